@@ -33,6 +33,7 @@ test: dev
 
 check: dev
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/deptry src
 	$(BIN)/python -m pytest -q tests/shape

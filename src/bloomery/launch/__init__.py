@@ -1,0 +1,1 @@
+"""How a run becomes processes: this one, or several under torchrun. Knows nothing of what they run."""

@@ -1,0 +1,57 @@
+"""Run a job in this process, and say how it ended as an exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from bloomery.core.errors import BloomeryError, InputError
+from bloomery.core.secret import scrub
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """This process among those of its job: `rank` of `size`, and `local_rank` of those on this machine."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that prints and publishes."""
+        return self.rank == 0
+
+
+def this_place(environ: Mapping[str, str] | None = None) -> Place:
+    """Read RANK, WORLD_SIZE and LOCAL_RANK, as torchrun sets them; alone without them.
+
+    Raises `InputError` where they are not numbers or contradict each other.
+    """
+    env = os.environ if environ is None else environ
+    texts = [env.get(name, default) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))]
+    if not all(text.isdecimal() for text in texts):
+        raise InputError(
+            f"RANK, WORLD_SIZE and LOCAL_RANK are {', '.join(texts)}", fix="unset them, or start with torchrun"
+        )
+    rank, size, local = map(int, texts)
+    if rank >= size or local > rank:
+        raise InputError(f"RANK {rank} (LOCAL_RANK {local}) does not fit WORLD_SIZE {size}", fix="start with torchrun")
+    return Place(rank, size, local)
+
+
+def run_here(job: Callable[[], int]) -> int:
+    """Call `job` and return its exit status; an error of ours becomes one message and its own status.
+
+    Anything else propagates with its traceback: it is a bug. 130 after Ctrl-C, as shells expect.
+    """
+    try:
+        return job()
+    except BloomeryError as error:
+        if this_place().first:
+            sys.stderr.write(f"error: {scrub(str(error))}\n")
+        return error.exit_status
+    except KeyboardInterrupt:
+        return 130

@@ -1,0 +1,171 @@
+"""The index over run folders: SQLite, for speed only. Delete it and it comes back; the folders are the truth."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from bloomery.core.errors import InputError, Where, nearest
+from bloomery.lineage.provenance import Start
+from bloomery.lineage.record import DAMAGE, RunRecord, read_run, read_start
+from bloomery.lineage.rundir import RunFolder, run_folders
+
+FILE = ".index.sqlite"
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRecord:
+    """An exported model and the chain of what it was made from, nearest first, outside start last."""
+
+    name: str
+    path: str
+    sha256: str
+    ancestry: tuple[str, ...]
+
+
+def runs(root: Path) -> list[RunRecord]:
+    """All runs under `root`, newest first."""
+    with contextlib.closing(_refreshed(root)) as index:
+        found = [_decode(row[0]) for row in index.execute("select record from runs")]
+    return sorted((_live(record) for record in found), key=lambda r: (-(r.created or 0.0), r.name))
+
+
+def show(root: Path, name: str) -> RunRecord:
+    """One run by name. Raises `InputError` with the nearest name when there is none."""
+    found = {record.name: record for record in runs(root)}
+    if name not in found:
+        raise InputError(f"there is no run `{name}`{nearest(name, found)}", where=Where(root))
+    return found[name]
+
+
+def models(root: Path) -> list[ModelRecord]:
+    """All exported models under `root`, newest run first."""
+    found = runs(root)
+    known = {record.name: record for record in found}
+    return [
+        ModelRecord(record.name, str(Path(record.path) / "model"), record.model_sha256, _chain(record, known))
+        for record in found
+        if record.model_sha256
+    ]
+
+
+def ancestry(root: Path, name: str) -> tuple[str, ...]:
+    """What a run was made from: names of runs, nearest first, then the `start` outside this root."""
+    record = show(root, name)
+    return _chain(record, {other.name: other for other in runs(root)})
+
+
+def who_starts_from(root: Path, checkpoint: Path) -> list[str]:
+    """Names of the runs that start from a checkpoint or model folder, or from something inside it.
+
+    Reads the folders, not the index: retention asks this before it removes anything. A run whose log cannot
+    be read counts as starting from everything.
+    """
+    place = checkpoint.resolve()
+    return [folder.name for folder in run_folders(root) if _starts_inside(folder, place)]
+
+
+def _starts_inside(folder: RunFolder, place: Path) -> bool:
+    try:
+        start = read_start(folder)
+    except DAMAGE:
+        return True
+    return bool(start and start.path and (Path(start.path) == place or place in Path(start.path).parents))
+
+
+def rebuild(root: Path) -> int:
+    """Throw the index away, read every folder again, and return how many runs there are."""
+    _remove(root)
+    return len(runs(root))
+
+
+def _refreshed(root: Path) -> sqlite3.Connection:
+    """An index that agrees with the folders now: on disk, or in memory where `root` does not take one."""
+    if not root.is_dir():
+        return _filled(":memory:", root)
+    try:
+        return _filled(str(root / FILE), root)
+    except sqlite3.OperationalError:  # read-only, no room, or busy beyond patience
+        return _filled(":memory:", root)
+    except sqlite3.DatabaseError:  # damaged: nothing in it is worth more than reading the folders again
+        _remove(root)
+        return _filled(str(root / FILE), root)
+
+
+def _filled(path: str, root: Path) -> sqlite3.Connection:
+    index = sqlite3.connect(path, timeout=10)
+    try:
+        index.execute("pragma journal_mode = wal")
+        index.execute("pragma synchronous = full")
+        if index.execute("pragma user_version").fetchone()[0] != _VERSION:
+            index.execute("drop table if exists runs")
+            index.execute("create table runs (name text primary key, stamp text not null, record text not null) strict")
+            index.execute(f"pragma user_version = {_VERSION}")
+        _refresh(index, root)
+    except BaseException:
+        index.close()
+        raise
+    return index
+
+
+def _remove(root: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        (root / (FILE + suffix)).unlink(missing_ok=True)
+
+
+def _refresh(index: sqlite3.Connection, root: Path) -> None:
+    """Read again only the folders whose files changed since; forget those that are gone."""
+    known = dict(index.execute("select name, stamp from runs"))
+    present = {folder.name: folder for folder in run_folders(root)}
+    with index:
+        index.executemany("delete from runs where name = ?", [(name,) for name in known if name not in present])
+        for name, folder in present.items():
+            stamp = _stamp(folder)
+            if known.get(name) != stamp:
+                row = (name, stamp, json.dumps(asdict(read_run(folder))))
+                index.execute("insert or replace into runs values (?, ?, ?)", row)
+
+
+def _decode(text: str) -> RunRecord:
+    fields = json.loads(text)
+    start = fields.pop("start")
+    return RunRecord(**fields, start=Start(**start) if start else None)
+
+
+def _stamp(folder: RunFolder) -> str:
+    """Changes whenever a file that the record is read from does."""
+    stats = []
+    for path in (folder.events, folder.report("json"), folder.model / "manifest.json"):
+        found = path.stat() if path.is_file() else None
+        stats.append(f"{found.st_mtime_ns}:{found.st_size}" if found else "-")
+    return f"{folder.path.resolve()}|" + "|".join(stats)
+
+
+def _live(record: RunRecord) -> RunRecord:
+    """Whether a run is going on now is asked of its lock, never remembered."""
+    if record.status in ("new", "interrupted") and RunFolder(Path(record.path)).in_use():
+        return replace(record, status="running")
+    return record
+
+
+def _chain(record: RunRecord, known: dict[str, RunRecord]) -> tuple[str, ...]:
+    names: list[str] = []
+    here: RunRecord | None = record
+    while here and here.start:
+        parent = known.get(here.start.run or "")
+        if parent is None or parent.name in names or not _made(parent, here.start):
+            names.append(here.start.ref)
+            break
+        names.append(parent.name)
+        here = parent
+    return tuple(names)
+
+
+def _made(run: RunRecord, start: Start) -> bool:
+    """Whether `start` is really of this run, not of a namesake under another root."""
+    inside = start.path is not None and Path(run.path) in Path(start.path).parents
+    return inside or run.model_sha256 == start.sha256
