@@ -21,6 +21,8 @@ from torch.nn import functional as F
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from bloomery.models.tiles import tiled_attention
+
 NAME = "bloomery"
 
 
@@ -65,8 +67,17 @@ def attention(
     if attention_mask is not None:
         kernel = _explicit if features.kernel(1) == "explicit" else _masked
         return kernel(query, key, value, features, attention_mask).transpose(1, 2).contiguous(), None
+    if bounds is not None and _tileable(query, features):
+        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+        return tiled_attention(query, key, value, bounds, scale, sliding_window), None
     lengths = [query.shape[2]] if bounds is None else [b - a for a, b in zip(bounds, bounds[1:], strict=False)]
     return _documents(query, key, value, features, lengths), None
+
+
+def _tileable(query: Tensor, features: Features) -> bool:
+    """Whether the CPU tiles serve: one row, nothing but causality and a window."""
+    plain = features.softcap is None and features.sinks is None and features.dropout == 0
+    return plain and query.device.type == "cpu" and query.shape[0] == 1
 
 
 def _documents(query: Tensor, key: Tensor, value: Tensor, features: Features, lengths: list[int]) -> Tensor:
