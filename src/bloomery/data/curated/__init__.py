@@ -1,0 +1,1 @@
+"""Curated sources that need no download: documentation, skills, chat, safety and the demo domain."""

@@ -1,0 +1,1 @@
+"""Small skills with exact checkers, generated without end from a seed."""
