@@ -1,0 +1,144 @@
+"""From a step's TokenRows to the tensors of its micro-batches.
+
+A step's rows are fixed before they are split; how they are split over micro-batches and ranks changes
+neither the loss nor the gradient, because documents never see each other and every part is divided
+by its denominator over the whole step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from bloomery.core.rows import TokenRow
+from bloomery.data.packing import best_fit
+
+Tensors = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class MicroBatch:
+    """One forward pass.
+
+    Packed: `input_ids` and `position_ids` are int64[1, L], `bounds` the L-axis starts of the documents
+    and L itself, `attention_mask` None. Padded: int64[B, T], `bounds` None, `attention_mask` int64[B, T].
+    `at` int64[n] are flat positions whose next token is trained, `targets` int64[n] those tokens, `row`
+    int64[n] the index into the micro-batch's rows, `weight[part]` float32[n], `extra` float32[n] by name
+    (advantage, logp_sampled, logp_ref) where the rows carry them.
+    """
+
+    input_ids: torch.Tensor
+    position_ids: torch.Tensor
+    bounds: tuple[int, ...] | None
+    attention_mask: torch.Tensor | None
+    at: torch.Tensor
+    targets: torch.Tensor
+    row: torch.Tensor
+    weight: Tensors
+    extra: Tensors
+    rows: int
+
+
+def split_step(rows: Sequence[TokenRow], micro_tokens: int, ranks: int) -> list[list[list[int]]]:
+    """Row indexes of each micro-batch of each rank, `[rank][micro][row]`.
+
+    Packs are dealt out largest first to the rank with the least work; all ranks get the same
+    number of micro-batches, the missing ones empty, since they meet in the same collectives.
+    Rows of one `group_id` stay in one micro-batch.
+    """
+    units = _units(rows)
+    lengths = [sum(len(rows[i]) for i in unit) for unit in units]
+    capacity = max(micro_tokens, max(lengths))
+    packs = [[i for u in pack for i in units[u]] for pack in best_fit(lengths, capacity)]
+    packs.sort(key=lambda pack: -sum(len(rows[i]) for i in pack))
+    dealt: list[list[list[int]]] = [[] for _ in range(ranks)]
+    for pack in packs:
+        min(dealt, key=lambda mine: (sum(len(rows[i]) for p in mine for i in p), len(mine))).append(pack)
+    most = max(len(mine) for mine in dealt)
+    return [mine + [[]] * (most - len(mine)) for mine in dealt]
+
+
+def _units(rows: Sequence[TokenRow]) -> list[list[int]]:
+    units: dict[str, list[int]] = {}
+    for index, row in enumerate(rows):
+        units.setdefault(f"group:{row.group_id}" if row.group_id else f"row:{index}", []).append(index)
+    return list(units.values())
+
+
+def denominators(rows: Sequence[TokenRow]) -> dict[str, float]:
+    """Sum of the weights of each loss part over the whole step."""
+    totals: dict[str, float] = {}
+    for row in rows:
+        for part, weight in row.weight.items():
+            totals[part] = totals.get(part, 0.0) + float(weight.sum(dtype=np.float64))
+    return {part: total for part, total in totals.items() if total > 0}
+
+
+def make_micro_batch(rows: Sequence[TokenRow], device: torch.device, packed: bool, empty: TokenRow) -> MicroBatch:
+    """Tensors of one micro-batch; with no rows, one document of `empty`'s first two tokens without weight."""
+    rows = rows or [TokenRow(empty.ids[:2], {}, "", "", "")]
+    lengths = [len(row) for row in rows]
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    width = max(lengths)
+    offset = starts[:-1] if packed else np.arange(len(rows)) * width
+    flat = _flatten(rows, offset)
+    ids, positions, mask = _packed_ids(rows) if packed else _padded_ids(rows, width)
+    to = {"device": device, "non_blocking": True}
+    return MicroBatch(
+        input_ids=torch.from_numpy(ids).to(**to),
+        position_ids=torch.from_numpy(positions).to(**to),
+        bounds=tuple(int(s) for s in starts) if packed else None,
+        attention_mask=None if mask is None else torch.from_numpy(mask).to(**to),
+        at=torch.from_numpy(flat.pop("at")).to(**to),
+        targets=torch.from_numpy(flat.pop("targets")).to(**to),
+        row=torch.from_numpy(flat.pop("row")).to(**to),
+        weight={p: torch.from_numpy(flat.pop(f"weight/{p}")).to(**to) for p in _parts(rows)},
+        extra={name: torch.from_numpy(value).to(**to) for name, value in flat.items()},
+        rows=len(rows),
+    )
+
+
+def _parts(rows: Sequence[TokenRow]) -> list[str]:
+    return sorted({part for row in rows for part in row.weight})
+
+
+def _flatten(rows: Sequence[TokenRow], offset: np.ndarray) -> dict[str, np.ndarray]:
+    parts = _parts(rows)
+    extras = [n for n in ("advantage", "logp_sampled", "logp_ref") if any(getattr(r, n) is not None for r in rows)]
+    pieces: dict[str, list[np.ndarray]] = {key: [] for key in ("at", "targets", "row")}
+    for index, row in enumerate(rows):
+        weights = np.stack([row.weight.get(p, _zeros(row)) for p in parts]) if parts else np.zeros((0, len(row)))
+        used = np.flatnonzero((weights != 0).any(axis=0))
+        pieces["at"].append(used - 1 + offset[index])
+        pieces["targets"].append(row.ids[used])
+        pieces["row"].append(np.full(len(used), index))
+        for part, weight in zip(parts, weights, strict=True):
+            pieces.setdefault(f"weight/{part}", []).append(weight[used])
+        for name in extras:
+            value = getattr(row, name)
+            pieces.setdefault(name, []).append((_zeros(row) if value is None else value)[used])
+    kinds = {"at": np.int64, "targets": np.int64, "row": np.int64}
+    return {key: np.concatenate(value).astype(kinds.get(key, np.float32)) for key, value in pieces.items()}
+
+
+def _zeros(row: TokenRow) -> np.ndarray:
+    return np.zeros(len(row), np.float32)
+
+
+def _packed_ids(rows: Sequence[TokenRow]) -> tuple[np.ndarray, np.ndarray, None]:
+    ids = np.concatenate([row.ids for row in rows]).astype(np.int64)[None]
+    positions = np.concatenate([np.arange(len(row)) for row in rows]).astype(np.int64)[None]
+    return ids, positions, None
+
+
+def _padded_ids(rows: Sequence[TokenRow], width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    ids = np.zeros((len(rows), width), np.int64)
+    mask = np.zeros((len(rows), width), np.int64)
+    for index, row in enumerate(rows):
+        ids[index, : len(row)] = row.ids
+        mask[index, : len(row)] = 1
+    positions = np.broadcast_to(np.arange(width), ids.shape).copy()
+    return ids, positions, mask

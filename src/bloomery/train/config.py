@@ -1,0 +1,75 @@
+"""What a training run is told: plain data, importable without torch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+ScheduleKind = Literal["constant", "linear", "cosine", "wsd"]
+AnnealShape = Literal["linear", "1-sqrt", "cosine"]
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Learning rate over a run of `steps` optimiser steps; see `train/schedule.py` for the formulas.
+
+    `warmup` and `anneal` are fractions of the run; `start` is the rate at step 0 of the warm-up and
+    `final` the rate that the decay ends at, both absolute.
+    """
+
+    kind: ScheduleKind
+    lr: float
+    steps: int
+    warmup: float = 0.0
+    anneal: float = 0.2
+    shape: AnnealShape = "linear"
+    start: float = 0.0
+    final: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Optim:
+    """AdamW and what surrounds it. Defaults: OLMo 2 and SmolLM3 pre-training configurations.
+
+    `z_loss` weighs the squared log-partition (PaLM, arXiv 2204.02311, section 5); `clip` is the largest
+    global gradient norm. `coefficient` weighs each loss part by name; a part not named counts 1.
+    """
+
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+    weight_decay: float = 0.1
+    clip: float = 1.0
+    z_loss: float = 1e-5
+    coefficient: dict[str, float] = field(default_factory=dict)
+    state_dtype: Literal["fp32", "bf16"] = "fp32"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """Everything the loop needs that is not a tensor.
+
+    `micro_tokens` is the largest number of tokens in one forward pass; rows of a step are packed into as
+    many micro-batches of at most that size as they need. `precision` auto is bf16 where the hardware
+    multiplies it natively, else fp32; weights and optimiser state are fp32 in both.
+    """
+
+    schedule: Schedule
+    optim: Optim = field(default_factory=Optim)
+    micro_tokens: int = 4096
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    activation_checkpointing: bool = False
+    checkpoint_every: int = 200
+    keep_last: int = 2
+    validate_every: int = 0
+    log_every: int = 1
+    seed: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON value; `from_json` is its inverse."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> TrainConfig:
+        """Rebuild from `to_json`; unknown fields are a TypeError."""
+        optim = dict(value["optim"], betas=tuple(value["optim"]["betas"]))
+        return cls(**{**value, "schedule": Schedule(**value["schedule"]), "optim": Optim(**optim)})

@@ -1,0 +1,261 @@
+"""The training loop: every stage, every method, one process or many.
+
+    start or resume -> for each step: rows, learning rate, train_step, log -> validate -> checkpoint -> done
+
+Where the rows come from (a blend, a preference set, rollouts) is the source's affair; the loop sees TokenRows.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from bloomery.core.errors import DamagedError, TrainingError
+from bloomery.core.events import EventLog
+from bloomery.core.rows import TokenRow
+from bloomery.models.load import Loaded
+from bloomery.train.checkpoint import Checkpoint, check_disk, newest_whole, prune, save_checkpoint, sweep_unfinished
+from bloomery.train.config import TrainConfig
+from bloomery.train.module import TrainModule
+from bloomery.train.optimiser import build_optimiser, optimiser_tensors, restore_optimiser
+from bloomery.train.parallel import World, shard
+from bloomery.train.precision import Masters, native_bf16
+from bloomery.train.progress import Meter, Progress
+from bloomery.train.schedule import lr_at
+from bloomery.train.step import StepResult, train_step
+from bloomery.train.validate import HeldOut, held_out_loss
+
+
+@dataclass(frozen=True, slots=True)
+class StepRows:
+    """The rows of one step, the seconds spent waiting for them, and the source's state after them."""
+
+    step: int
+    rows: Sequence[TokenRow]
+    waited: float
+    state: dict[str, Any]
+
+
+class RowSource(Protocol):
+    """Where steps come from. `steps(first, last)` gives the steps `first <= step < last`, in order."""
+
+    def steps(self, first: int, last: int) -> Iterator[StepRows]: ...
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue after the step whose `StepRows.state` this was."""
+
+
+@dataclass(slots=True)
+class TrainJob:
+    """All that the loop is given. `in_use(path)` says whether another run starts from a checkpoint."""
+
+    loaded: Loaded
+    config: TrainConfig
+    source: RowSource
+    folder: Path
+    world: World
+    events: EventLog | None = None
+    held_out: Sequence[HeldOut] = ()
+    in_use: Callable[[Path], bool] = lambda path: False
+    listeners: Sequence[Callable[[str, int, dict[str, float]], None]] = ()
+    quiet: bool = False
+
+
+@dataclass(slots=True)
+class TrainState:
+    """What a checkpoint holds besides tensors."""
+
+    step: int = 0
+    tokens: int = 0
+    source: dict[str, Any] = field(default_factory=dict)
+    best: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """How a run of the loop ended: `finished` is False when a signal stopped it after a checkpoint."""
+
+    finished: bool
+    step: int
+    tokens: int
+    seconds: float
+    checkpoint: Path
+    last: StepResult | None
+
+
+class Trainer:
+    """A module, its masters and its optimiser, and how they go to and come from disk."""
+
+    def __init__(self, job: TrainJob) -> None:
+        self.job, self.config, self.world = job, job.config, job.world
+        torch.manual_seed(job.config.seed)
+        bf16 = job.config.precision == "bf16" or (job.config.precision == "auto" and native_bf16(job.world.device))
+        if job.config.activation_checkpointing:
+            job.loaded.model.gradient_checkpointing_enable({"use_reentrant": False})
+        self.module = TrainModule(job.loaded).to(job.world.device)
+        shard(self.module, job.world, bf16)
+        self.masters = Masters(self.module.model, bf16 and job.world.size == 1)
+        self.optimiser = build_optimiser(self.masters.parameters, job.config.optim)
+        self.module.train()
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Everything a resume needs, by name."""
+        weights = {f"weight/{name}": p for name, p in self.masters.parameters.items()}
+        moments = optimiser_tensors(self.optimiser, self.masters.parameters)
+        return {**weights, **moments, "rng/cpu": torch.get_rng_state()}
+
+    @torch.no_grad()
+    def restore(self, checkpoint: Checkpoint) -> TrainState:
+        """Load a verified checkpoint into place."""
+        parameters = self.masters.parameters
+        for name, parameter in parameters.items():
+            local = parameter.to_local() if hasattr(parameter, "to_local") else parameter
+            local.copy_(checkpoint.read_like(f"weight/{name}", parameter))
+        moments = {n: _as(checkpoint.read_like(n, _named(n, parameters)), _named(n, parameters)) for n in checkpoint.names()
+                   if not n.startswith("weight/")}  # fmt: skip
+        restore_optimiser(self.optimiser, parameters, moments, checkpoint.step)
+        self.masters.refresh()
+        state = checkpoint.rng(self.world.rank)
+        if state is not None:
+            torch.set_rng_state(state)
+        saved = checkpoint.state
+        return TrainState(saved["step"], saved["tokens"], saved["source"], saved["best"])
+
+    def save(self, state: TrainState) -> Path:
+        """Publish a checkpoint, then drop old ones. Raises `TrainingError` rather than save non-finite weights."""
+        for name, parameter in self.masters.parameters.items():
+            local = parameter.to_local() if hasattr(parameter, "to_local") else parameter
+            if not torch.isfinite(local.sum()) and not torch.isfinite(local).all():
+                raise TrainingError(f"weight `{name}` is not finite at step {state.step}; no checkpoint was published")
+        about = {"tokens": state.tokens, "source": state.source, "best": state.best, "config": self.config.to_json()}
+        path = save_checkpoint(self.job.folder / "checkpoints", state.step, self.tensors(), about, self.world)
+        if self.world.first:
+            best = state.best.get("checkpoint")
+            for gone in prune(path.parent, self.config.keep_last, lambda p: p.name == best or self.job.in_use(p)):
+                self.log("checkpoint removed", state.step, path=gone.name)
+            self.log("checkpoint", state.step, path=path.name)
+        return path
+
+    def log(self, event: str, step: int, **fields: Any) -> None:
+        """Write one event, on the first process only."""
+        if self.world.first and self.job.events:
+            self.job.events.write(event, step=step, **fields)
+        if self.world.first:
+            for listener in self.job.listeners:
+                listener(event, step, {k: float(v) for k, v in fields.items() if isinstance(v, int | float)})
+
+
+def train(job: TrainJob) -> TrainResult:
+    """Train to the end of the schedule, or until SIGTERM or SIGINT, resuming from the newest whole checkpoint.
+
+    Raises `TrainingError` on a non-finite loss, gradient or weight; `DamagedError` when checkpoints exist and
+    none is whole; `InputError` when the disk cannot hold what the run will write.
+    """
+    trainer = Trainer(job)
+    state, path = _start(trainer)
+    steps, began, result = job.config.schedule.steps, time.monotonic(), None
+    meter = Meter(trainer.module.model, job.world)
+    with _stop_requests() as stop, Progress(steps, state.step, quiet=job.quiet or not job.world.first) as progress:
+        for batch in job.source.steps(state.step, steps):
+            lr = lr_at(batch.step, job.config.schedule)
+            result = train_step(
+                trainer.module, trainer.masters, trainer.optimiser, batch.rows, lr, job.config, job.world
+            )
+            state.step, state.tokens, state.source = batch.step + 1, state.tokens + result.tokens, batch.state
+            figures = meter.step(result, lr, batch.waited)
+            if state.step % job.config.log_every == 0:
+                trainer.log("step", state.step, tokens=state.tokens, **figures)
+            progress.step(figures)
+            stopping = job.world.any(stop.requested) if job.world.size > 1 else stop.requested
+            last = stopping or state.step == steps
+            if job.held_out and _due(state.step, job.config.validate_every, last):
+                _validate(trainer, state)
+            if _due(state.step, job.config.checkpoint_every, last):
+                path = trainer.save(state)
+            if stopping:
+                break
+    assert path is not None
+    return TrainResult(state.step == steps, state.step, state.tokens, time.monotonic() - began, path, result)
+
+
+def _start(trainer: Trainer) -> tuple[TrainState, Path | None]:
+    job, folder = trainer.job, trainer.job.folder / "checkpoints"
+    folder.mkdir(parents=True, exist_ok=True)
+    if job.world.first:
+        sweep_unfinished(folder)
+    job.world.barrier()
+
+    def report(error: DamagedError) -> None:
+        trainer.log("checkpoint damaged", -1, error=str(error))
+
+    found = newest_whole(folder, report)
+    if found is None:
+        parameters = sum(p.numel() for p in trainer.masters.parameters.values())
+        check_disk(folder, parameters * 12, job.config.keep_last, parameters * 4)
+        trainer.log("start", 0, parameters=parameters, packing=job.loaded.packing, why=job.loaded.why)
+        if job.held_out:
+            _validate(trainer, TrainState())
+        return TrainState(), None
+    state = trainer.restore(found)
+    job.source.restore(state.source)
+    trainer.log("resume", state.step, path=found.path.name)
+    return state, found.path
+
+
+def _validate(trainer: Trainer, state: TrainState) -> None:
+    job = trainer.job
+    for held_out in job.held_out:
+        found = held_out_loss(trainer.module, held_out, job.config.micro_tokens, job.world)
+        trainer.log("validate", state.step, held_out=held_out.name, **found)
+        if held_out is job.held_out[0] and found["loss"] < state.best.get("loss", float("inf")):
+            state.best = {"loss": found["loss"], "checkpoint": f"step-{state.step:08d}"}
+
+
+def _due(step: int, every: int, last: bool) -> bool:
+    return last or (every > 0 and step % every == 0)
+
+
+def _named(key: str, parameters: dict[str, Any]) -> torch.Tensor:
+    parameter: torch.Tensor = parameters[key.split("/", 1)[1]]
+    return parameter
+
+
+def _as(local: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    if not hasattr(like, "device_mesh"):
+        return local.to(like.device)
+    from torch.distributed.tensor import DTensor
+
+    return DTensor.from_local(local.to(like.device), like.device_mesh, like.placements, shape=like.shape, stride=like.stride())
+
+
+class _Stop:
+    requested = False
+
+
+@contextmanager
+def _stop_requests() -> Iterator[_Stop]:
+    """Turn the first SIGTERM or SIGINT into a checkpoint at the end of the step; a second SIGINT interrupts at once."""
+    stop = _Stop()
+
+    def ask(number: int, frame: object) -> None:
+        if stop.requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.requested = True
+
+    try:
+        before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    except ValueError:  # not the main thread: signals stay with whoever owns it
+        yield stop
+        return
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

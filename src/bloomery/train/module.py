@@ -1,0 +1,46 @@
+"""The one module that is trained: backbone, the architecture's own head at weighted positions, loss.
+
+It is the only FSDP2 root: calling an inner module and then reading the head's weight would see
+sharded parameters.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from bloomery.models.backbone import hidden_states, padded_hidden_states
+from bloomery.models.head import token_logprobs
+from bloomery.models.load import Loaded
+from bloomery.train.batch import MicroBatch
+from bloomery.train.config import Optim
+from bloomery.train.loss import step_loss
+
+
+class TrainModule(nn.Module):
+    """`forward(batch, ...)` gives the micro-batch's share of the step's loss."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        super().__init__()
+        self.model = loaded.model
+        self.head = loaded.head
+        self.packed = loaded.packing == "packed"
+
+    def forward(
+        self, batch: MicroBatch, denominator: dict[str, float], optim: Optim
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Loss (scalar, fp32, with a graph) and the detached share of each part."""
+        logp, lse = self.log_probabilities(batch)
+        return step_loss(logp, lse, batch, denominator, optim.coefficient, optim.z_loss)
+
+    def log_probabilities(self, batch: MicroBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-probability of each target and log-partition, both float32[n]."""
+        picked = self.hidden(batch).flatten(0, 1).index_select(0, batch.at)
+        return token_logprobs(picked, self.head, batch.targets)
+
+    def hidden(self, batch: MicroBatch) -> torch.Tensor:
+        """Final hidden states, [1, L, H] packed or [B, T, H] padded."""
+        if batch.bounds is not None:
+            return hidden_states(self.model, batch.input_ids, batch.position_ids, batch.bounds)
+        assert batch.attention_mask is not None
+        return padded_hidden_states(self.model, batch.input_ids, batch.attention_mask)

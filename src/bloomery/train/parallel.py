@@ -1,0 +1,102 @@
+"""One process or many: who we are, how the module is sharded, and the few collectives the loop needs."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """This process among `size` of them; `device` is where its tensors live."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes logs and publishes files."""
+        return self.rank == 0
+
+    def barrier(self) -> None:
+        """Wait for all processes."""
+        if self.size > 1:
+            dist.barrier()
+
+    def sum(self, values: dict[str, float]) -> dict[str, float]:
+        """Sum each value over all processes; every process must pass the same keys."""
+        if self.size == 1 or not values:
+            return values
+        names = sorted(values)
+        total = torch.tensor([values[n] for n in names], dtype=torch.float64).to(self._wire())
+        dist.all_reduce(total)
+        return dict(zip(names, total.tolist(), strict=True))
+
+    def any(self, flag: bool) -> bool:
+        """Whether any process raised the flag, such as a request to stop."""
+        return self.sum({"flag": float(flag)})["flag"] > 0
+
+    def share_text(self, text: str) -> str:
+        """The first process's text, on every process."""
+        if self.size == 1:
+            return text
+        box = [text]
+        dist.broadcast_object_list(box, src=0, device=self._wire())
+        return box[0]
+
+    def _wire(self) -> torch.device:
+        return self.device if self.device.type == "cuda" else torch.device("cpu")
+
+
+def join_world(device: str = "auto") -> World:
+    """Join the process group that torchrun described in the environment, or be alone without one."""
+    size, rank, local = (int(os.environ.get(k, d)) for k, d in (("WORLD_SIZE", 1), ("RANK", 0), ("LOCAL_RANK", 0)))
+    cuda = torch.cuda.is_available() if device == "auto" else device == "cuda"
+    where = torch.device("cuda", local) if cuda else torch.device("cpu")
+    if cuda:
+        torch.cuda.set_device(where)
+    if size > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if cuda else "gloo", device_id=where if cuda else None)
+    return World(rank, size, where)
+
+
+def leave_world() -> None:
+    """Leave the process group, if there is one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def shard(module: nn.Module, world: World, bf16: bool) -> None:
+    """FSDP2: each block of the largest layer list, then `module` itself as the only root.
+
+    Gradients are summed, not averaged, over ranks: each part of the loss is already divided by its
+    denominator over the whole step.
+    """
+    if world.size == 1:
+        return
+    policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32) if bf16 else MixedPrecisionPolicy()
+    for block in blocks(module):
+        fully_shard(block, mp_policy=policy)
+    fully_shard(module, mp_policy=policy)
+    for part in module.modules():
+        if isinstance(part, FSDPModule):
+            part.set_gradient_divide_factor(1.0)
+
+
+def blocks(module: nn.Module) -> list[nn.Module]:
+    """The decoder's blocks: the module list that holds the most parameters."""
+    lists = [m for m in module.modules() if isinstance(m, nn.ModuleList)]
+    largest = max(lists, key=lambda m: sum(p.numel() for p in m.parameters()), default=None)
+    return [] if largest is None else list(largest)
+
+
+def sync_gradients(module: nn.Module, last: bool) -> None:
+    """Reduce gradients over ranks only in a step's last micro-batch."""
+    if isinstance(module, FSDPModule):
+        module.set_requires_gradient_sync(last)

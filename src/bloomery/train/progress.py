@@ -1,0 +1,102 @@
+"""What a person sees while it trains: one bar with loss, tokens a second, MFU and time left."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from types import TracebackType
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from torch import nn
+
+from bloomery.train.parallel import World
+from bloomery.train.step import StepResult
+
+# Dense bf16 FLOP/s by the vendors' datasheets; None of them counts sparsity.
+_PEAK = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40": 181e12, "B200": 2250e12, "4090": 165e12}
+
+
+class Meter:
+    """Figures of each step: loss, gradient norm, learning rate, tokens a second, share of peak, waiting."""
+
+    def __init__(self, model: nn.Module, world: World) -> None:
+        self._flops = 6.0 * sum(p.numel() for p in model.parameters())  # Kaplan et al., arXiv 2001.08361, section 2.1
+        self._peak = _peak_flops(world.device) * world.size
+        self._last = time.monotonic()
+        self._recent: deque[tuple[int, float]] = deque(maxlen=20)
+
+    def step(self, result: StepResult, lr: float, waited: float) -> dict[str, float]:
+        """Numbers for the log; `tokens_per_second` is over the last 20 steps, `mfu` a fraction of the bf16 peak."""
+        now = time.monotonic()
+        seconds, self._last = now - self._last, now
+        self._recent.append((result.tokens, seconds))
+        rate = sum(t for t, _ in self._recent) / max(sum(s for _, s in self._recent), 1e-9)
+        parts = {f"loss_{name}": value for name, value in result.parts.items() if len(result.parts) > 1}
+        return {
+            "loss": result.loss,
+            **parts,
+            "learning_rate": lr,
+            "grad_norm": result.grad_norm,
+            "step_tokens": result.tokens,
+            "trained_tokens": result.trained_tokens,
+            "seconds": seconds,
+            "waited": waited,
+            "tokens_per_second": rate,
+            "mfu": rate * self._flops / self._peak,
+        }
+
+
+def _peak_flops(device: torch.device) -> float:
+    """The datasheet's figure on a known GPU; elsewhere what a bf16 product of 1024 x 1024 reaches here and now."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+        known = next((flops for part, flops in _PEAK.items() if part in name), None)
+        if known:
+            return known
+    a = torch.randn(1024, 1024, device=device, dtype=torch.bfloat16)
+    seconds = []
+    for _ in range(4):
+        began = time.monotonic()
+        (a @ a).sum().item()
+        seconds.append(time.monotonic() - began)
+    return 2 * 1024**3 / min(seconds)
+
+
+class Progress:
+    """A rich bar on a terminal, a line about every ten seconds elsewhere, nothing when quiet."""
+
+    def __init__(self, steps: int, done: int, quiet: bool) -> None:
+        console = Console(stderr=True)
+        self._steps, self._done, self._quiet = steps, done, quiet
+        self._said = time.monotonic()
+        self._bar: Bar | None = None
+        if not quiet and console.is_terminal:
+            self._bar = Bar(
+                TextColumn("train"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[say]}"),
+                TimeRemainingColumn(), console=console,
+            )  # fmt: skip
+            self._task = self._bar.add_task("train", total=steps, completed=done, say="")
+
+    def __enter__(self) -> Progress:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def step(self, figures: dict[str, float]) -> None:
+        """Show one step's figures."""
+        self._done += 1
+        say = f"loss {figures['loss']:.3f}  {figures['tokens_per_second']:,.0f} tok/s  MFU {figures['mfu']:.0%}"
+        if self._bar:
+            self._bar.update(self._task, advance=1, say=say)
+        elif not self._quiet and (time.monotonic() - self._said > 10 or self._done == self._steps):
+            self._said = time.monotonic()
+            left = (self._steps - self._done) * figures["seconds"]
+            print(f"step {self._done}/{self._steps}  {say}  {left:,.0f} s left", file=sys.stderr, flush=True)

@@ -1,0 +1,44 @@
+"""Held-out loss during a run, in the run's own precision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from bloomery.core.rows import TokenRow
+from bloomery.train.batch import make_micro_batch, split_step
+from bloomery.train.module import TrainModule
+from bloomery.train.parallel import World
+
+NATS_PER_BIT = 0.6931471805599453
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """Rows never trained on; `text_bytes` is the size of their trained text in UTF-8, 0 where it is not text."""
+
+    name: str
+    rows: Sequence[TokenRow]
+    text_bytes: int = 0
+
+
+@torch.no_grad()
+def held_out_loss(module: TrainModule, held_out: HeldOut, micro_tokens: int, world: World) -> dict[str, float]:
+    """`{"loss": nats per trained token, "bits_per_byte": ...}`; the second only for text."""
+    total = torch.zeros((), dtype=torch.float64)
+    weight = torch.zeros((), dtype=torch.float64)
+    module.eval()
+    for chosen in split_step(held_out.rows, micro_tokens, world.size)[world.rank]:
+        batch = make_micro_batch([held_out.rows[i] for i in chosen], world.device, module.packed, held_out.rows[0])
+        if "ce" in batch.weight:
+            logp, _ = module.log_probabilities(batch)
+            total -= (logp.double() * batch.weight["ce"]).sum().cpu()
+            weight += batch.weight["ce"].sum().cpu()
+    module.train()
+    sums = world.sum({"nats": float(total), "weight": float(weight)})
+    found = {"loss": sums["nats"] / max(sums["weight"], 1.0)}
+    if held_out.text_bytes:
+        found["bits_per_byte"] = sums["nats"] / NATS_PER_BIT / held_out.text_bytes
+    return found
