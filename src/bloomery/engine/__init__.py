@@ -1,0 +1,1 @@
+"""Generation and scoring: one engine for evaluation, rollouts and serving."""
