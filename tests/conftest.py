@@ -16,7 +16,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["NO_COLOR"] = "1"
 
-_LOCAL = ("127.", "::1", "localhost", "0.0.0.0")  # noqa: S104 - what is allowed, not what is bound
+_LOCAL = ("127.", "::1", "localhost", "0.0.0.0")
 
 
 @pytest.fixture(autouse=True)

@@ -28,7 +28,13 @@ def test_a_secret_is_read_only_when_revealed(monkeypatch: pytest.MonkeyPatch) ->
 def test_no_way_of_writing_a_secret_down_shows_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JUDGE_KEY", CANARY)
     endpoint = Endpoint(key=Secret("JUDGE_KEY"))
-    written = [repr(endpoint), str(endpoint.key), f"{endpoint.key}", endpoint.model_dump_json(), str(endpoint.model_dump())]
+    written = [
+        repr(endpoint),
+        str(endpoint.key),
+        f"{endpoint.key}",
+        endpoint.model_dump_json(),
+        str(endpoint.model_dump()),
+    ]
     assert all(CANARY not in text and "JUDGE_KEY" in text for text in written)
     with pytest.raises(TypeError):
         pickle.dumps(endpoint.key)
@@ -54,7 +60,13 @@ def test_a_secret_typed_into_a_recipe_is_refused_without_repeating_it(value: obj
 
 
 def test_only_variables_that_change_the_computation_are_recorded() -> None:
-    environ = {"OMP_NUM_THREADS": "2", "CUDA_VISIBLE_DEVICES": "0", "HF_TOKEN": CANARY, "TORCH_AUTH_TOKEN": CANARY, "HOME": "x"}
+    environ = {
+        "OMP_NUM_THREADS": "2",
+        "CUDA_VISIBLE_DEVICES": "0",
+        "HF_TOKEN": CANARY,
+        "TORCH_AUTH_TOKEN": CANARY,
+        "HOME": "x",
+    }
     assert tuning_environment(environ) == {"CUDA_VISIBLE_DEVICES": "0", "OMP_NUM_THREADS": "2"}
 
 

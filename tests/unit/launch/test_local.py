@@ -23,7 +23,9 @@ def test_a_bug_keeps_its_traceback() -> None:
         run_here(lambda: 1 // 0)
 
 
-def test_an_error_that_quotes_a_secret_is_scrubbed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_that_quotes_a_secret_is_scrubbed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("API_KEY", "canary-5f1c0a77")
     run_here(lambda: raiser(InputError("the endpoint refused canary-5f1c0a77")))
     assert capsys.readouterr().err == "error: the endpoint refused [hidden]\n"

@@ -39,7 +39,9 @@ def test_cores_are_divided_among_the_processes_unless_the_user_said() -> None:
 
 
 @pytest.mark.multi
-def test_every_rank_runs_with_its_arguments_and_the_status_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_rank_runs_with_its_arguments_and_the_status_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "report_rank.py").write_text(REPORT)
     (tmp_path / "ends_badly.py").write_text("raise SystemExit(3)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

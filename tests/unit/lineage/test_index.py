@@ -16,7 +16,9 @@ RECIPE = "family: ember\n"
 OUTSIDE = Start("ember/midtrained", None, None, "0" * 64)
 
 
-def make_run(root: Path, name: str, start: Start = OUTSIDE, status: str | None = "within", model: bool = True) -> RunFolder:
+def make_run(
+    root: Path, name: str, start: Start = OUTSIDE, status: str | None = "within", model: bool = True
+) -> RunFolder:
     """A run that ended as `status` says (None: was killed) and exported a model."""
     run = RunFolder.create(root, name, recipe=RECIPE)
     with run.writing() as log:

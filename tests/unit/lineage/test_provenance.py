@@ -11,7 +11,9 @@ from bloomery.lineage.provenance import Start, gather, git_commit, versions
 
 
 def test_provenance_names_what_a_result_depends_on_and_is_json(tmp_path: Path) -> None:
-    found = gather(Start("ember/midtrained"), "family: ember\n", {"a": "hash"}, {"data": 3}, tmp_path, ["bloomery", "run"])
+    found = gather(
+        Start("ember/midtrained"), "family: ember\n", {"a": "hash"}, {"data": 3}, tmp_path, ["bloomery", "run"]
+    )
     assert json.loads(json.dumps(found)) == found
     assert found["versions"]["torch"]
     assert found["seeds"] == {"data": 3}

@@ -48,7 +48,9 @@ def test_of_many_that_want_one_name_at_once_one_gets_it(tmp_path: Path) -> None:
         assert sum(pool.map(attempt, range(16))) == 1
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "a b", "-rf", ".hidden", "a" * 81, "x\n", "ünïcode", "$(id)"])
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../x", "a/b", "a b", "-rf", ".hidden", "a" * 81, "x\n", "ünïcode", "$(id)"]
+)
 def test_names_that_are_no_plain_file_names_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="cannot name a run"):
         RunFolder.create(tmp_path, name, recipe=RECIPE)
@@ -86,7 +88,9 @@ def test_a_full_disk_is_said_before_the_run_starts(tmp_path: Path, monkeypatch: 
     assert not (tmp_path / "first").exists()
 
 
-def test_a_write_that_fails_midway_leaves_neither_folder_nor_used_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_that_fails_midway_leaves_neither_folder_nor_used_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 

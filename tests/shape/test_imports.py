@@ -1,0 +1,122 @@
+"""Imports go down only. Layers from the top; packages of one layer never import each other."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from source_tree import SOURCE, Module, imports, modules, read_module
+
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("cli", "studio", "__main__"),
+    ("studies", "api"),
+    ("recipes",),
+    ("rl",),
+    ("serve", "evals"),
+    ("train", "engine", "graders", "review"),
+    ("data", "models", "families"),
+    ("lineage", "launch", "doctor"),
+    ("core",),
+)
+RANK = {package: rank for rank, layer in enumerate(LAYERS) for package in layer}
+
+LIGHT_PACKAGES = ("core", "families", "lineage", "launch", "review", "recipes", "doctor", "cli")
+HEAVY = ("torch", "transformers", "peft", "tokenizers", "safetensors", "pyarrow", "datasets", "accelerate")
+MAY_BE_HEAVY = ("bloomery.recipes.run",)
+
+
+def edges(module: Module) -> list[tuple[str, str, int]]:
+    """Imports of our own packages by `module`: (from package, to package, line)."""
+    own = package_of(module.name)
+    targets = (
+        (package_of(found.target), found.line) for found in imports(module) if found.target.startswith("bloomery.")
+    )
+    return [(own, target, line) for target, line in targets if target and target != own]
+
+
+def package_of(name: str) -> str:
+    parts = name.split(".")
+    return parts[1] if len(parts) > 1 else ""
+
+
+def wrong(module: Module) -> list[str]:
+    """Edges that go up or sideways, or touch a package that has no layer, as `file:line from -> to`."""
+    found = []
+    for own, target, line in edges(module):
+        if own and (own not in RANK or target not in RANK or RANK[target] <= RANK[own]):
+            found.append(f"{module.path}:{line} {own} -> {target}")
+    return found
+
+
+def test_no_import_goes_up_or_sideways() -> None:
+    assert [edge for module in modules() for edge in wrong(module)] == []
+
+
+def test_every_package_has_a_layer() -> None:
+    present = {package_of(module.name) for module in modules()} - {""}
+    assert present <= set(RANK)
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("core/x.py", "import bloomery.train.loop"),
+        ("core/x.py", "from bloomery.train import loop"),
+        ("core/x.py", "from bloomery import train"),
+        ("core/x.py", "from ..train.loop import Trainer"),
+        ("core/x.py", "from .. import train"),
+        ("core/__init__.py", "from ..lineage import index"),
+        ("core/x.py", "def f():\n    from bloomery.data import store"),
+        ("core/x.py", "def f():\n    if True:\n        from ..data import store"),
+        ("core/x.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from bloomery.data import store"),
+        ("core/x.py", "import importlib\nimportlib.import_module('bloomery.data.store')"),
+        ("data/x.py", "from bloomery.models import load"),
+        ("evals/x.py", "class A:\n    def f(self):\n        import bloomery.serve"),
+        ("train/x.py", "from bloomery.unheard import y"),
+    ],
+)
+def test_an_edge_that_is_wrong_is_found_however_it_is_written(tmp_path: Path, name: str, code: str) -> None:
+    path = tmp_path / "bloomery" / name
+    path.parent.mkdir(parents=True)
+    path.write_text(code)
+    assert len(wrong(read_module(path, tmp_path))) == 1
+
+
+@pytest.mark.parametrize(
+    "code", ["from bloomery.core import errors", "from ..core.errors import InputError", "from . import loop"]
+)
+def test_an_edge_that_goes_down_or_stays_inside_passes(tmp_path: Path, code: str) -> None:
+    path = tmp_path / "bloomery" / "train" / "x.py"
+    path.parent.mkdir(parents=True)
+    path.write_text(code)
+    assert wrong(read_module(path, tmp_path)) == []
+
+
+def is_light(name: str) -> bool:
+    parts = name.split(".")
+    return name not in MAY_BE_HEAVY and (package_of(name) in LIGHT_PACKAGES or parts[-1] == "config")
+
+
+def test_what_must_be_light_imports_nothing_heavy_at_module_level() -> None:
+    light = [module.name for module in modules() if is_light(module.name)]
+    assert light
+    code = (
+        "import importlib, sys\n"
+        f"for name in {light!r}:\n"
+        "    importlib.import_module(name)\n"
+        f"    heavy = [h for h in {HEAVY!r} if h in sys.modules]\n"
+        "    assert not heavy, f'{name} imports {heavy}'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(SOURCE)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_command_line_starts_without_numpy() -> None:
+    if not (SOURCE / "bloomery" / "cli.py").exists():
+        pytest.skip("no command line yet")
+    heavy = {"numpy", "torch", "transformers"}
+    code = f"import sys, bloomery.cli; found = {heavy!r} & set(sys.modules); assert not found, found"
+    done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(SOURCE)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

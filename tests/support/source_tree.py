@@ -1,0 +1,105 @@
+"""What the shape tests look at: our modules as syntax trees, the imports between them, and the tracked files."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = ROOT / "src"
+
+
+@dataclass(frozen=True)
+class Module:
+    """A module of ours: its dotted name, file and tree."""
+
+    name: str
+    path: Path
+    tree: ast.Module
+
+    @property
+    def is_package(self) -> bool:
+        return self.path.name == "__init__.py"
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported name: `lazy` inside a function, `typing_only` under `if TYPE_CHECKING`."""
+
+    target: str
+    line: int
+    lazy: bool
+    typing_only: bool
+
+
+@cache
+def modules(source: Path = SOURCE) -> tuple[Module, ...]:
+    """Every module under `source`, by name."""
+    return tuple(read_module(path, source) for path in sorted(source.rglob("*.py")))
+
+
+def read_module(path: Path, source: Path) -> Module:
+    parts = path.relative_to(source).with_suffix("").parts
+    name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+    return Module(name, path, ast.parse(path.read_text(), filename=str(path)))
+
+
+def imports(module: Module) -> Iterator[Import]:
+    """All imports of a module wherever they stand, relative ones made absolute, `import_module("x")` included."""
+    yield from _walk(module, module.tree, lazy=False, typing_only=False)
+
+
+def _walk(module: Module, node: ast.AST, lazy: bool, typing_only: bool) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        for target in _targets(module, child):
+            yield Import(target, child.lineno, lazy, typing_only)  # type: ignore[attr-defined]
+        inside = lazy or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            for statement in child.body:
+                yield from _walk(module, ast.Module([statement], []), inside, True)
+            for statement in child.orelse:
+                yield from _walk(module, ast.Module([statement], []), inside, typing_only)
+        else:
+            yield from _walk(module, child, inside, typing_only)
+
+
+def _targets(module: Module, node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        base = _absolute(module, node)
+        return [f"{base}.{alias.name}" for alias in node.names]
+    if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__"):
+        first = node.args[0] if node.args else None
+        if isinstance(first, ast.Constant) and isinstance(first.value, str):
+            return [first.value]
+    return []
+
+
+def _absolute(module: Module, node: ast.ImportFrom) -> str:
+    if not node.level:
+        return node.module or ""
+    package = module.name.split(".") if module.is_package else module.name.split(".")[:-1]
+    base = package[: len(package) - (node.level - 1)]
+    return ".".join([*base, *([node.module] if node.module else [])])
+
+
+@cache
+def tracked_files() -> tuple[Path, ...]:
+    """Files that git tracks, or all that lie here where this is no checkout."""
+    done = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True)
+    if done.returncode != 0:
+        return tuple(p for p in ROOT.rglob("*") if p.is_file() and ".venv" not in p.parts)
+    return tuple(path for name in done.stdout.split("\0") if name and (path := ROOT / name).is_file())
+
+
+def tracked_text() -> Iterator[tuple[Path, str]]:
+    """Tracked files that are text, with their text."""
+    for path in tracked_files():
+        data = path.read_bytes()
+        if b"\0" not in data[:4096]:
+            yield path, data.decode("utf-8", errors="replace")
