@@ -6,7 +6,7 @@ a 306-byte alias bomb expands to gigabytes, 3,000 nested lists end in a Recursio
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +163,7 @@ def _decimal(text: str) -> float:
     return float(plain.replace(".inf", "inf").replace(".nan", "nan"))
 
 
-_PLAIN = {
+_PLAIN: dict[str, Callable[[str], Any]] = {
     "tag:yaml.org,2002:int": _integer,
     "tag:yaml.org,2002:float": _decimal,
     "tag:yaml.org,2002:bool": lambda text: text.lower() == "true",

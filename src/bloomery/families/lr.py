@@ -1,0 +1,72 @@
+"""The learning rate a checkpoint was saved at, from its family's published schedule.
+
+Continuing at that rate is what keeps a hot or warm checkpoint from forgetting at the first step, and
+nobody publishes the number itself. `cosine(step 1,907,359 x 512 x 4096 tokens; warm-up 8.39e9; horizon
+5e12; peak 4e-4; floor 10 %)` gives 7.4487e-5, the rate that OLMo 2 1B's mid-training configuration starts from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Shape = Literal["linear", "1-sqrt", "cosine"]
+
+# What is left of the way from the peak to the floor, by the fraction x of the decay passed.
+DECAY: dict[str, Callable[[float], float]] = {
+    "linear": lambda x: 1 - x,
+    "1-sqrt": lambda x: 1 - math.sqrt(x),
+    "cosine": lambda x: (1 + math.cos(math.pi * x)) / 2,
+}
+
+
+class FamilySchedule(BaseModel):
+    """A pre-training schedule in tokens: warm-up, then `kind`, from `peak` to `floor` x `peak`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["constant", "linear", "cosine", "wsd"]
+    peak: float = Field(gt=0)
+    warmup: float = Field(default=0.0, ge=0)
+    """Tokens of warm-up."""
+    horizon: float | None = Field(default=None, gt=0)
+    """Tokens at which the decay ends; not needed for `constant`."""
+    anneal_from: float | None = Field(default=None, ge=0)
+    """Tokens at which a `wsd` schedule begins to decay."""
+    shape: Shape = "linear"
+    """Shape of a `wsd` schedule's decay."""
+    floor: float = Field(default=0.0, ge=0, le=1)
+    """The rate at the horizon, as a fraction of the peak."""
+
+
+def lr_at_tokens(schedule: FamilySchedule, tokens: float) -> float:
+    """Learning rate after `tokens` training tokens.
+
+    Warm-up is linear from zero; cosine and linear decay over what follows it. Past the horizon the
+    rate stays at the floor. Raises `ValueError` when the schedule lacks a number its kind needs.
+    """
+    if tokens < schedule.warmup:
+        return schedule.peak * tokens / schedule.warmup
+    if schedule.kind == "constant":
+        return schedule.peak
+    if schedule.horizon is None or (schedule.kind == "wsd" and schedule.anneal_from is None):
+        raise ValueError(f"a {schedule.kind} schedule needs `horizon`{' and `anneal_from`' * (schedule.kind == 'wsd')}")
+    begin = schedule.anneal_from if schedule.kind == "wsd" and schedule.anneal_from is not None else schedule.warmup
+    if tokens <= begin:
+        return schedule.peak
+    passed = min(1.0, (tokens - begin) / (schedule.horizon - begin))
+    left = DECAY[schedule.shape if schedule.kind == "wsd" else schedule.kind](passed)
+    return schedule.peak * (schedule.floor + (1 - schedule.floor) * left)
+
+
+def plasticity(lr: float, peak: float) -> Literal["hot", "warm", "cold"]:
+    """How much learning rate is left to anneal ("loss potential", arXiv 2505.07796), as a class.
+
+    Hot: at least 90 % of the peak (constant-rate checkpoints). Cold: under 2 %. Warm: between, such as
+    a cosine stopped at 10-25 % of its peak (OLMo 2, Olmo 3).
+    """
+    left = lr / peak if peak > 0 else 0.0
+    return "hot" if left >= 0.9 else "cold" if left < 0.02 else "warm"

@@ -1,0 +1,147 @@
+"""Finding families: those shipped with Bloomery, and those a user drops into `./families`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from bloomery.core.errors import InputError, Where, nearest
+from bloomery.core.resources import families_dir
+from bloomery.core.yaml import Lines, load_yaml
+from bloomery.families.schema import Checkpoint, CuratedSource, FamilyFile
+
+FILE = "family.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A family file that has been read and checked; `folder` is where its relative paths begin."""
+
+    file: FamilyFile
+    folder: Path
+    path: Path
+    mixes: dict[str, list[CuratedSource]]
+
+    @property
+    def name(self) -> str:
+        """The name recipes use."""
+        return self.file.name
+
+    def checkpoint(self, stage: str) -> Checkpoint:
+        """The checkpoint called `stage`; raises `InputError` naming what there is, and what to use instead."""
+        if stage in self.file.checkpoints:
+            return self.file.checkpoints[stage]
+        known = ", ".join(self.file.checkpoints)
+        raise InputError(
+            f"the family `{self.name}` has no checkpoint `{stage}`; it has {known}",
+            fix=f"use `start: {self.instead_of(stage)}`",
+        )
+
+    def instead_of(self, stage: str) -> str:
+        """The checkpoint nearest in kind to a stage the family does not have: an earlier one before a later one."""
+        order = ["pre", "mid", "post"]
+        wanted = next((place for place, kind in enumerate(order) if stage.startswith(kind)), 0)
+        usable = {name: c for name, c in self.file.checkpoints.items() if not c.empty} or self.file.checkpoints
+        ranked = sorted(usable, key=lambda name: _distance(order.index(usable[name].stage), wanted))
+        return ranked[0]
+
+    def mix_name(self, stage: str) -> str | None:
+        """The curated mix that training from `stage` is blended with; None when the family has none."""
+        named = self.file.checkpoints[stage].curated if stage in self.file.checkpoints else None
+        return named or (stage if stage in self.mixes else None)
+
+    def mix(self, name: str) -> list[CuratedSource]:
+        """The curated sources of a mix; raises `InputError` for an unknown name."""
+        if name not in self.mixes:
+            raise InputError(f"the family `{self.name}` has no curated mix `{name}`{nearest(name, self.mixes)}")
+        return self.mixes[name]
+
+    def file_of(self, relative: str) -> Path:
+        """A path of the family file as a path on this machine."""
+        return (self.folder / relative).resolve()
+
+
+def _distance(rank: int, wanted: int) -> tuple[int, int]:
+    return abs(rank - wanted), rank
+
+
+def family_files() -> dict[str, Path]:
+    """Family file by name: shipped ones, overlaid by `./families/NAME.yaml` and `./families/NAME/family.yaml`."""
+    found: dict[str, Path] = {}
+    for root in (families_dir(), Path("families").resolve()):
+        for path in sorted([*root.glob("*.yaml"), *root.glob(f"*/{FILE}")]):
+            found[path.parent.name if path.name == FILE else path.stem] = path
+    return found
+
+
+def load_family(name: str) -> Family:
+    """Read and check a family by name. Raises `InputError` with the nearest name, or the file and line at fault."""
+    files = family_files()
+    if name not in files:
+        raise InputError(
+            f"there is no family `{name}`{nearest(name, files)}",
+            fix="see `bloomery families list`, add a file to ./families, or use `model:` with a folder or Hub id",
+        )
+    return read_family(files[name])
+
+
+def read_family(path: Path) -> Family:
+    """Read and check one family file."""
+    data, lines = load_yaml(path)
+    file = _validated(FamilyFile, data, lines, path)
+    mixes = file.curated
+    if isinstance(mixes, str):
+        mixes = _mixes(path.parent / mixes)
+    for name, sources in mixes.items():
+        _sums_to_one(name, sources, path)
+    for stage, checkpoint in file.checkpoints.items():
+        if checkpoint.curated is not None and checkpoint.curated not in mixes:
+            raise InputError(
+                f"`checkpoints.{stage}.curated: {checkpoint.curated}` is no mix of the family",
+                where=Where(path, lines.get(f"checkpoints.{stage}.curated")),
+                fix=f"use one of {', '.join(mixes) or 'the mixes under `curated`'}",
+            )
+    return Family(file, path.parent.resolve(), path, mixes)
+
+
+def _mixes(path: Path) -> dict[str, list[CuratedSource]]:
+    data, lines = load_yaml(path)
+    if not isinstance(data, dict):
+        raise InputError("is not a mapping of mixes", where=Where(path, 1), fix="write `stage: [sources]`")
+    mixes: dict[str, list[CuratedSource]] = {}
+    for name, entries in data.items():
+        if not isinstance(entries, list):
+            raise InputError(f"the mix `{name}` is no list of sources", where=Where(path, lines.get(name)))
+        mixes[name] = [
+            _validated(CuratedSource, entry, lines, path, f"{name}.{place}") for place, entry in enumerate(entries)
+        ]
+    return mixes
+
+
+def _sums_to_one(name: str, sources: list[CuratedSource], path: Path) -> None:
+    total = sum(source.share for source in sources)
+    if sources and abs(total - 1) > 1e-6:
+        raise InputError(f"the shares of the curated mix `{name}` sum to {total:.4g}, not 1", where=Where(path))
+    names = [source.name for source in sources]
+    if len(set(names)) != len(names):
+        raise InputError(f"the curated mix `{name}` has two sources of one name", where=Where(path))
+
+
+def _validated(model: Any, data: Any, lines: Lines, path: Path, prefix: str = "") -> Any:
+    """`model.model_validate(data)` whose first problem becomes an `InputError` with the line."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        parts = [*prefix.split("."), *map(str, problem["loc"])] if prefix else [*map(str, problem["loc"])]
+        line = next((lines[key] for n in range(len(parts), 0, -1) if (key := ".".join(parts[:n])) in lines), 1)
+        cause = problem.get("ctx", {}).get("error")
+        if isinstance(cause, InputError):
+            raise InputError(cause.message, where=Where(path, line), fix=cause.fix) from None
+        if problem["type"] == "extra_forbidden":
+            known = nearest(parts[-1], model.model_fields)
+            raise InputError(f"there is no key `{'.'.join(parts)}`{known}", where=Where(path, line)) from None
+        raise InputError(f"`{'.'.join(parts)}`: {problem['msg']}", where=Where(path, line)) from None

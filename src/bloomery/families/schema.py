@@ -1,0 +1,181 @@
+"""The family file: one YAML that says what an open model family is, stage by stage."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from bloomery.core.errors import InputError
+from bloomery.core.quantity import parse_budget, parse_share
+from bloomery.families.lr import FamilySchedule, lr_at_tokens, plasticity
+
+
+def _count(value: Any) -> int:
+    """1.2e9, '4001B' or '3.4M': a number of tokens or parameters."""
+    return round(value if isinstance(value, int | float) else parse_budget(f"{value} tokens", "tokens").value)
+
+
+Count = Annotated[int, BeforeValidator(_count)]
+Share = Annotated[float, BeforeValidator(parse_share)]
+Plasticity = Literal["hot", "warm", "cold"]
+Role = Literal["general", "skills", "instruction", "refusal", "over_refusal"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class CuratedSource(_Strict):
+    """One category of a curated mix: where its rows come from and its part of the curated tokens."""
+
+    name: str
+    share: Share
+    tokens: Count | None = None
+    """Tokens it has, where known: used for estimates before it is built."""
+    builtin: str | None = None
+    options: dict[str, Any] = {}
+    path: str | list[str] | None = None
+    """Relative to the family file."""
+    hf: str | None = None
+    config: str | None = None
+    split: str | None = None
+    revision: str | None = None
+    shape: str | None = None
+    columns: dict[str, str] = {}
+    licence: str | None = None
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> CuratedSource:
+        if sum(origin is not None for origin in (self.builtin, self.path, self.hf)) != 1:
+            raise InputError(f"the curated source `{self.name}` must have one of `builtin`, `path` and `hf`")
+        return self
+
+    def spec(self) -> dict[str, Any]:
+        """The source as the data package reads it, with what was left out left out."""
+        described = self.model_dump(exclude={"share", "tokens", "licence"}, exclude_none=True)
+        return {key: value for key, value in described.items() if value not in ({}, [])}
+
+
+class Checkpoint(_Strict):
+    """Weights at the end of a stage, and the state their training was in."""
+
+    folder: str | None = None
+    """Folder beside the family file."""
+    repo: str | None = None
+    """Hub repository."""
+    revision: str | None = None
+    """Branch, tag or commit of `repo`."""
+    tokens: Count = 0
+    """Tokens seen in training."""
+    stage: Literal["pre", "mid", "post"] = "pre"
+    """What kind of training the checkpoint ends."""
+    lr: float | None = Field(default=None, ge=0)
+    """Learning rate the weights were saved at; left out: computed from `schedule` and `tokens`."""
+    peak_lr: float | None = Field(default=None, gt=0)
+    """Largest rate of the schedule that led here; left out: that of `schedule`."""
+    sft_lr: float | None = Field(default=None, gt=0)
+    """Rate that suits supervised fine-tuning from here, where the family published one."""
+    schedule: FamilySchedule | None = None
+    schedule_tokens: Count | None = None
+    """Tokens into `schedule`, where it did not begin at the first token. Default: `tokens`."""
+    plasticity: Plasticity | None = None
+    """hot, warm or cold; left out: from the two rates."""
+    batch_tokens: Count | None = None
+    """Tokens in one step of the training that led here."""
+    context: int | None = None
+    """Longest row, where it differs from the family's."""
+    curated: str | None = None
+    """The mix that continued training from here is blended with. Default: the mix of the same name."""
+    empty: bool = False
+    """True for a scaffold: a configuration without weights."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Checkpoint:
+        if (self.folder is None) == (self.repo is None):
+            raise InputError("a checkpoint must have one of `folder` and `repo`", fix="name where the weights are")
+        if self.repo is not None and self.revision is None:
+            raise InputError(f"the checkpoint in `{self.repo}` has no `revision`", fix="pin a branch, tag or commit")
+        return self
+
+    def saved_lr(self) -> float | None:
+        """The learning rate at the checkpoint, given or computed; None when neither is possible."""
+        if self.lr is not None or self.schedule is None:
+            return self.lr
+        return lr_at_tokens(self.schedule, self.tokens if self.schedule_tokens is None else self.schedule_tokens)
+
+    def peak(self) -> float | None:
+        """The peak learning rate of the schedule that led here."""
+        return self.peak_lr if self.peak_lr is not None else self.schedule.peak if self.schedule else None
+
+    def heat(self) -> Plasticity:
+        """hot, warm or cold; cold when nothing is known, which is the careful choice."""
+        if self.plasticity is not None:
+            return self.plasticity
+        lr, peak = self.saved_lr(), self.peak()
+        return "cold" if lr is None or not peak else plasticity(lr, peak)
+
+
+class Suite(_Strict):
+    """Evaluation rows, how they are scored, and what they stand for in the report."""
+
+    name: str
+    role: Role
+    kind: Literal["bpb", "choice", "generate"]
+    path: str | None = None
+    """Rows beside the family file."""
+    builtin: str | None = None
+    options: dict[str, Any] = {}
+    hf: str | None = None
+    config: str | None = None
+    split: str | None = None
+    revision: str | None = None
+    grader: dict[str, Any] | None = None
+    """How responses are scored, for `generate`."""
+    limit: int | None = Field(default=None, ge=1)
+    """Most rows used."""
+    stages: list[Literal["pre", "mid", "post"]] = ["pre", "mid", "post"]
+    """Kinds of model that it is run on."""
+    max_new_tokens: int = Field(default=128, ge=1)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Suite:
+        if sum(origin is not None for origin in (self.builtin, self.path, self.hf)) != 1:
+            raise InputError(f"the suite `{self.name}` must have one of `builtin`, `path` and `hf`")
+        if (self.kind == "generate") != (self.grader is not None):
+            raise InputError(f"the suite `{self.name}`: `grader` belongs to `kind: generate`, and is needed there")
+        return self
+
+
+class FamilyFile(_Strict):
+    """A family as its YAML file states it."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    title: str
+    licence: str
+    architecture: str
+    """Class name in `transformers`."""
+    parameters: Count
+    context: int = Field(ge=8)
+    tokenizer: str
+    """Folder beside the family file, or `hub`: that of the checkpoint's repository."""
+    chat_template: str | None = None
+    """File beside the family file; left out: the tokenizer's own."""
+    transformers: str | None = None
+    """Least version of `transformers`."""
+    evidence: str | None = None
+    """Where the numbers come from."""
+    default_start: str | None = None
+    """The stage `start: auto` falls back to. Default: the last one."""
+    checkpoints: dict[str, Checkpoint]
+    curated: dict[str, list[CuratedSource]] | str = {}
+    """Mixes by name, or the file beside this one that holds them."""
+    eval: list[Suite] = []
+
+    @model_validator(mode="after")
+    def _consistent(self) -> FamilyFile:
+        if not self.checkpoints:
+            raise InputError(f"the family `{self.name}` has no checkpoints", fix="add one under `checkpoints`")
+        if self.default_start is not None and self.default_start not in self.checkpoints:
+            raise InputError(f"`default_start: {self.default_start}` is none of the family's checkpoints")
+        return self

@@ -1,0 +1,1 @@
+"""Recipes (short, by hand) become plans (complete, by machine) become runs."""

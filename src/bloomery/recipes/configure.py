@@ -1,0 +1,44 @@
+"""Parts of a plan as the packages below take them: the loop's configuration, the blend's segments, sources."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bloomery.data.config import SourceSpec
+from bloomery.recipes.plan import Plan
+from bloomery.train.config import Optim, Schedule, TrainConfig
+
+if TYPE_CHECKING:
+    from bloomery.core.rows import Segment
+
+
+def train_config(plan: Plan, arm: str = "blend", seed: int | None = None) -> TrainConfig:
+    """What the loop is told for one arm and one seed (default: the plan's)."""
+    rate = plan.section("schedule")
+    optim = plan.section("optim")
+    memory = plan.section("memory")
+    batch = optim.pop("batch_tokens")
+    assert batch > 0
+    return TrainConfig(
+        schedule=Schedule(steps=plan.arm(arm).steps, **rate),
+        optim=Optim(**(optim | {"betas": tuple(optim["betas"])}), state_dtype=memory["state"] or "fp32"),
+        micro_tokens=memory["micro_tokens"],
+        precision=memory["precision"],
+        activation_checkpointing=bool(memory["activation_checkpointing"]),
+        checkpoint_every=plan.get("checkpoints.every"),
+        keep_last=plan.get("checkpoints.keep"),
+        validate_every=plan.get("eval.every"),
+        seed=plan.get("seed") if seed is None else seed,
+    )
+
+
+def segments(plan: Plan, arm: str = "blend") -> list[Segment]:
+    """The arm's shares by source, as the blend takes them."""
+    from bloomery.core.rows import Segment
+
+    return [Segment(part["start"], dict(part["share"])) for part in plan.arm(arm).segments]
+
+
+def source_specs(plan: Plan) -> dict[str, SourceSpec]:
+    """Every source by name, with absolute paths."""
+    return {source.name: SourceSpec.model_validate({**source.spec, "name": source.name}) for source in plan.sources}

@@ -1,0 +1,127 @@
+"""What a recipe leaves out: learning rate, schedule, batch, share. Each default names its source.
+
+Paper numbers are arXiv ids; Nova Forge, OLMo, SmolLM and Marin are their published configurations.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from bloomery.recipes.plan import Value
+from bloomery.recipes.start import Start
+
+Objective = Literal["text", "sft"]
+
+DOMAIN_SHARE = 0.5
+"""Nova Forge's sample mixes half customer data; the largest share without any rise of general loss is 30-48 % at
+0.5-3B parameters (CMR law, 2407.17467)."""
+
+HOLDOUT = 0.02
+HOLDOUT_LEAST = 200
+REWARM = 0.3
+"""A cold checkpoint is re-warmed to this part of its peak: full re-warming raises both losses first (2308.04014)."""
+
+REWARM_STEPS = 0.01
+"""Longer warm-ups do not help (2308.04014)."""
+
+SFT_PEAK = 0.1
+"""Fine-tuning rate as part of the pre-training peak: OLMo 2 and Olmo 3 used 0.03-0.27 of it."""
+
+LORA_FACTOR = 10
+"""Adapters want about ten times the rate of full fine-tuning (2405.09673)."""
+
+ANNEAL = 0.2
+"""The last 10-20 % decay (SmolLM3, Nemotron 3)."""
+
+LEAST_STEPS = 100
+"""A derived batch is made small enough that the budget gives this many steps."""
+
+
+def peak_by_size(parameters: int) -> float:
+    """A peak rate for a model of unknown schedule: 3e-4 at 7B, falling with the fourth root of the size.
+
+    Within a factor of four of every published peak between 135M and 32B parameters (SmolLM2 3e-3, OLMo 2 1B 4e-4,
+    OLMo 2 7B 3e-4, Olmo 3 32B 6e-4), and never above 4e-3.
+    """
+    return float(min(4e-3, 3e-4 * (7e9 / max(parameters, 1)) ** 0.25))
+
+
+def learning_rate(start: Start, objective: Objective, method: str, batch: int) -> Value:
+    """The rate a run holds or decays from.
+
+    Hot and warm checkpoints continue at their own rate (OLMo 2, SmolLM2, Apertus), scaled by the square root of
+    the batch when it is smaller than the checkpoint's (2205.10343); cold ones are re-warmed.
+    """
+    factor, adapter = (LORA_FACTOR, f", x {LORA_FACTOR} for adapters") if method != "full" else (1, "")
+    peak, known = start.peak_lr, "the checkpoint's peak"
+    if peak is None:
+        peak, known = peak_by_size(start.parameters or 1_000_000_000), "a peak estimated from the model's size"
+    if objective == "sft" and start.sft_lr is not None:
+        return Value(_round(start.sft_lr * factor), "family", f"the family's fine-tuning rate{adapter}")
+    if objective == "sft":
+        return Value(_round(SFT_PEAK * peak * factor), "derived", f"{SFT_PEAK:g} x {known} for fine-tuning{adapter}")
+    if start.kind == "scaffold":
+        return Value(_round(peak), "family", "the family's peak: training starts from nothing")
+    if start.plasticity == "cold" or start.lr is None:
+        return Value(_round(REWARM * peak * factor), "derived", f"cold: re-warmed to {REWARM:g} x {known}{adapter}")
+    ratio = min(1.0, (batch / start.batch_tokens) ** 0.5) if start.batch_tokens else 1.0
+    scaled = f", x {ratio:.3g} for the smaller batch (square root)" if ratio < 0.999 else ""
+    why = f"{start.plasticity}: continues at the rate the checkpoint was saved at{scaled}{adapter}"
+    return Value(_round(start.lr * ratio * factor), "derived", why)
+
+
+def schedule_shape(start: Start, objective: Objective) -> dict[str, Value]:
+    """Kind, warm-up, anneal, shape and final rate by the checkpoint's plasticity.
+
+    Hot: hold, then anneal by 1-sqrt (2405.18392). Warm: linear to zero without warm-up (OLMo 2 mid-training).
+    Cold and fine-tuning: 1 % warm-up, then linear to zero.
+    """
+    rewarmed = objective == "sft" or start.plasticity == "cold" or start.kind == "scaffold"
+    hot = start.plasticity == "hot" and objective == "text"
+    heat = "an empty model" if start.kind == "scaffold" else f"a {start.plasticity} checkpoint"
+    task = " fine-tuning" if objective == "sft" else ""
+    kind = Value(
+        "wsd" if hot else "linear", "stage default", f"{heat}{task}: {'hold, then anneal' if hot else 'decay'}"
+    )
+    warm_why = "re-warmed over 1 % of the steps" if rewarmed else "continues without warm-up"
+    return {
+        "schedule.kind": kind,
+        "schedule.warmup": Value(REWARM_STEPS if rewarmed else 0.0, "stage default", warm_why),
+        "schedule.anneal": Value(ANNEAL, "stage default", "the last fifth decays (SmolLM3)"),
+        "schedule.shape": Value("1-sqrt", "stage default", "arXiv 2405.18392"),
+        "schedule.final": Value(0.0, "stage default", "decays to zero"),
+        "schedule.start": Value(0.0, "stage default", "warm-up rises from zero"),
+    }
+
+
+def z_loss(kind: str, lr: float, final: float) -> Value:
+    """1e-5 (OLMo 2), 1e-4 where the rate falls more than tenfold (Marin: logits drift in a deep decay)."""
+    if kind != "constant" and final < lr / 10:
+        return Value(1e-4, "stage default", "the rate falls more than tenfold (Marin)")
+    return Value(1e-5, "stage default", "OLMo 2")
+
+
+def batch_tokens(start: Start, objective: Objective, budget: float | None, context: int) -> Value:
+    """The checkpoint's batch, or whole rows of `context` that give `LEAST_STEPS` steps where the budget is small."""
+    own = start.batch_tokens or (16 if objective == "sft" else 64) * context
+    why = "the checkpoint's own batch" if start.batch_tokens else "a usual batch for this context"
+    if budget is not None and budget / own < LEAST_STEPS:
+        fewer = max(1, int(budget / LEAST_STEPS / context)) * context
+        if fewer < own:
+            return Value(
+                fewer, "derived", f"{why} is {own:,}: smaller, so that the budget gives at least {LEAST_STEPS} steps"
+            )
+    return Value(own, "family" if start.batch_tokens else "derived", why)
+
+
+def lora_rank(rank: int | None, hidden: int | None) -> Value:
+    """256 on all linear layers (2405.09673), at most half the hidden width."""
+    if rank is not None:
+        return Value(rank, "user")
+    width = hidden or 512
+    return Value(max(1, min(256, width // 2)), "derived", "256, at most half the hidden width (arXiv 2405.09673)")
+
+
+def _round(rate: float) -> float:
+    """Six significant digits: more would claim a precision that no rate has."""
+    return float(f"{rate:.6g}")

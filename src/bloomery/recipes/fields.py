@@ -1,0 +1,90 @@
+"""Field types of recipes: shares, amounts and sizes as people write them, each with its JSON Schema."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator, ValidationInfo, WithJsonSchema
+
+from bloomery.core.errors import InputError
+from bloomery.core.quantity import Quantity, parse_budget, parse_bytes, parse_share
+
+PIECES = ("share", "steps")
+
+
+class Section(BaseModel):
+    """A mapping of a recipe: unknown keys are refused, values cannot change after validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, validate_default=True)
+
+
+def _share(value: Any, info: ValidationInfo) -> float:
+    return parse_share(_scalar(value, info, "`30%`"), _key(info))
+
+
+def _amount(value: Any, info: ValidationInfo) -> Quantity:
+    return value if isinstance(value, Quantity) else parse_budget(str(_scalar(value, info, "`20M tokens`")), _key(info))
+
+
+def _piece(value: Any, info: ValidationInfo) -> Quantity:
+    """A part of the run: '10%' or 0.1 of its steps, or '100 steps'."""
+    if isinstance(value, Quantity):
+        return value
+    raw = str(_scalar(value, info, "`10%` or `100 steps`")).strip()
+    if raw.endswith("%") or raw.replace(".", "", 1).isdigit():
+        return Quantity(parse_share(raw, _key(info)), "share")
+    amount = parse_budget(raw, _key(info))
+    if amount.unit != "steps":
+        raise InputError(
+            f"`{_key(info)}: {value}` is in {amount.unit}", fix="write a share such as `10%`, or `100 steps`"
+        )
+    return amount
+
+
+def _tokens(value: Any, info: ValidationInfo) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    amount = parse_budget(str(_scalar(value, info, "`32k tokens`")), _key(info))
+    if amount.unit != "tokens":
+        raise InputError(f"`{_key(info)}: {value}` is in {amount.unit}", fix="write tokens, such as `32k tokens`")
+    return round(amount.value)
+
+
+def _bytes(value: Any, info: ValidationInfo) -> int:
+    return parse_bytes(str(_scalar(value, info, "`8 GB`")), _key(info))
+
+
+def _scalar(value: Any, info: ValidationInfo, example: str) -> str | int | float:
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        return value
+    raise InputError(f"`{_key(info)}: {value}` is not an amount", fix=f"write something like {example}")
+
+
+def _key(info: ValidationInfo) -> str:
+    return info.field_name or "value"
+
+
+Share = Annotated[
+    float, BeforeValidator(_share), WithJsonSchema({"type": ["string", "number"], "examples": ["30%", 0.3]})
+]
+"""A fraction in [0, 1], written `30%` or `0.3`."""
+
+Amount = Annotated[
+    Quantity,
+    PlainValidator(_amount),
+    WithJsonSchema({"type": "string", "examples": ["20M tokens", "2 epochs", "500 steps"]}),
+]
+"""Tokens, steps or epochs: a `Quantity` whose unit is one of those."""
+
+Piece = Annotated[
+    Quantity, PlainValidator(_piece), WithJsonSchema({"type": ["string", "number"], "examples": ["10%", "100 steps"]})
+]
+"""Part of a run: a `Quantity` whose unit is `share` (of the steps) or `steps`."""
+
+Tokens = Annotated[
+    int, PlainValidator(_tokens), WithJsonSchema({"type": ["string", "integer"], "examples": ["32k tokens", 32768]})
+]
+"""A number of tokens; the unit may be left out, because the key says it."""
+
+Size = Annotated[int, PlainValidator(_bytes), WithJsonSchema({"type": "string", "examples": ["8 GB", "512 MiB"]})]
+"""Bytes, written with their unit."""

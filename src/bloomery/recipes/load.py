@@ -1,0 +1,250 @@
+"""Reading a recipe: the file, what it extends, `key=value` overrides, and errors that name the line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from bloomery.core.errors import InputError, Where, nearest
+from bloomery.core.resources import recipes_dir
+from bloomery.core.yaml import load_yaml
+from bloomery.recipes.schema import UNBUILT, Recipe
+from bloomery.recipes.sections import absolute, as_sources
+
+COMMAND_LINE = "command line"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A checked recipe with what it was made from.
+
+    `data` is the merged mapping, `where` the place of every dotted key in it, `base` the folder that
+    relative paths are relative to.
+    """
+
+    recipe: Recipe
+    data: dict[str, Any]
+    where: dict[str, Where]
+    base: Path
+    path: Path | None
+
+    @property
+    def name(self) -> str:
+        """The run's name: `name`, else the file's."""
+        return self.recipe.name or (self.path.stem if self.path else "recipe")
+
+    def place(self, key: str) -> Where | None:
+        """Where `key`, or the nearest section around it, was set."""
+        return _place(self.where, key)
+
+
+def find_recipe(name: str | Path) -> Path:
+    """The file of a recipe given by path, or by the name of a shipped one (`demo`)."""
+    path = Path(name)
+    if path.is_file():
+        return path
+    shipped = recipes_dir() / f"{name}.yaml"
+    if path.suffix not in (".yaml", ".yml") and len(path.parts) == 1 and shipped.is_file():
+        return shipped
+    if path.is_dir() and (path / "recipe.yaml").is_file():
+        return path / "recipe.yaml"
+    known = [p.stem for p in recipes_dir().glob("*.yaml")]
+    raise InputError(f"there is no recipe `{name}`{nearest(str(name), known)}", fix="give a file, or a shipped name")
+
+
+def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Loaded:
+    """Read, extend, override and check a recipe. Raises `InputError` naming file, line and key."""
+    file = find_recipe(path)
+    data, where = _read(file, ())
+    return _checked(data, where, overrides, file.resolve().parent, file)
+
+
+def recipe_from(data: Mapping[str, Any], overrides: Iterable[str] = (), base: Path | None = None) -> Loaded:
+    """The same for a mapping made in Python; relative paths are relative to `base`, or the working folder."""
+    return _checked(dict(data), {}, overrides, base or Path.cwd(), None)
+
+
+def with_changes(loaded: Loaded, changes: Mapping[str, Any]) -> Loaded:
+    """The recipe with `changes` (nested, or with dotted keys) laid over it, as a pipeline's step asks for."""
+    data = loaded.data
+    for key, value in changes.items():
+        data = _merge(data, _nest(key.split("."), value))
+    return _checked(data, loaded.where, (), loaded.base, loaded.path)
+
+
+def _checked(
+    data: dict[str, Any], where: dict[str, Where], overrides: Iterable[str], base: Path, path: Path | None
+) -> Loaded:
+    for override in overrides:
+        data = _override(data, where, override)
+    try:
+        recipe = Recipe.model_validate(data)
+    except ValidationError as error:
+        raise _explained(error, where, path) from None
+    return Loaded(recipe, data, where, base, path)
+
+
+def _read(file: Path, chain: tuple[Path, ...]) -> tuple[dict[str, Any], dict[str, Where]]:
+    """The mapping of a recipe file over that of the recipe it extends."""
+    file = file.resolve()
+    if file in chain:
+        cycle = " > ".join(p.name for p in (*chain[chain.index(file) :], file))
+        raise InputError(f"`extends` goes round in a circle: {cycle}", where=Where(file), fix="remove one `extends`")
+    data, lines = load_yaml(file)
+    if not isinstance(data, dict):
+        what = "is empty" if data is None else "is not a mapping of keys"
+        raise InputError(
+            f"{what}: a recipe is a list of `key: value` lines", where=Where(file, 1), fix="see `bloomery init`"
+        )
+    where = {key: Where(file, line) for key, line in lines.items()}
+    parent = data.get("extends")
+    if parent is None:
+        return data, where
+    other = _parent(parent, file, where["extends"])
+    above, places = _read(other, (*chain, file))
+    if other.resolve().parent != file.parent:
+        above = _anchored(above, other.resolve().parent)
+    return _merge(above, data), {key: w for key, w in places.items() if key} | where
+
+
+def _parent(name: Any, file: Path, where: Where) -> Path:
+    beside = file.parent / str(name)
+    if beside.is_file():
+        return beside
+    try:
+        return find_recipe(str(name))
+    except InputError as error:
+        raise InputError(
+            f"`extends: {name}`: {error.message}", where=where, fix="give a path relative to this file"
+        ) from None
+
+
+def _anchored(value: Any, folder: Path) -> Any:
+    """A copy of a recipe from another folder, whose relative file paths are made absolute."""
+    data: dict[str, Any] = dict(value)
+    for section, key in (("data", "domain"), ("data", "curated"), ("eval", "domain")):
+        inner = data.get(section)
+        if isinstance(inner, dict) and isinstance(inner.get(key), str | list) and not _is_word(key, inner[key]):
+            data[section] = {**inner, key: [_anchored_source(s, folder) for s in as_sources(inner[key])]}
+    return data
+
+
+def _is_word(key: str, value: Any) -> bool:
+    return key == "curated" and isinstance(value, str)
+
+
+def _anchored_source(source: Any, folder: Path) -> Any:
+    return absolute(source, folder) if isinstance(source, dict) else source
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`above` laid over `below`, section by section; lists are replaced, and null takes a key away."""
+    merged = dict(below)
+    for key, value in above.items():
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            merged[key] = _merge(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _override(data: dict[str, Any], where: dict[str, Where], text: str) -> dict[str, Any]:
+    key, equals, raw = text.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise InputError(
+            f"`{text}` is no override", where=Where(COMMAND_LINE), fix="write `key=value`, such as `data.share=30%`"
+        )
+    value, _ = load_yaml(raw, COMMAND_LINE)
+    for known in [k for k in where if k == key or k.startswith(f"{key}.")]:
+        del where[known]
+    where[key] = Where(COMMAND_LINE)
+    changed: dict[str, Any] = _set(data, key.split("."), value)
+    return changed
+
+
+def _set(data: Any, parts: list[str], value: Any) -> Any:
+    """A copy of `data` with the item at `parts` replaced; a number goes into a list."""
+    if not parts:
+        return value
+    head, rest = parts[0], parts[1:]
+    if isinstance(data, list):
+        if not head.isdigit() or int(head) >= len(data):
+            raise InputError(
+                f"`{head}` is no place in a list of {len(data)}", where=Where(COMMAND_LINE), fix="count from 0"
+            )
+        return [_set(item, rest, value) if place == int(head) else item for place, item in enumerate(data)]
+    below = data if isinstance(data, dict) else {}
+    if value is None and not rest:
+        return {key: item for key, item in below.items() if key != head}
+    return {**below, head: _set(below.get(head), rest, value)}
+
+
+def _nest(parts: list[str], value: Any) -> dict[str, Any]:
+    return {parts[0]: _nest(parts[1:], value) if len(parts) > 1 else value}
+
+
+def _place(where: Mapping[str, Where], key: str) -> Where | None:
+    parts = key.split(".")
+    for length in range(len(parts), 0, -1):
+        if (found := where.get(".".join(parts[:length]))) is not None:
+            return found
+    return where.get("")
+
+
+def _explained(error: ValidationError, where: Mapping[str, Where], path: Path | None) -> InputError:
+    """The first problem as one `InputError`; how many more there are is said."""
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    key = ".".join(str(part) for part in first["loc"] if not _is_pydantic_part(part))
+    message, fix = _message(first, key)
+    more = f" ({len(problems) - 1} more after it)" if len(problems) > 1 else ""
+    place = _place(where, key) or (Where(path) if path else None)
+    return InputError(message + more, where=place, fix=fix)
+
+
+def _message(problem: Any, key: str) -> tuple[str, str | None]:
+    kind, context = problem["type"], problem.get("ctx", {})
+    if isinstance(context.get("error"), InputError):
+        inner = context["error"]
+        short = key.rsplit(".", 1)[-1]
+        return inner.message.replace(f"`{short}:", f"`{key}:", 1), inner.fix
+    if kind == "extra_forbidden":
+        if key in UNBUILT:
+            return f"`{key}` cannot be used: {UNBUILT[key]}", f"remove `{key}`"
+        name = key.rsplit(".", 1)[-1]
+        return f"there is no key `{key}`{nearest(name, _known_keys(problem['loc'][:-1]))}", f"rename or remove `{key}`"
+    if kind == "literal_error":
+        return f"`{key}: {problem['input']}` must be {context['expected']}", f"change `{key}`"
+    if kind == "missing":
+        return f"`{key}` is missing", f"add `{key}`"
+    if isinstance(context.get("error"), ValueError):
+        return f"`{key}`: {context['error']}", f"change `{key}`"
+    return f"`{key}: {problem['input']}`: {problem['msg'][0].lower()}{problem['msg'][1:]}", f"change `{key}`"
+
+
+def _is_pydantic_part(part: Any) -> bool:
+    """Parts of an error's location that name a type of a union, which no key of a recipe is called."""
+    return isinstance(part, str) and ("[" in part or part in ("str", "int", "literal"))
+
+
+def _known_keys(location: tuple[Any, ...]) -> list[str]:
+    """The keys that the section at `location` has."""
+    section: type[BaseModel] = Recipe
+    for part in location:
+        if isinstance(part, str) and part in section.model_fields:
+            section = _section_of(section.model_fields[part].annotation) or section
+    return list(section.model_fields)
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    """The model inside `Section`, `list[Section]` or `Section | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for inner in get_args(annotation) if (found := _section_of(inner))), None)

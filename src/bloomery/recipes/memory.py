@@ -1,0 +1,199 @@
+"""How many bytes a training step takes, from the numbers in config.json alone.
+
+    weights + gradients + optimiser state        per parameter
+    + activations                                per token of a micro-batch, per layer
+    + head chunk                                 chunk x vocabulary, twice (values and gradient), in fp32
+
+It counts what is above the level right after importing torch. The constants of `_saved_per_token` are the
+tensors that autograd keeps for the backward pass of a decoder layer.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+HEAD_CHUNK = 1024
+"""Positions whose logits exist at the same time."""
+
+GATED = ("llama", "mistral", "qwen", "olmo", "gemma", "smollm", "phi3", "granite", "gpt_oss")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelShape:
+    """The numbers of a decoder that its memory follows from."""
+
+    vocab: int
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_width: int
+    ffn: int
+    tied: bool
+    gated: bool
+    experts: int = 1
+    active_experts: int = 1
+
+    @property
+    def parameters(self) -> int:
+        """Weights in all: embeddings, attention, feed-forward, norms; biases are left out."""
+        attention = self.hidden * self.head_width * (2 * self.heads + 2 * self.kv_heads)
+        ffn = (3 if self.gated else 2) * self.hidden * self.ffn * self.experts
+        router = self.hidden * self.experts if self.experts > 1 else 0
+        per_layer = attention + ffn + router + 2 * self.hidden
+        embeddings = self.vocab * self.hidden * (1 if self.tied else 2)
+        return embeddings + self.layers * per_layer + self.hidden
+
+    @property
+    def linear_parameters(self) -> int:
+        """Weights a token passes through in the layers; active experts only. Training costs 6 FLOP for each."""
+        attention = self.hidden * self.head_width * (2 * self.heads + 2 * self.kv_heads)
+        ffn = (3 if self.gated else 2) * self.hidden * self.ffn * self.active_experts
+        return self.layers * (attention + ffn) + self.vocab * self.hidden
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Bytes a training step takes, by what takes them."""
+
+    weights: int
+    gradients: int
+    optimiser: int
+    activations: int
+    head: int
+
+    @property
+    def total(self) -> int:
+        """All together, at the peak of the step."""
+        return self.weights + self.gradients + self.optimiser + self.activations + self.head
+
+
+def shape_of(config: Mapping[str, Any]) -> ModelShape | None:
+    """The shape in a Hugging Face configuration; None when it lacks a number we need."""
+    hidden, layers = _first(config, "hidden_size", "n_embd", "d_model"), _first(config, "num_hidden_layers", "n_layer")
+    heads = _first(config, "num_attention_heads", "n_head")
+    vocab = config.get("vocab_size")
+    if not (hidden and layers and heads and vocab):
+        return None
+    kind = str(config.get("model_type", ""))
+    experts = _first(config, "num_local_experts", "num_experts", "n_routed_experts") or 1
+    ffn = config.get("moe_intermediate_size") if experts > 1 else None
+    return ModelShape(
+        vocab=vocab,
+        hidden=hidden,
+        layers=layers,
+        heads=heads,
+        kv_heads=config.get("num_key_value_heads") or heads,
+        head_width=config.get("head_dim") or hidden // heads,
+        ffn=ffn or _first(config, "intermediate_size", "n_inner") or 4 * hidden,
+        tied=bool(config.get("tie_word_embeddings", False)),
+        gated=kind.startswith(GATED),
+        experts=experts,
+        active_experts=_first(config, "num_experts_per_tok", "experts_per_token") or 1,
+    )
+
+
+def stored_parameters(folder: Path) -> int | None:
+    """Weights in a folder's safetensors files, read from their headers; None where there are none."""
+    total = 0
+    for path in sorted(folder.glob("*.safetensors")):
+        with open(path, "rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > 100_000_000:
+                return None
+            header = json.loads(file.read(length))
+        for name, tensor in header.items():
+            if name != "__metadata__":
+                total += _product(tensor["shape"])
+    return total or None
+
+
+def training_bytes(
+    shape: ModelShape,
+    micro_tokens: int,
+    *,
+    bf16: bool,
+    state: Literal["fp32", "bf16"] = "fp32",
+    checkpointing: bool = False,
+    trainable: int | None = None,
+    trained_tokens: int | None = None,
+) -> Need:
+    """Peak bytes of a training step above the level after import.
+
+    `trainable` parameters (LoRA's; default all) have masters, gradients and moments; the others only their weights.
+    `trained_tokens` of the `micro_tokens` have logits (default all).
+    """
+    count = shape.parameters
+    trained = count if trainable is None else trainable
+    width = 2 if bf16 else 4
+    weights = count * width + (trained * 4 if bf16 else 0)
+    per_token = _saved_per_token(shape, width)
+    if checkpointing:
+        # One residual a layer is kept; a single layer is recomputed at a time.
+        per_token = shape.layers * shape.hidden * width + per_token // shape.layers
+    chunk = min(HEAD_CHUNK, trained_tokens or micro_tokens)
+    head = 2 * chunk * shape.vocab * 4
+    return Need(
+        weights=weights,
+        gradients=trained * 4,
+        optimiser=trained * 2 * (4 if state == "fp32" else 2),
+        activations=micro_tokens * (per_token + 3 * shape.hidden * width),
+        head=head,
+    )
+
+
+def _saved_per_token(shape: ModelShape, width: int) -> int:
+    """Bytes autograd keeps for one token over all layers.
+
+    Attention: norm input and output, q, k, v before and after the rotary embedding, the kernel's output and its
+    log-sum-exp. Feed-forward: norm input and output, gate, up, activation, product. Norms keep fp32 copies.
+    """
+    query, key = shape.heads * shape.head_width, shape.kv_heads * shape.head_width
+    attention = 2 * shape.hidden + 3 * query + 4 * key
+    branches = 4 if shape.gated else 2
+    ffn = 2 * shape.hidden + branches * shape.ffn * shape.active_experts
+    norms = 2 * shape.hidden * 4
+    return shape.layers * ((attention + ffn) * width + norms + shape.heads * 4)
+
+
+def lora_parameters(shape: ModelShape, rank: int, target: str) -> int:
+    """Weights of adapters of `rank` on all linear layers, or on those of attention only."""
+    query, key = shape.heads * shape.head_width, shape.kv_heads * shape.head_width
+    attention = 2 * (shape.hidden + query) + 2 * (shape.hidden + key)
+    ffn = (3 if shape.gated else 2) * (shape.hidden + shape.ffn) * shape.experts
+    return shape.layers * rank * (attention + (ffn if target == "all-linear" else 0))
+
+
+def available_bytes() -> int | None:
+    """Memory that is free for us on this machine; None where the system does not say."""
+    try:
+        with open("/proc/meminfo") as file:
+            fields = dict(line.split(":", 1) for line in file)
+        return int(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+def native_bf16() -> bool:
+    """Whether this machine's CPU multiplies bf16 itself; the same question `train` asks, without torch."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            return any("bf16" in line for line in file if line.startswith(("flags", "Features")))
+    except OSError:
+        return False
+
+
+def _first(config: Mapping[str, Any], *names: str) -> int | None:
+    return next((config[name] for name in names if isinstance(config.get(name), int)), None)
+
+
+def _product(numbers: list[int]) -> int:
+    total = 1
+    for number in numbers:
+        total *= number
+    return total

@@ -1,0 +1,120 @@
+"""The recipe: every key a person may write, with its type, default and meaning."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from bloomery.core.errors import InputError
+from bloomery.recipes.fields import Amount, Section
+from bloomery.recipes.sections import (
+    Checkpoints,
+    Data,
+    EvalSection,
+    Keep,
+    Lora,
+    Memory,
+    OptimSection,
+    Phase,
+    ScheduleSection,
+    Step,
+)
+
+ARMS = ("domain-only", "domain-only-equal-total", "curated-only")
+"""What is trained beside the recipe's own blend, as proof of what the blend does."""
+
+UNBUILT = {
+    "reward": "rewards come with reinforcement learning, which this version does not have",
+    "keep.hold": "this version measures forgetting after the run and gates on it, but does not steer the blend",
+    "rollouts": "rollouts come with reinforcement learning, which this version does not have",
+}
+"""Keys of the design that this version refuses by name, with the reason."""
+
+
+class Recipe(Section):
+    """A training run, as short as its author likes: what is left out is derived and the plan says from what."""
+
+    name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    """Name of the run. Default: the recipe's file name."""
+    extends: str | None = None
+    """Another recipe (a path relative to this one, or the name of a shipped one) whose keys this one changes."""
+    family: str | None = None
+    """A model family by name (`bloomery families list`)."""
+    model: str | None = None
+    """In place of `family`: a folder in Hugging Face format, or a Hub id."""
+    revision: str | None = None
+    """Commit of a Hub `model`."""
+    start: str = "auto"
+    """`auto`, one of the family's stages, or a finished run to continue from (its name or folder)."""
+    objective: Literal["auto", "text", "sft"] = "auto"
+    """What is learned. Auto follows the shape of the rows: `sft` when all are conversations or pairs, else `text`."""
+    method: Literal["full", "lora", "qlora"] = "full"
+    """All weights, low-rank adapters, or adapters over a 4-bit base (GPU)."""
+    data: Data = Data()
+    """What the model is trained on."""
+    phases: list[Phase] = []
+    """Parts of the run with blends of their own, in order. Default: one blend throughout."""
+    budget: Amount | None = None
+    """Length of the run: tokens (replay included, padding not), steps, or epochs of the domain data. Default: 1 epoch
+    of text, 2 of conversations."""
+    schedule: ScheduleSection = ScheduleSection()
+    """Learning rate over the run."""
+    optim: OptimSection = OptimSection()
+    """The optimiser."""
+    memory: Memory = Memory()
+    """What has to fit, and where."""
+    keep: Keep = Keep()
+    """The forgetting budget."""
+    eval: EvalSection = EvalSection()
+    """What the model is judged by."""
+    arms: list[Literal["domain-only", "domain-only-equal-total", "curated-only"]] = []
+    """Controls trained beside the blend: `domain-only` (at equal domain tokens), `domain-only-equal-total` and
+    `curated-only` (same start, tokens and schedule)."""
+    steps: list[Step] = [Step(do="train"), Step(do="evaluate"), Step(do="export")]
+    """The pipeline. Default: train, evaluate, export."""
+    lora: Lora = Lora()
+    """Low-rank adapters, with `method: lora` or `qlora`."""
+    checkpoints: Checkpoints = Checkpoints()
+    """When the run saves itself."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of everything random."""
+    seeds: int | list[int] = 1
+    """How many seeds to train with (`3`), or which (`[1, 2, 3]`); the report then has intervals over seeds."""
+    trusted: bool = False
+    """Allows the recipe to name Python code, which runs with your rights."""
+    report_to: list[Literal["mlflow", "wandb", "tensorboard", "trackio"]] = []
+    """Trackers that also get the metrics; the event log is always written."""
+    threads: int | None = Field(default=None, ge=1)
+    """CPU threads. Default: one a physical core."""
+
+    @field_validator("report_to", "arms", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @field_validator("seeds")
+    @classmethod
+    def _some_seeds(cls, value: int | list[int]) -> int | list[int]:
+        seeds = value if isinstance(value, list) else list(range(value))
+        if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
+            raise InputError(f"`seeds: {value}` names no distinct seeds", fix="write a number above zero, or a list")
+        return value
+
+    @model_validator(mode="after")
+    def _one_model(self) -> Recipe:
+        if (self.family is None) == (self.model is None):
+            both = "both `family` and `model`" if self.family else "neither `family` nor `model`"
+            raise InputError(f"the recipe names {both}", fix="name one of them: a family, or a folder or Hub id")
+        return self
+
+    @model_validator(mode="after")
+    def _phases_fill_the_run(self) -> Recipe:
+        shares = [phase.length.value for phase in self.phases if phase.length.unit == "share"]
+        if self.phases and len(shares) == len(self.phases) and abs(sum(shares) - 1) > 1e-6:
+            raise InputError(f"the lengths of `phases` sum to {sum(shares):.0%}", fix="make them sum to 100 %")
+        return self
+
+    def seed_list(self) -> list[int]:
+        """The seeds to train with, at least one."""
+        return list(self.seeds) if isinstance(self.seeds, list) else [self.seed + k for k in range(self.seeds)]

@@ -1,0 +1,166 @@
+"""What a run starts from: a family's checkpoint, any model folder or Hub id, or a finished run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from bloomery.core.errors import InputError, Where
+from bloomery.families.lr import plasticity
+from bloomery.families.registry import Family
+from bloomery.families.schema import Plasticity
+from bloomery.lineage.rundir import RunFolder
+from bloomery.recipes.load import Loaded
+from bloomery.recipes.plan import Plan
+
+RUNS = Path("runs")
+"""Where run folders lie, relative to the working folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The state of the weights a run begins with.
+
+    `folder` is on this machine; a Hub `repo` with its `revision` stands in for it. `mix` names the family's
+    curated mix that suits. `config` is the model's config.json, {} where it is not here.
+    """
+
+    ref: str
+    kind: Literal["checkpoint", "scaffold", "run", "folder", "hub"]
+    stage: Literal["pre", "mid", "post"]
+    folder: str | None = None
+    repo: str | None = None
+    revision: str | None = None
+    plasticity: Plasticity = "cold"
+    lr: float | None = None
+    peak_lr: float | None = None
+    sft_lr: float | None = None
+    batch_tokens: int | None = None
+    tokens_seen: int = 0
+    context: int | None = None
+    tokenizer: str | None = None
+    chat_template: str | None = None
+    mix: str | None = None
+    parameters: int | None = None
+
+    def config(self) -> dict[str, Any]:
+        """The model's config.json, {} for a model that is not on this machine or has none."""
+        return read_config(Path(self.folder)) if self.folder else {}
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """A model folder's config.json; {} where there is none. Raises `InputError` when it does not parse."""
+    path = folder / "config.json"
+    if not path.is_file():
+        return {}
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"is not a model configuration: {error}", where=Where(path)) from None
+    if not isinstance(config, dict):
+        raise InputError("is not a model configuration: it is no JSON object", where=Where(path))
+    text: dict[str, Any] = config.get("text_config") or config
+    return text
+
+
+def from_family(family: Family, stage: str) -> Start:
+    """A family's checkpoint."""
+    checkpoint = family.checkpoint(stage)
+    folder = str(family.file_of(checkpoint.folder)) if checkpoint.folder else None
+    hub = family.file.tokenizer == "hub"
+    template = family.file.chat_template
+    return Start(
+        ref=f"{family.name}/{stage}",
+        kind="scaffold" if checkpoint.empty else "checkpoint",
+        stage=checkpoint.stage,
+        folder=folder,
+        repo=checkpoint.repo,
+        revision=checkpoint.revision,
+        plasticity="hot" if checkpoint.empty else checkpoint.heat(),
+        lr=checkpoint.saved_lr(),
+        peak_lr=checkpoint.peak(),
+        sft_lr=checkpoint.sft_lr,
+        batch_tokens=checkpoint.batch_tokens,
+        tokens_seen=checkpoint.tokens,
+        context=checkpoint.context or family.file.context,
+        tokenizer=(folder or checkpoint.repo) if hub else str(family.file_of(family.file.tokenizer)),
+        chat_template=str(family.file_of(template)) if template else None,
+        mix=family.mix_name(stage),
+        parameters=family.file.parameters,
+    )
+
+
+def from_model(model: str, revision: str | None, base: Path) -> Start:
+    """A folder (relative to the recipe) or a Hub id; nothing is known of its schedule, so it counts as cold."""
+    folder = next((p for p in (base / model, Path(model)) if p.is_dir()), None)
+    if folder is None:
+        if model.count("/") != 1 or model.startswith((".", "/", "~")):
+            raise InputError(
+                f"`model: {model}` is no folder here", fix="give a folder in Hugging Face format, or a Hub id"
+            )
+        return Start(model, "hub", "pre", repo=model, revision=revision, tokenizer=model)
+    config = read_config(folder)
+    if not config:
+        raise InputError(f"`model: {model}` has no config.json", where=Where(folder), fix="give a Hugging Face folder")
+    chat = (folder / "chat_template.jinja").is_file()
+    place = str(folder.resolve())
+    context = config.get("max_position_embeddings")
+    return Start(model, "folder", "post" if chat else "pre", folder=place, context=context, tokenizer=place)
+
+
+def from_run(name: str, family: Family | None, root: Path = RUNS) -> Start | None:
+    """A finished run by name or folder; None when there is no such run. Its own plan says at which rate it ended."""
+    folder = next((p for p in (root / name, Path(name)) if (p / "recipe.yaml").is_file()), None)
+    if folder is None:
+        return None
+    run = RunFolder.open(folder)
+    if not run.model.is_dir():
+        raise InputError(
+            f"the run `{name}` has no model yet", where=Where(folder), fix=f"finish it: bloomery resume {name}"
+        )
+    plan = Plan.read(run.plan)
+    lr, peak = final_lr(plan), plan.get("start.peak_lr") or plan.get("schedule.lr")
+    place = str(run.model.resolve())
+    objective: str = plan.get("objective")
+    mix = plan.get("curated.mix")
+    return Start(
+        ref=name,
+        kind="run",
+        stage="post" if objective == "sft" else plan.get("start.stage"),
+        folder=place,
+        plasticity=plasticity(lr, peak),
+        lr=lr,
+        peak_lr=peak,
+        sft_lr=plan.get("start.sft_lr"),
+        batch_tokens=plan.get("optim.batch_tokens"),
+        tokens_seen=plan.get("start.tokens_seen") + plan.get("budget.tokens"),
+        context=plan.get("context"),
+        tokenizer=place,
+        mix=mix if family and mix in family.mixes else None,
+        parameters=plan.get("start.parameters"),
+    )
+
+
+def final_lr(plan: Plan) -> float:
+    """The learning rate that a run of this plan ends at."""
+    held: float = plan.get("schedule.lr")
+    end: float = plan.get("schedule.final")
+    return held if plan.get("schedule.kind") == "constant" else end
+
+
+def named_start(loaded: Loaded, family: Family) -> Start:
+    """The start that a recipe with a `family` names: one of its stages, or a run."""
+    start = loaded.recipe.start
+    if start in family.file.checkpoints:
+        return from_family(family, start)
+    found = from_run(start, family)
+    if found is not None:
+        return found
+    try:
+        return from_family(family, start)
+    except InputError as error:
+        raise InputError(
+            f"{error.message}, and there is no run `{start}` in ./{RUNS}", where=loaded.place("start"), fix=error.fix
+        ) from None
