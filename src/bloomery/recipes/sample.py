@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
 import time
@@ -11,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+from bloomery.data.builtin import BUILTINS
 from bloomery.data.config import SourceSpec
 from bloomery.data.readers import Record
 from bloomery.data.shapes import detect
@@ -108,9 +110,8 @@ def _times(spec: SourceSpec, base: Path, rows: list[Record]) -> float:
 
 def _rows_generated(spec: SourceSpec) -> int | None:
     """How many rows a generated source is told to make, or makes by default; None where it does not say."""
-    from bloomery.data.builtin import load
-
-    parameter = inspect.signature(load(str(spec.builtin))).parameters.get("count")
+    module, function = BUILTINS[str(spec.builtin)].split(":")
+    parameter = inspect.signature(getattr(importlib.import_module(module), function)).parameters.get("count")
     count = spec.options.get("count", parameter.default if parameter else None)
     return count if isinstance(count, int) else None
 
