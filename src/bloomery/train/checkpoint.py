@@ -24,7 +24,9 @@ from bloomery.train.parallel import World
 STATE = "state.json"
 
 
-def save_checkpoint(folder: Path, step: int, tensors: dict[str, torch.Tensor], state: dict[str, Any], world: World) -> Path:
+def save_checkpoint(
+    folder: Path, step: int, tensors: dict[str, torch.Tensor], state: dict[str, Any], world: World
+) -> Path:
     """Write `folder/step-XXXXXXXX` and return it, whole and durable, on every rank.
 
     `tensors` may be sharded on dimension 0; `rng/` tensors are each rank's own. `state` is JSON.
@@ -97,7 +99,7 @@ class Checkpoint:
     def _slice(self, rank: int, name: str, rows: tuple[int, int] | None) -> torch.Tensor:
         with safe_open(self.path / _shard_name(rank, self._ranks), framework="pt") as file:
             tensor: torch.Tensor = file.get_tensor(name) if rows is None else file.get_slice(name)[rows[0] : rows[1]]
-            return tensor
+            return tensor.clone()  # the file is mapped: what was read must not change with it
 
 
 def row_ranges(rows: int, ranks: int) -> list[tuple[int, int]]:
@@ -106,20 +108,26 @@ def row_ranges(rows: int, ranks: int) -> list[tuple[int, int]]:
     return [(min(rank * size, rows), min((rank + 1) * size, rows)) for rank in range(ranks)]
 
 
-def newest_whole(folder: Path, damaged: Callable[[DamagedError], None]) -> Checkpoint | None:
-    """The newest checkpoint that verifies; each newer one that does not is passed to `damaged`.
+def newest_whole(folder: Path, damaged: Callable[[DamagedError], None]) -> Path | None:
+    """The newest checkpoint that verifies. Newer ones that do not are passed to `damaged` and set aside by a new name.
 
     Raises `DamagedError` when there are checkpoints and none is whole; None when there are none.
+    Only the run's one writer may call this.
     """
-    found = sorted(folder.glob("step-*"), reverse=True)
-    for path in found:
+    broken = []
+    for path in sorted(folder.glob("step-*"), reverse=True):
         try:
-            return Checkpoint(path)
+            verify_folder(path)
         except DamagedError as error:
             damaged(error)
-    if found:
+            broken.append(path)
+            continue
+        for other in broken:
+            other.rename(folder / f"damaged-{other.name}-{uuid.uuid4().hex[:8]}")
+        return path
+    if broken:
         raise DamagedError(
-            f"none of the {len(found)} checkpoints is whole", where=Where(folder), fix="start the run anew under another name"
+            f"none of the {len(broken)} checkpoints is whole", where=Where(folder), fix="start anew under another name"
         )
     return None
 
@@ -154,8 +162,8 @@ def check_disk(folder: Path, tensors_bytes: int, keep_last: int, model_bytes: in
     free = shutil.disk_usage(folder).free
     if free < need:
         raise InputError(
-            f"the run needs {need / 1e9:.2f} GB of disk ({keep_last} checkpoints kept, best, one being written, the model)"
-            f" and {folder} has {free / 1e9:.2f} GB free",
+            f"the run needs {need / 1e9:.2f} GB of disk ({keep_last} checkpoints, the best,"
+            f" one being written, the model) and {folder} has {free / 1e9:.2f} GB free",
             fix="free space, or choose another run folder with --folder",
         )
 

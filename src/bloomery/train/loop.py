@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from torch.distributed.tensor import DTensor
 
 from bloomery.core.errors import DamagedError, TrainingError
 from bloomery.core.events import EventLog
@@ -116,10 +117,12 @@ class Trainer:
         """Load a verified checkpoint into place."""
         parameters = self.masters.parameters
         for name, parameter in parameters.items():
-            local = parameter.to_local() if hasattr(parameter, "to_local") else parameter
-            local.copy_(checkpoint.read_like(f"weight/{name}", parameter))
-        moments = {n: _as(checkpoint.read_like(n, _named(n, parameters)), _named(n, parameters)) for n in checkpoint.names()
-                   if not n.startswith("weight/")}  # fmt: skip
+            _local(parameter).copy_(checkpoint.read_like(f"weight/{name}", parameter))
+        moments = {}
+        for name in checkpoint.names():
+            if not name.startswith("weight/"):
+                like = parameters[name.split("/", 1)[1]]
+                moments[name] = _sharded_as(like, checkpoint.read_like(name, like))
         restore_optimiser(self.optimiser, parameters, moments, checkpoint.step)
         self.masters.refresh()
         state = checkpoint.rng(self.world.rank)
@@ -131,7 +134,7 @@ class Trainer:
     def save(self, state: TrainState) -> Path:
         """Publish a checkpoint, then drop old ones. Raises `TrainingError` rather than save non-finite weights."""
         for name, parameter in self.masters.parameters.items():
-            local = parameter.to_local() if hasattr(parameter, "to_local") else parameter
+            local = _local(parameter)
             if not torch.isfinite(local.sum()) and not torch.isfinite(local).all():
                 raise TrainingError(f"weight `{name}` is not finite at step {state.step}; no checkpoint was published")
         about = {"tokens": state.tokens, "source": state.source, "best": state.best, "config": self.config.to_json()}
@@ -195,7 +198,9 @@ def _start(trainer: Trainer) -> tuple[TrainState, Path | None]:
     def report(error: DamagedError) -> None:
         trainer.log("checkpoint damaged", -1, error=str(error))
 
-    found = newest_whole(folder, report)
+    newest = newest_whole(folder, report) if job.world.first else None
+    name = job.world.share_text(newest.name if newest else "")
+    found = Checkpoint(folder / name) if name else None
     if found is None:
         parameters = sum(p.numel() for p in trainer.masters.parameters.values())
         check_disk(folder, parameters * 12, job.config.keep_last, parameters * 4)
@@ -222,17 +227,16 @@ def _due(step: int, every: int, last: bool) -> bool:
     return last or (every > 0 and step % every == 0)
 
 
-def _named(key: str, parameters: dict[str, Any]) -> torch.Tensor:
-    parameter: torch.Tensor = parameters[key.split("/", 1)[1]]
-    return parameter
+def _local(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def _as(local: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    if not hasattr(like, "device_mesh"):
-        return local.to(like.device)
-    from torch.distributed.tensor import DTensor
-
-    return DTensor.from_local(local.to(like.device), like.device_mesh, like.placements, shape=like.shape, stride=like.stride())
+def _sharded_as(like: torch.Tensor, local: torch.Tensor) -> torch.Tensor:
+    """`local`, this rank's rows, as a tensor on the device and mesh of `like`."""
+    local = local.to(like.device)
+    if not isinstance(like, DTensor):
+        return local
+    return DTensor.from_local(local, like.device_mesh, like.placements, shape=like.shape, stride=like.stride())
 
 
 class _Stop:

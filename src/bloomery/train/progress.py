@@ -57,7 +57,7 @@ def _peak_flops(device: torch.device) -> float:
         known = next((flops for part, flops in _PEAK.items() if part in name), None)
         if known:
             return known
-    a = torch.randn(1024, 1024, device=device, dtype=torch.bfloat16)
+    a = torch.ones(1024, 1024, device=device, dtype=torch.bfloat16)  # not random: the run's random state is its own
     seconds = []
     for _ in range(4):
         began = time.monotonic()
@@ -86,7 +86,9 @@ class Progress:
             self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bar:
             self._bar.stop()
 

@@ -45,7 +45,7 @@ class _MLflow:
     def __init__(self, run: str, folder: Path, config: Mapping[str, Any]) -> None:
         self._mlflow = _import("mlflow", "mlflow")
         if "MLFLOW_TRACKING_URI" not in os.environ:
-            self._mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
+            self._mlflow.set_tracking_uri((folder / "mlruns").resolve().as_uri())
         self._mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", "bloomery"))
         self._mlflow.start_run(run_name=run)
         self._mlflow.log_params(flat(config))
@@ -111,8 +111,13 @@ TRACKERS: dict[str, Callable[[str, Path, Mapping[str, Any]], Tracker]] = {
 }
 
 
-_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "WANDB_ERROR_REPORTING": "false", "GRADIO_ANALYTICS_ENABLED": "False"}
-"""What keeps each tracker from reporting on its user."""
+_DEFAULTS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ALLOW_FILE_STORE": "true",  # mlflow-skinny has no other store on disk
+    "WANDB_ERROR_REPORTING": "false",
+    "GRADIO_ANALYTICS_ENABLED": "False",
+}
+"""Environment of the trackers where the user has set nothing: no reports about the user, files on this disk."""
 
 
 class Trackers:
@@ -123,7 +128,7 @@ class Trackers:
         for name in names:
             if name not in TRACKERS:
                 raise InputError(f"`report_to: {name}` is no tracker we know{nearest(name, TRACKERS)}")
-        for name, value in _QUIET.items():
+        for name, value in _DEFAULTS.items():
             os.environ.setdefault(name, value)
         self._open: list[Tracker] = []
         try:

@@ -1,0 +1,89 @@
+"""Toys for tests of training: a tiny Llama, rows made from a seed, a source of steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bloomery.core.events import EventLog
+from bloomery.core.rows import TokenRow
+from bloomery.models.load import Loaded, new_model
+from bloomery.train.config import Optim, Schedule, TrainConfig
+from bloomery.train.loop import StepRows, TrainJob
+from bloomery.train.parallel import World, join_world
+
+VOCABULARY = 97
+TINY = {
+    "model_type": "llama",
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+    "tie_word_embeddings": True,
+    "attention_dropout": 0.0,
+}
+
+
+def toy_model(seed: int = 0, **changes: Any) -> Loaded:
+    """A two-layer Llama with random weights in fp32."""
+    return new_model({**TINY, **changes}, seed, check=False)
+
+
+def toy_row(name: str, length: int, seed: int, source: str = "toy") -> TokenRow:
+    """A row whose next token mostly follows from the last one, so that there is something to learn."""
+    random = np.random.default_rng(seed)
+    ids = np.cumsum(random.choice([1, 1, 1, 5], length)) % VOCABULARY
+    weight = np.ones(length, np.float32)
+    weight[0] = 0
+    return TokenRow(ids.astype(np.int32), {"ce": weight}, name, source, name)
+
+
+def toy_rows(step: int, count: int = 6, longest: int = 40) -> list[TokenRow]:
+    """The rows of one step, of unequal lengths, a pure function of the step."""
+    random = np.random.default_rng(1000 + step)
+    return [toy_row(f"{step}.{i}", int(random.integers(4, longest)), 100 * step + i) for i in range(count)]
+
+
+class ToySource:
+    """Steps made by `toy_rows`; remembers what it gave and what it was restored to."""
+
+    def __init__(self, count: int = 6) -> None:
+        self.count = count
+        self.given: list[list[str]] = []
+        self.restored: dict[str, Any] | None = None
+
+    def steps(self, first: int, last: int) -> Iterator[StepRows]:
+        for step in range(first, last):
+            rows = toy_rows(step, self.count)
+            self.given.append([row.row_id for row in rows])
+            yield StepRows(step, rows, 0.0, {"next": step + 1})
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.restored = state
+
+
+def toy_config(steps: int = 12, **changes: Any) -> TrainConfig:
+    """A short run in fp32 that checkpoints every four steps."""
+    schedule = Schedule("wsd", 1e-2, steps, warmup=0.1, anneal=0.3, shape="1-sqrt")
+    settings: dict[str, Any] = {"precision": "fp32", "checkpoint_every": 4, "micro_tokens": 64, "optim": Optim()}
+    return TrainConfig(schedule, **{**settings, **changes})
+
+
+def toy_job(folder: Path, config: TrainConfig | None = None, **changes: Any) -> TrainJob:
+    """A job over the toy model and source."""
+    world: World = changes.pop("world", None) or join_world("cpu")
+    loaded = changes.pop("loaded", None) or toy_model()
+    source = changes.pop("source", None) or ToySource()
+    events = EventLog(folder / "events.jsonl")
+    return TrainJob(loaded, config or toy_config(), source, folder, world, events, quiet=True, **changes)
+
+
+def lengths_of(rows: Sequence[TokenRow]) -> list[int]:
+    """Tokens of each row."""
+    return [len(row) for row in rows]

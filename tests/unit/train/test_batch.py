@@ -1,0 +1,50 @@
+"""Splitting a step loses nothing, and targets stand where they are predicted."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from toys import toy_row, toy_rows
+
+from bloomery.core.rows import TokenRow
+from bloomery.train.batch import denominators, make_micro_batch, split_step
+
+CPU = torch.device("cpu")
+
+
+@given(st.lists(st.integers(2, 60), min_size=1, max_size=30), st.integers(10, 200), st.integers(1, 5))
+def test_split_gives_every_row_once_and_ranks_equal_counts(lengths: list[int], capacity: int, ranks: int) -> None:
+    rows = [toy_row(str(i), n, i) for i, n in enumerate(lengths)]
+    split = split_step(rows, capacity, ranks)
+    assert sorted(i for rank in split for pack in rank for i in pack) == list(range(len(rows)))
+    assert len({len(rank) for rank in split}) == 1
+    assert all(sum(lengths[i] for i in pack) <= max(capacity, *lengths) for rank in split for pack in rank)
+
+
+def test_rows_of_one_group_share_a_micro_batch() -> None:
+    rows = [TokenRow(toy_row(str(i), 30, i).ids, {}, str(i), "s", str(i), group_id=f"g{i % 3}") for i in range(9)]
+    for pack in (p for rank in split_step(rows, 60, 2) for p in rank if p):
+        assert {i % 3 for i in pack} and len(pack) % 3 == 0
+
+
+def test_packed_and_padded_predict_the_same_tokens() -> None:
+    rows = toy_rows(3)
+    packed, padded = (make_micro_batch(rows, CPU, kind, rows[0]) for kind in (True, False))
+    assert torch.equal(packed.targets, padded.targets)
+    assert torch.equal(packed.input_ids.flatten()[packed.at + 1], packed.targets)
+    assert torch.equal(padded.input_ids.flatten()[padded.at + 1], padded.targets)
+
+
+def test_unweighted_tokens_are_not_targets() -> None:
+    weight = np.array([0, 0, 1, 0, 2], np.float32)
+    row = TokenRow(np.arange(5, dtype=np.int32), {"ce": weight}, "r", "s", "e")
+    batch = make_micro_batch([row], CPU, True, row)
+    assert batch.targets.tolist() == [2, 4] and batch.at.tolist() == [1, 3]
+    assert batch.weight["ce"].tolist() == [1, 2] and denominators([row]) == {"ce": 3.0}
+
+
+def test_an_empty_micro_batch_carries_no_weight() -> None:
+    batch = make_micro_batch([], CPU, True, toy_rows(0)[0])
+    assert batch.weight == {} and batch.input_ids.shape == (1, 2)

@@ -1,0 +1,58 @@
+"""How a step is split changes nothing; a step that is not finite changes nothing either."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from toys import toy_config, toy_job, toy_model, toy_rows
+
+from bloomery.core.errors import TrainingError
+from bloomery.train.loop import Trainer
+from bloomery.train.step import train_step
+
+
+def _after_one_step(tmp_path, micro_tokens: int, packing: str = "packed") -> dict[str, torch.Tensor]:
+    loaded = toy_model()
+    loaded.packing = packing
+    trainer = Trainer(toy_job(tmp_path, toy_config(micro_tokens=micro_tokens), loaded=loaded))
+    train_step(trainer.module, trainer.masters, trainer.optimiser, toy_rows(0), 1e-2, trainer.config, trainer.world)
+    return {name: p.detach().clone() for name, p in trainer.masters.parameters.items()}
+
+
+@pytest.mark.parametrize(("micro_tokens", "packing"), [(41, "packed"), (64, "packed"), (41, "padded")])
+def test_micro_batches_and_padding_do_not_change_the_update(tmp_path, micro_tokens: int, packing: str) -> None:
+    whole = _after_one_step(tmp_path / "a", 100_000)
+    split = _after_one_step(tmp_path / "b", micro_tokens, packing)
+    assert all(torch.allclose(whole[name], split[name], atol=1e-5) for name in whole)
+
+
+def test_a_non_finite_loss_names_its_rows_and_leaves_the_weights(tmp_path) -> None:
+    trainer = Trainer(toy_job(tmp_path))
+    with torch.no_grad():
+        trainer.masters.parameters["model.embed_tokens.weight"][5] = float("nan")
+    before = {name: p.detach().clone() for name, p in trainer.masters.parameters.items()}
+    with pytest.raises(TrainingError, match=r"not finite.*toy/0\.0"):
+        train_step(trainer.module, trainer.masters, trainer.optimiser, toy_rows(0), 1e-2, trainer.config, trainer.world)
+    after = trainer.masters.parameters
+    assert all(np.array_equal(before[n].numpy(), after[n].detach().numpy(), equal_nan=True) for n in before)
+
+
+def test_non_finite_weights_are_never_published(tmp_path) -> None:
+    from bloomery.train.loop import TrainState
+
+    trainer = Trainer(toy_job(tmp_path))
+    with torch.no_grad():
+        trainer.masters.parameters["model.norm.weight"][0] = float("inf")
+    with pytest.raises(TrainingError, match=r"model\.norm\.weight"):
+        trainer.save(TrainState())
+    assert not list((tmp_path / "checkpoints").glob("*"))
+
+
+def test_bf16_compute_keeps_fp32_masters(tmp_path) -> None:
+    trainer = Trainer(toy_job(tmp_path, toy_config(precision="bf16")))
+    assert {p.dtype for p in trainer.module.parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in trainer.masters.parameters.values()} == {torch.float32}
+    train_step(trainer.module, trainer.masters, trainer.optimiser, toy_rows(0), 1e-4, trainer.config, trainer.world)
+    for name, parameter in trainer.module.model.named_parameters():
+        assert torch.equal(parameter, trainer.masters.parameters[name].bfloat16())
