@@ -45,7 +45,7 @@ class PreallocatedLayer(DynamicLayer):
 
 
 def make_cache(config: Any, capacity: int) -> DynamicCache:
-    """A cache for `capacity` tokens; layers that are not plain attention (windows, recurrent states) keep their own kind."""
+    """A cache for `capacity` tokens; layers that are not plain attention (windows, states) keep their own."""
     cache = DynamicCache(config=config)
     cache.layers = [PreallocatedLayer(capacity) if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache

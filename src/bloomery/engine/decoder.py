@@ -88,7 +88,7 @@ class CachedDecoder:
 
 
 class PlainDecoder:
-    """Every step reads the whole row again: slow, and right for any causal model. Prompts of a batch have one length."""
+    """Every step reads the whole row again: slow, right for any causal model. Prompts of a batch have one length."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model

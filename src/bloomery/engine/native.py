@@ -72,7 +72,7 @@ class NativeEngine:
         return [found[i] for i in range(len(rows))]
 
     def _batches(self, lengths: list[int], room: int) -> Iterator[list[int]]:
-        """Prompt numbers, longest first so that memory runs out at once or never; of one length each without a cache."""
+        """Prompt numbers, longest first so that memory runs out at once or never; without a cache, of one length."""
         order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
         for batch in _cut(order, lengths, room, self.batch_rows, self.batch_tokens):
             if self.cached:
@@ -133,7 +133,7 @@ class _Tape:
     def write(
         self, live: Any, step: int, token: Tensor, logp: Tensor, stopped: Any, limits: Any, seconds: float
     ) -> None:
-        """Record one token for each row in `live` that is still open; close those that stopped or reached their limit."""
+        """Record one token for each open row in `live`; close those that stopped or reached their limit."""
         open_rows = self.length[live] == 0
         rows = live[open_rows]
         self.ids[rows, step] = token.cpu().numpy()[open_rows]

@@ -11,7 +11,7 @@ from bloomery.engine.protocol import Sampling
 
 
 def choose(logits: Tensor, sampling: Sampling, rows: npt.NDArray[np.int64], step: int) -> tuple[Tensor, Tensor]:
-    """logits [B, V] -> (token int64[B], its log-probability fp32[B]) for prompts number `rows` at answer position `step`."""
+    """logits [B, V] -> (token int64[B], its logp fp32[B]) for prompts number `rows` at answer position `step`."""
     scores = logits.float()
     if sampling.temperature == 0:
         token = scores.argmax(-1)
