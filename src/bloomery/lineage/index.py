@@ -103,7 +103,7 @@ def _filled(path: str, root: Path) -> sqlite3.Connection:
         index.execute("pragma synchronous = full")
         if index.execute("pragma user_version").fetchone()[0] != _VERSION:
             index.execute("drop table if exists runs")
-            index.execute("create table runs (name text primary key, stamp text not null, record text not null) strict")
+            index.execute("create table runs (name text primary key, stamp text not null, record text not null)")
             index.execute(f"pragma user_version = {_VERSION}")
         _refresh(index, root)
     except BaseException:
