@@ -1,0 +1,75 @@
+"""What a recipe says about one source. Imports neither numpy nor tokenizers: `explain` and `--help` stay fast."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Shape = Literal["auto", "text", "messages", "prompt", "instruction"]
+Format = Literal["auto", "jsonl", "json", "csv", "tsv", "parquet", "text"]
+Overlong = Literal["auto", "split", "drop", "truncate"]
+
+
+class SourceSpec(BaseModel):
+    """One source of rows: exactly one of `path`, `builtin` and `hf`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str | list[str] | None = None
+    """File, folder or glob, relative to the recipe's folder; `hf://owner/name/file`, `s3://bucket/key` are remote."""
+    builtin: str | None = None
+    """Name of a source that Bloomery generates, such as `documentation` or `skills`."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of the builtin source, plain JSON."""
+    hf: str | None = None
+    """A dataset repository of the Hugging Face Hub, `owner/name`; downloaded once, then read from the cache."""
+    config: str | None = None
+    """Configuration (subset) of the Hub dataset: the folder or file prefix its files share."""
+    split: str = "train"
+    """Split of the Hub dataset."""
+    revision: str | None = None
+    """Commit, tag or branch of the Hub dataset; left out: its main branch, resolved to a commit in the receipt."""
+    name: str | None = None
+    """Name of the source in shares and receipts; seeds its row order. Left out: file name or builtin."""
+    shape: Shape = "auto"
+    """What a row is; `auto` reads it off the columns of the first row and says so."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Role to column, such as `{prompt: question, response: answer}`. Left out: guessed by name and shown."""
+    format: Format = "auto"
+    """File format; `auto` goes by the extension."""
+    overlong: Overlong = "auto"
+    """Rows longer than the context: `auto` splits text and drops conversations, counted in the receipt."""
+    bad_rows: Literal["stop", "skip"] = "stop"
+    """A row that cannot be used stops the run with its file and line, or is skipped and counted."""
+    drop_limit: float = Field(default=0.01, ge=0, le=1)
+    """Largest fraction of rows that may be dropped, skipped or cut short before the run refuses (1 %: our choice)."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> SourceSpec:
+        given = [key for key in ("path", "builtin", "hf") if getattr(self, key)]
+        if len(given) != 1:
+            what = "none of them" if not given else " and ".join(given)
+            raise ValueError(f"a source needs exactly one of `path`, `builtin` and `hf`; {what} is set")
+        if self.options and not self.builtin:
+            raise ValueError("`options` belongs to a `builtin` source; remove it")
+        return self
+
+    @property
+    def label(self) -> str:
+        """The source's name: `name`, else the builtin's or repository's name, else the first file's name."""
+        if self.name:
+            return self.name
+        if self.builtin or self.hf:
+            return str(self.builtin or self.hf)
+        first = self.path if isinstance(self.path, str) else (self.path or [""])[0]
+        stem = PurePosixPath(first).name.split(".")[0]
+        return stem if stem and not set(stem) & set("*?[") else PurePosixPath(first).parent.name or "data"
+
+    @property
+    def paths(self) -> list[str]:
+        """The `path` key as a list; empty for other origins."""
+        if self.path is None:
+            return []
+        return [self.path] if isinstance(self.path, str) else list(self.path)

@@ -1,0 +1,254 @@
+"""What a row is: finds the columns by name and turns a raw row into an Example.
+
+The columns are settled once per source, on its first row, and shown; a later row without them is
+refused by file and line, so a mixed file cannot lose rows silently.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bloomery.core.errors import InputError, Where, nearest
+from bloomery.data.config import SourceSpec
+from bloomery.data.readers import Record
+
+NAMES: dict[str, tuple[str, ...]] = {
+    "messages": ("messages", "conversations", "conversation"),
+    "instruction": ("instruction",),
+    "output": ("output", "response", "completion", "answer"),
+    "input": ("input", "context"),
+    "prompt": ("prompt", "question", "query"),
+    "response": ("response", "completion", "answer", "output"),
+    "context": ("context",),
+    "system": ("system", "system_prompt"),
+    "text": ("text", "content", "document", "body", "passage", "markdown"),
+    "tools": ("tools",),
+    "id": ("id", "example_id", "_id"),
+}
+"""Role -> column names it is guessed from, best first."""
+
+NEEDED: dict[str, tuple[str, ...]] = {
+    "messages": ("messages",),
+    "instruction": ("instruction", "output"),
+    "prompt": ("prompt", "response"),
+    "text": ("text",),
+}
+"""Shape -> roles it cannot do without, in the order in which shapes are tried."""
+
+OPTIONAL: dict[str, tuple[str, ...]] = {
+    "messages": ("system", "tools", "id"),
+    "instruction": ("input", "system", "id"),
+    "prompt": ("context", "system", "id"),
+    "text": ("id",),
+}
+
+TURNS = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant", "function_call": "assistant"}
+"""Names of turns in other conventions (ShareGPT) -> ours."""
+
+ROLES = ("system", "developer", "user", "assistant", "tool", "observation", "function")
+MEDIA = ("image", "images", "image_url", "video", "videos", "audio", "audios", "pixel_values")
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The shape of a source and the column each role is read from; `guessed` names those nobody stated."""
+
+    shape: str
+    by_role: Mapping[str, str]
+    guessed: tuple[str, ...]
+
+    def __str__(self) -> str:
+        how = {role: " (guessed)" if role in self.guessed else "" for role in self.by_role}
+        return f"{self.shape}: " + ", ".join(f"{role} <- {name}{how[role]}" for role, name in self.by_role.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row, ready to render: `text`, or `messages` whose content is a list of parts.
+
+    `pair` says that the messages come from a prompt and a response, which a model without a chat
+    template can still be trained on as plain text.
+    """
+
+    example_id: str
+    where: Where
+    text: str | None = None
+    messages: tuple[dict[str, Any], ...] = ()
+    tools: tuple[Any, ...] = ()
+    pair: bool = False
+
+
+def detect(first: Record, spec: SourceSpec) -> Columns:
+    """Settle shape and columns of a source on its first row.
+
+    Raises `InputError` for an unknown role in `columns`, a named column that is not there, and a row
+    that fits no shape.
+    """
+    _check_named(first, spec)
+    shapes = NEEDED if spec.shape == "auto" else {spec.shape: NEEDED[spec.shape]}
+    missing: dict[str, list[str]] = {}
+    for shape, needed in shapes.items():
+        found = {role: _column(role, first.fields, spec) for role in (*needed, *OPTIONAL[shape])}
+        missing[shape] = [role for role in needed if found[role] is None]
+        if not missing[shape]:
+            by_role = {role: name for role, name in found.items() if name is not None}
+            return Columns(shape, by_role, tuple(role for role in by_role if role not in spec.columns))
+    have = ", ".join(first.fields) or "none"
+    lacks = "; ".join(f"{shape} needs {' and '.join(roles)}" for shape, roles in missing.items())
+    role = next(iter(missing.values()))[0]
+    raise InputError(
+        f"source `{spec.label}`: the columns ({have}) fit no shape: {lacks}",
+        where=first.where,
+        fix=f"name the column, for example `columns: {{{role}: {next(iter(first.fields), 'name')}}}`",
+    )
+
+
+def to_example(record: Record, columns: Columns) -> Example:
+    """The Example of a raw row.
+
+    Raises `InputError` for a missing column, a wrong type, a picture or a turn of an unknown role.
+    """
+    _refuse_media(record)
+    example_id = record.fields.get(columns.by_role.get("id", ""))
+    name = str(example_id) if example_id is not None else f"{_stem(record.where)}:{record.where.line}"
+    if columns.shape == "text":
+        return Example(name, record.where, text=_text(record, columns, "text"))
+    if columns.shape == "messages":
+        tools = _tools(record, columns)
+        return Example(name, record.where, messages=_turns(record, columns), tools=tools)
+    return Example(name, record.where, messages=_pair(record, columns), pair=True)
+
+
+def plain(content: list[dict[str, Any]]) -> str:
+    """The text of a message's parts."""
+    return "".join(part["text"] for part in content)
+
+
+def _check_named(first: Record, spec: SourceSpec) -> None:
+    for role, column in spec.columns.items():
+        if role not in NAMES:
+            raise InputError(f"`columns.{role}` is no role{nearest(role, NAMES)}", fix="use a known role as key")
+        if column not in first.fields:
+            raise InputError(
+                f"`columns.{role}: {column}`: there is no such column{nearest(column, first.fields)}",
+                where=first.where,
+                fix=f"change `columns.{role}`",
+            )
+
+
+def _column(role: str, fields: Mapping[str, Any], spec: SourceSpec) -> str | None:
+    if role in spec.columns:
+        return spec.columns[role]
+    taken = set(spec.columns.values())
+    return next((name for name in NAMES[role] if name in fields and name not in taken), None)
+
+
+def _text(record: Record, columns: Columns, role: str) -> str:
+    column = columns.by_role[role]
+    if column not in record.fields:
+        raise InputError(
+            f"has no column `{column}` ({role}), which the first row has; its columns: {', '.join(record.fields)}",
+            where=record.where,
+            fix="give rows of different kinds as separate sources",
+        )
+    value = record.fields[column]
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str):
+        kind = "empty" if value is None else f"a {type(value).__name__}"
+        raise InputError(f"column `{column}` ({role}) must hold text, it is {kind}", where=record.where)
+    return value
+
+
+def _optional(record: Record, columns: Columns, role: str) -> str:
+    name = columns.by_role.get(role)
+    return _text(record, columns, role) if name and record.fields.get(name) is not None else ""
+
+
+def _message(role: str, text: str) -> dict[str, Any]:
+    return {"role": role, "content": [{"type": "text", "text": text}]}
+
+
+def _pair(record: Record, columns: Columns) -> tuple[dict[str, Any], ...]:
+    asked, answered, extra = (
+        ("instruction", "output", "input") if columns.shape == "instruction" else ("prompt", "response", "context")
+    )
+    system, more = _optional(record, columns, "system"), _optional(record, columns, extra)
+    prompt = "\n\n".join(part for part in (_text(record, columns, asked), more) if part)
+    turns = [_message("user", prompt), _message("assistant", _text(record, columns, answered))]
+    return ((_message("system", system),) if system else ()) + tuple(turns)
+
+
+def _turns(record: Record, columns: Columns) -> tuple[dict[str, Any], ...]:
+    column = columns.by_role["messages"]
+    if column not in record.fields:
+        _text(record, columns, "messages")
+    raw = _parsed(record.fields[column], record.where, column)
+    if not isinstance(raw, list) or not raw:
+        raise InputError(f"column `{column}` must hold a list of messages", where=record.where)
+    turns = tuple(_turn(item, number, record.where) for number, item in enumerate(raw, 1))
+    system = _optional(record, columns, "system")
+    return ((_message("system", system),) if system and turns[0]["role"] != "system" else ()) + turns
+
+
+def _turn(item: Any, number: int, where: Where) -> dict[str, Any]:
+    if not isinstance(item, dict):
+        raise InputError(f"message {number} must be an object with `role` and `content`", where=where)
+    role = item.get("role", item.get("from"))
+    role = TURNS.get(str(role), str(role))
+    if role not in ROLES:
+        raise InputError(f"message {number} has the unknown role `{role}`{nearest(role, ROLES)}", where=where)
+    content = item.get("content", item.get("value"))
+    if content is None and not item.get("tool_calls"):
+        raise InputError(f"message {number} ({role}) has no `content`", where=where)
+    rest = {key: value for key, value in item.items() if key not in ("role", "from", "content", "value")}
+    return {"role": role, "content": _parts(content, number, where)} | {k: v for k, v in rest.items() if v is not None}
+
+
+def _parts(content: Any, number: int, where: Where) -> list[dict[str, Any]]:
+    parts = content if isinstance(content, list) else [{"type": "text", "text": "" if content is None else content}]
+    for part in parts:
+        kind = part.get("type", "text") if isinstance(part, dict) else type(part).__name__
+        if kind != "text":
+            raise InputError(
+                f"message {number} has a part of type `{kind}`: Bloomery trains on text only for now",
+                where=where,
+                fix="remove the part, or the row",
+            )
+        if not isinstance(part.get("text"), str):
+            raise InputError(f"message {number} has a content that is not text", where=where)
+    return [{"type": "text", "text": part["text"]} for part in parts]
+
+
+def _tools(record: Record, columns: Columns) -> tuple[Any, ...]:
+    value = record.fields.get(columns.by_role.get("tools", ""))
+    if value is None or value == "":
+        return ()
+    parsed = _parsed(value, record.where, columns.by_role["tools"])
+    return tuple(parsed) if isinstance(parsed, list) else (parsed,)
+
+
+def _parsed(value: Any, where: Where, column: str) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise InputError(f"column `{column}` holds a string that is not JSON", where=where) from None
+
+
+def _refuse_media(record: Record) -> None:
+    for name in MEDIA:
+        if record.fields.get(name):
+            raise InputError(
+                f"has a column `{name}`: Bloomery trains on text only for now",
+                where=record.where,
+                fix=f"remove the column `{name}`, or the row",
+            )
+
+
+def _stem(where: Where) -> str:
+    return str(where.path).rsplit("/", 1)[-1]

@@ -1,0 +1,48 @@
+"""Rows of a source, wherever it lies: files, generated sources, the Hub, S3."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from bloomery.core.errors import InputError, Where
+from bloomery.data.config import SourceSpec
+from bloomery.data.paths import expand, format_of
+from bloomery.data.readers import READERS, Record
+
+__all__ = ["Record", "iter_records", "source_files"]
+
+
+def iter_records(spec: SourceSpec, base: Path) -> Iterator[Record]:
+    """Yield every row of a source in a fixed order: files by name, rows as they stand.
+
+    `base` is the folder that relative paths start from. Raises `InputError` with file and row for
+    anything unreadable, and when the source has no row at all.
+    """
+    empty = True
+    for record in _builtin(spec) if spec.builtin else _files(spec, base):
+        empty = False
+        yield record
+    if empty:
+        place = Where(f"builtin:{spec.builtin}") if spec.builtin else Where(source_files(spec, base)[0])
+        raise InputError(f"source `{spec.label}` has no rows", where=place, fix="remove the source, or put rows in it")
+
+
+def source_files(spec: SourceSpec, base: Path) -> list[Path]:
+    """Local files of a source in reading order, each once; remote ones are fetched to the cache first."""
+    found: dict[Path, None] = {}
+    for pattern in spec.paths:
+        found |= dict.fromkeys(expand(pattern, base))
+    return list(found)
+
+
+def _files(spec: SourceSpec, base: Path) -> Iterator[Record]:
+    for path in source_files(spec, base):
+        yield from READERS[format_of(path, spec.format)](path)
+
+
+def _builtin(spec: SourceSpec) -> Iterator[Record]:
+    from bloomery.data import builtin
+
+    for number, fields in enumerate(builtin.generate(str(spec.builtin), spec.options), 1):
+        yield Record(fields, Where(f"builtin:{spec.builtin}", number))

@@ -1,0 +1,149 @@
+"""The token store: one source's documents as memory-mapped token ids, built once and reused.
+
+A store is a published folder (manifest with sha256 of every file) in the cache, named by what it
+depends on. It is verified whenever it is opened; a store with a changed bit is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bloomery.core.errors import BloomeryError, DamagedError, InputError
+from bloomery.core.files import building_folder, lock, verify_folder
+from bloomery.core.rows import Ids
+from bloomery.data.config import SourceSpec
+from bloomery.data.keys import folder_name, store_key
+from bloomery.data.prepare import documents
+from bloomery.data.render import Mask, Renderer
+from bloomery.data.writer import ARRAYS, Stats, StoreWriter
+
+Progress = Callable[[int, int], None]
+"""Called with rows and tokens stored so far."""
+
+
+class TokenStore:
+    """Documents of one source as token ids; opening verifies every byte against the manifest.
+
+    `lengths` is int64[n_docs] in tokens, `text_bytes` int64[n_docs] in UTF-8 bytes, `records` int64[n_docs]
+    the row number in the source (from 0), `digests` uint64[n_docs] a hash of the normalised text.
+    """
+
+    def __init__(self, path: Path, name: str | None = None) -> None:
+        """Raises `DamagedError` naming the file that is missing, truncated or changed."""
+        try:
+            about = verify_folder(path)
+        except DamagedError as error:
+            raise DamagedError(error.message, where=error.where, fix=f"delete {path}; it is built again") from None
+        self.path, self.name = path, name or str(about["name"])
+        self.columns: str = about["columns"]
+        self.shape = self.columns.split(":")[0]
+        self.stats = Stats.from_json(about["stats"])
+        self.n_docs, self.n_tokens = self.stats.kept, self.stats.tokens
+        self._ids = self._map("ids", about["dtype"])
+        self._bits = self._map("trained", "u1")
+        self._id_text = self._map("example_ids", "u1")
+        arrays = {name: np.fromfile(path / f"{name}.bin", dtype) for name, dtype in ARRAYS.items()}
+        self.offsets: npt.NDArray[np.int64] = np.append(arrays["offsets"], self.n_tokens)
+        self.lengths: npt.NDArray[np.int64] = np.diff(self.offsets)
+        self.text_bytes: npt.NDArray[np.int64] = arrays["bytes"]
+        self.records: npt.NDArray[np.int64] = arrays["records"]
+        self.digests: npt.NDArray[np.uint64] = arrays["digests"]
+        self._id_ends: npt.NDArray[np.int64] = np.append(np.zeros(1, np.int64), arrays["names"])
+        self._bit_starts: npt.NDArray[np.int64] = np.append(np.zeros(1, np.int64), np.cumsum((self.lengths + 7) // 8))
+
+    def document(self, index: int) -> tuple[Ids, Mask, str]:
+        """Ids int32[T], trained bool[T] and the example id of document `index` (from 0)."""
+        return *self.tokens(index, 0, int(self.lengths[index])), self.example_id(index)
+
+    def tokens(self, index: int, start: int, stop: int) -> tuple[Ids, Mask]:
+        """Ids int32 and trained bool of tokens [start, stop) of one document."""
+        first, bit = int(self.offsets[index]), int(self._bit_starts[index])
+        ids = self._ids[first + start : first + stop].astype(np.int32)
+        bits = np.unpackbits(self._bits[bit + start // 8 : bit + (stop + 7) // 8])
+        return ids, bits[start % 8 : start % 8 + stop - start].astype(np.bool_)
+
+    def example_id(self, index: int) -> str:
+        """The id the row came with, or `file:row`."""
+        return bytes(self._id_text[self._id_ends[index] : self._id_ends[index + 1]]).decode()
+
+    def _map(self, name: str, dtype: str) -> npt.NDArray[Any]:
+        path = self.path / f"{name}.bin"
+        return np.memmap(path, dtype, mode="r") if path.stat().st_size else np.empty(0, dtype)
+
+
+def build_store(
+    name: str,
+    spec: SourceSpec,
+    base: Path,
+    renderer: Renderer,
+    cache: Path,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> TokenStore:
+    """The token store of a source: opened if it was built before from the same content, else built.
+
+    `base` is the folder that relative paths start from, `workers` the number of processes (None: all
+    cores where the source is large enough). A second process that wants the same store waits for
+    the first. Raises `InputError` for unusable rows, `DamagedError` when the stored bytes changed.
+    """
+    key = store_key(spec, base, renderer.fingerprint, cache)
+    final = cache / "tokens" / folder_name(name, key)
+    with _waiting_lock(final.parent / f".{final.name}.lock", f"the token store of `{name}`"):
+        if not final.exists():
+            _build(name, spec, base, renderer, final, workers, progress)
+    return TokenStore(final, name)
+
+
+def _build(
+    name: str,
+    spec: SourceSpec,
+    base: Path,
+    renderer: Renderer,
+    final: Path,
+    workers: int | None,
+    progress: Progress | None,
+) -> None:
+    about: dict[str, Any] = {"name": name}
+    with building_folder(final, about) as folder:
+        writer = StoreWriter(folder, renderer.vocabulary.size)
+        try:
+            source = documents(spec, base, renderer, writer.stats, workers)
+            for batch in source:
+                writer.add(batch)
+                if progress:
+                    progress(writer.stats.kept, writer.stats.tokens)
+        finally:
+            writer.close()
+        _check_dropped(spec, writer.stats)
+        about |= {"dtype": writer.dtype.str, "columns": source.columns, "stats": writer.stats.to_json()}
+
+
+def _check_dropped(spec: SourceSpec, stats: Stats) -> None:
+    lost = stats.read - stats.kept
+    if lost > spec.drop_limit * stats.read:
+        reasons = "; ".join(f"{count:,} x {reason}" for reason, count in stats.dropped.most_common(3))
+        raise InputError(
+            f"source `{spec.label}`: {lost:,} of {stats.read:,} rows cannot be used ({reasons}), "
+            f"above `drop_limit: {spec.drop_limit:g}`",
+            fix="correct the rows, or raise `drop_limit` on the source",
+        )
+
+
+@contextlib.contextmanager
+def _waiting_lock(path: Path, what: str) -> Iterator[None]:
+    """`core.files.lock` that waits for the other process instead of refusing."""
+    with contextlib.ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(lock(path, what))
+                break
+            except BloomeryError:
+                time.sleep(0.2)
+        yield
