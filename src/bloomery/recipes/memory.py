@@ -169,25 +169,6 @@ def lora_parameters(shape: ModelShape, rank: int, target: str) -> int:
     return shape.layers * rank * (attention + (ffn if target == "all-linear" else 0))
 
 
-def available_bytes() -> int | None:
-    """Memory that is free for us on this machine; None where the system does not say."""
-    try:
-        with open("/proc/meminfo") as file:
-            fields = dict(line.split(":", 1) for line in file)
-        return int(fields["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return None
-
-
-def native_bf16() -> bool:
-    """Whether this machine's CPU multiplies bf16 itself; the same question `train` asks, without torch."""
-    try:
-        with open("/proc/cpuinfo") as file:
-            return any("bf16" in line for line in file if line.startswith(("flags", "Features")))
-    except OSError:
-        return False
-
-
 def _first(config: Mapping[str, Any], *names: str) -> int | None:
     return next((config[name] for name in names if isinstance(config.get(name), int)), None)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from bloomery.core.errors import InputError
@@ -17,7 +18,7 @@ from bloomery.recipes import defaults
 from bloomery.recipes.load import Loaded
 from bloomery.recipes.mixing import check_names, curated_sources, domain_sources, spec_of
 from bloomery.recipes.plan import Plan, Value
-from bloomery.recipes.sample import Sample, kind_of, sample_domain
+from bloomery.recipes.sample import Sample, kind_of, measured, sample_domain
 from bloomery.recipes.sections import absolute
 from bloomery.recipes.settle import settle
 from bloomery.recipes.start import Start, from_family, from_model, named_start
@@ -37,6 +38,7 @@ def resolve(loaded: Loaded, samples: Mapping[str, Sample] | None = None) -> Plan
     values = _identity(loaded, family)
     kind = kind_of(samples)
     start, reason = _start(loaded, family, kind, samples)
+    samples = measured(samples, Path(start.tokenizer) if start.tokenizer else None)
     values |= _objective(loaded, kind) | _start_values(start, reason)
     objective: defaults.Objective = values["objective"].value
     values |= _data(loaded, family, start, objective, samples)

@@ -7,24 +7,25 @@ import inspect
 import json
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from bloomery.data.builtin import BUILTINS
 from bloomery.data.config import SourceSpec
 from bloomery.data.readers import Record
-from bloomery.data.shapes import detect
+from bloomery.data.shapes import detect, to_example
 from bloomery.recipes.load import Loaded
 from bloomery.recipes.mixing import source_names, spec_of
 from bloomery.recipes.sections import absolute
 
-ROWS = 200
-SECONDS = 0.2
-"""Most rows looked at in one source, and most time."""
+ROWS = 64
+SECONDS = 0.3
+"""Most rows looked at in one source; and the time after which no more are, as `explain` has a second in all."""
 
-MEASURED_CHARACTERS = 50_000
+EXCERPT = 50_000
+"""Characters of a source that are encoded to count its tokens."""
+
 LARGEST_TOKENIZER = 4_000_000
 """Bytes of tokenizer.json; a 128k vocabulary takes half a second to load, which `explain` does not have."""
 
@@ -39,13 +40,22 @@ Kind = Literal["text", "sft", "mixed", "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What the beginning of a source tells about all of it; `exact` when all of it was read."""
+    """What the beginning of a source tells about all of it; `exact` when all of it was read.
+
+    `tokens` is at `CHARACTERS_PER_TOKEN` until `measured` has counted those of the `excerpt`.
+    """
 
     shape: str
     rows: float
     characters: float
-    tokens: float
     exact: bool
+    excerpt: str = ""
+    density: float = CHARACTERS_PER_TOKEN
+
+    @property
+    def tokens(self) -> float:
+        """About how many tokens all of the source has, one epoch."""
+        return self.characters / self.density
 
 
 def sample_domain(loaded: Loaded) -> dict[str, Sample]:
@@ -63,20 +73,38 @@ def kind_of(samples: Mapping[str, Sample]) -> Kind:
     return "unknown" if not kinds else "mixed" if len(kinds) == 2 else "text" if kinds == {"text"} else "sft"
 
 
-def sample_source(spec: Mapping[str, Any], base: Path, tokenizer: Path | None = None) -> Sample:
-    """Read at most `ROWS` rows of a source and scale up by its size in bytes.
+def sample_source(spec: Mapping[str, Any], base: Path) -> Sample:
+    """Read at most `ROWS` rows of a source and scale up by its size in bytes, or by the rows it will make.
 
-    `tokenizer` is a folder with a tokenizer.json: the sampled text is then encoded to count tokens.
+    Raises `InputError` for rows that the run would refuse, as far as they were read.
     """
     whole = SourceSpec.model_validate(dict(spec))
     if is_remote(whole):
-        return Sample(whole.shape, 0, 0, 0, False)
+        return Sample(whole.shape, 0, 0, False)
     records, ended = _first_rows(whole, base)
-    shape = detect(records[0], whole).shape
+    columns = detect(records[0], whole)
+    for record in records if whole.bad_rows == "stop" else ():
+        to_example(record, columns)
     texts = ["\n".join(_strings(record.fields)) for record in records]
     factor = 1.0 if ended else _times(whole, base, records)
-    characters = sum(map(len, texts)) * factor
-    return Sample(shape, len(records) * factor, characters, characters / _density(texts, tokenizer), ended)
+    excerpt = "\n".join(texts)[:EXCERPT]
+    return Sample(columns.shape, len(records) * factor, sum(map(len, texts)) * factor, ended, excerpt)
+
+
+def measured(samples: Mapping[str, Sample], tokenizer: Path | None) -> dict[str, Sample]:
+    """The samples with the density of their excerpts, where the tokenizer is here and small enough to load in time."""
+    file = tokenizer / "tokenizer.json" if tokenizer else None
+    if file is None or not file.is_file() or file.stat().st_size > LARGEST_TOKENIZER:
+        return dict(samples)
+    from tokenizers import Tokenizer
+
+    encode = Tokenizer.from_file(str(file)).encode
+    return {
+        name: replace(sample, density=len(sample.excerpt) / max(1, len(encode(sample.excerpt).ids)))
+        if sample.excerpt
+        else sample
+        for name, sample in samples.items()
+    }
 
 
 def is_remote(spec: SourceSpec) -> bool:
@@ -114,22 +142,6 @@ def _rows_generated(spec: SourceSpec) -> int | None:
     parameter = inspect.signature(getattr(importlib.import_module(module), function)).parameters.get("count")
     count = spec.options.get("count", parameter.default if parameter else None)
     return count if isinstance(count, int) else None
-
-
-def _density(texts: list[str], tokenizer: Path | None) -> float:
-    """Characters a token: measured on the sample where the tokenizer is here and small enough to load in time."""
-    file = tokenizer / "tokenizer.json" if tokenizer else None
-    if file is None or not file.is_file() or file.stat().st_size > LARGEST_TOKENIZER:
-        return CHARACTERS_PER_TOKEN
-    text = "\n".join(texts)[:MEASURED_CHARACTERS]
-    return max(1, len(text)) / max(1, len(_tokenizer(str(file)).encode(text, add_special_tokens=False).ids))
-
-
-@lru_cache(maxsize=4)
-def _tokenizer(file: str) -> Any:
-    from tokenizers import Tokenizer
-
-    return Tokenizer.from_file(file)
 
 
 def _strings(value: Any) -> Iterator[str]:

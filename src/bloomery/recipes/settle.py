@@ -8,21 +8,22 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from bloomery.recipes import defaults
+from bloomery.recipes.fit import fitted
+from bloomery.recipes.machine import Machine, this_machine
 from bloomery.recipes.mixing import shares
 from bloomery.recipes.plan import Arm, Plan, Source, Value
-from bloomery.recipes.start import Start
+from bloomery.recipes.start import start_of
 
 EVALUATIONS = 8
 """Held-out losses and checkpoints in a run, unless asked otherwise."""
 
 MOST_STEPS_BETWEEN = 200
-CPU_MICRO_TOKENS = 4096
 
 
-def settle(plan: Plan, tokens: Mapping[str, float], estimated: bool = False) -> Plan:
+def settle(plan: Plan, tokens: Mapping[str, float], estimated: bool = False, machine: Machine | None = None) -> Plan:
     """The plan with everything that depends on `tokens` (by source name, of one epoch) decided again.
 
-    Values that the user set stay. The same counts always give the same plan.
+    Values that the user set stay. The same counts on the same machine (default: this one) give the same plan.
     """
     sources = plan.sources
     budget, why = _budget_tokens(plan, sources, tokens)
@@ -38,17 +39,11 @@ def settle(plan: Plan, tokens: Mapping[str, float], estimated: bool = False) -> 
         "eval.every": _every(plan, "eval_every", steps, values["optim.batch_tokens"].value),
         "source_tokens": Value({name: round(count) for name, count in tokens.items()}, "derived", "one epoch"),
     }
-    if plan.get("memory.micro_tokens") is None:
-        fitting = max(plan.get("context"), min(CPU_MICRO_TOKENS, values["optim.batch_tokens"].value))
-        values["memory.micro_tokens"] = Value(fitting, "derived", "at least one row of full length")
-    settled = plan.updated(values)
+    settled = fitted(
+        plan.updated(values), machine or this_machine(plan.get("memory.device"), plan.get("memory.precision"))
+    )
     arms = [{**asdict(arm), "segments": list(arm.segments)} for arm in _arms(settled, tokens)]
     return settled.updated({"arms": Value(arms, plan.origin("asked.arms"))})
-
-
-def start_of(plan: Plan) -> Start:
-    """The start that the plan was made for."""
-    return Start(context=plan.get("context"), mix=plan.get("curated.mix"), **plan.section("start"))
 
 
 def _rates(plan: Plan, budget: float) -> dict[str, Value]:

@@ -143,6 +143,11 @@ def from_run(name: str, family: Family | None, root: Path = RUNS) -> Start | Non
     )
 
 
+def start_of(plan: Plan) -> Start:
+    """The start that a plan was made for."""
+    return Start(context=plan.get("context"), mix=plan.get("curated.mix"), **plan.section("start"))
+
+
 def final_lr(plan: Plan) -> float:
     """The learning rate that a run of this plan ends at."""
     held: float = plan.get("schedule.lr")

@@ -1,0 +1,201 @@
+"""Everything that would make a run refuse, found before it starts and told together."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bloomery.core.errors import InputError, Where
+from bloomery.recipes.fit import memory_limit, need, planned
+from bloomery.recipes.load import Loaded
+from bloomery.recipes.machine import Machine
+from bloomery.recipes.memory import ModelShape, shape_of
+from bloomery.recipes.plan import Plan
+from bloomery.recipes.start import RUNS, start_of
+
+TRACKER_MODULES = {"mlflow": "mlflow", "wandb": "wandb", "tensorboard": "tensorboard", "trackio": "trackio"}
+ESTIMATE_MARGIN = 1.25
+"""An estimated supply is only refused when it is short by more than the estimate can be wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One refusal: what cannot work, where it was set, and which key to change."""
+
+    message: str
+    where: Where | None = None
+    fix: str | None = None
+
+    @classmethod
+    def of(cls, error: InputError) -> Problem:
+        """The refusal that an error states."""
+        return cls(error.message, error.where, error.fix)
+
+    def error(self) -> InputError:
+        """The error to raise for it."""
+        return InputError(self.message, where=self.where, fix=self.fix)
+
+    def __str__(self) -> str:
+        return str(self.error())
+
+
+Check = Callable[[Loaded, Plan, Machine], Iterator[Problem]]
+
+
+def check_plan(loaded: Loaded, plan: Plan, machine: Machine) -> list[Problem]:
+    """Every refusal of a resolved plan, in the order in which a run would meet them; [] when it can run."""
+    return [problem for check in CHECKS for problem in check(loaded, plan, machine)]
+
+
+def _weights(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
+    folder = plan.get("start.folder")
+    if folder is None:
+        return
+    path, ref = Path(folder), plan.get("start.ref")
+    key = "start" if loaded.recipe.family else "model"
+    if not (path / "config.json").is_file():
+        yield Problem(f"`{ref}` has no config.json in {path}", loaded.place(key), f"choose another `{key}`")
+    elif plan.get("start.kind") != "scaffold" and not list(path.glob("*.safetensors")):
+        pickles = [p.name for p in (*path.glob("*.bin"), *path.glob("*.pt"), *path.glob("*.pth"))]
+        held = f"; it holds {pickles[0]}, a pickle, which can run code" if pickles else ""
+        fix = "convert it to safetensors" if pickles else f"choose another `{key}`"
+        yield Problem(f"`{ref}` has no safetensors weights in {path}{held}", loaded.place(key), fix)
+
+
+def _method(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
+    method = plan.get("method")
+    if method == "qlora" and machine.kind == "cpu":
+        yield Problem("`method: qlora` needs a GPU, and there is none", loaded.place("method"), "use `method: lora`")
+    if method != "full" and plan.get("start.kind") == "scaffold":
+        yield Problem(
+            f"`method: {method}` adapts weights, and a scaffold has none", loaded.place("method"), "use `full`"
+        )
+    if "lora" in loaded.data and method == "full":
+        yield Problem("`lora` is set, but `method` is full", loaded.place("lora"), "add `method: lora`")
+
+
+def _objective(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
+    if plan.get("objective") != "sft" or loaded.recipe.objective == "auto":
+        return
+    texts = [source.name for source in plan.sources if source.role == "domain" and source.shape == "text"]
+    if texts:
+        names = ", ".join(f"`{name}`" for name in texts)
+        message = f"`objective: sft` trains answers, and {names} holds plain text"
+        yield Problem(message, loaded.place("objective"), "use `objective: text` or `auto`")
+
+
+def _supply(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
+    """A share that needs more epochs of a source than the repetition cap allows."""
+    cap, known = plan.get("data.repetition_cap"), plan.get("source_tokens")
+    margin = ESTIMATE_MARGIN if plan.estimated else 1.0
+    for name, epochs in epochs_by_source(plan).items():
+        if epochs > cap * margin:
+            about = "about " if plan.estimated else ""
+            yield Problem(
+                f"`{name}` has {about}{known[name]:,} tokens, and its share needs {epochs:.1f} epochs of them, more than "
+                f"`data.repetition_cap: {cap:g}`",
+                loaded.place("data.share") or loaded.place("budget"),
+                "lower `budget` or the source's share, add data, or raise `data.repetition_cap`",
+            )
+
+
+def epochs_by_source(plan: Plan, arm: str = "blend") -> dict[str, float]:
+    """How often an arm reads each source whose tokens are known."""
+    known = plan.get("source_tokens")
+    return {name: used / known[name] for name, used in tokens_by_source(plan, arm).items() if known.get(name)}
+
+
+def tokens_by_source(plan: Plan, arm: str = "blend") -> dict[str, float]:
+    """Tokens an arm takes from each source over the whole run."""
+    chosen = plan.arm(arm)
+    ends = [*(part["start"] for part in chosen.segments[1:]), chosen.steps]
+    taken = {source.name: 0.0 for source in plan.sources}
+    for part, end in zip(chosen.segments, ends, strict=True):
+        tokens = chosen.tokens * (end - part["start"]) / chosen.steps
+        for name, share in part["share"].items():
+            taken[name] += share * tokens
+    return taken
+
+
+def _proof(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
+    roles = {source.role for source in plan.sources}
+    general = [suite for suite in plan.get("eval.suites") if suite["role"] == "general"]
+    if plan.get("keep.general") is not None and not general:
+        message = "`keep.general` is set, but there is no general text to measure it on"
+        yield Problem(message, loaded.place("keep"), "use a family with a general suite, or remove `keep`")
+    for name in plan.get("asked.arms"):
+        wanted = "curated" if name == "curated-only" else "domain"
+        if wanted not in roles:
+            yield Problem(
+                f"`arms: {name}` needs {wanted} data, and there is none", loaded.place("arms"), "remove the arm"
+            )
+    if "domain" not in roles and "curated" not in roles:
+        yield Problem("there is nothing to train on", loaded.place("data"), "add `data.domain`")
+    yield from _phases(loaded, plan)
+
+
+def _phases(loaded: Loaded, plan: Plan) -> Iterator[Problem]:
+    curated = {source.name for source in plan.sources if source.role == "curated"}
+    for place, phase in enumerate(plan.get("asked.phases")):
+        for category in phase["curated"] or {}:
+            if category not in curated:
+                yield Problem(
+                    f"the phase `{phase['name']}` names `{category}`, which is not in the curated mix",
+                    loaded.place(f"phases.{place}.curated"),
+                    f"use {', '.join(sorted(curated)) or 'no category'}",
+                )
+
+
+def _trackers(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
+    for name in plan.get("report_to"):
+        if importlib.util.find_spec(TRACKER_MODULES[name]) is None:
+            message = f"`report_to: {name}` is not installed"
+            yield Problem(message, loaded.place("report_to"), f"pip install 'bloomery[{name}]'")
+    for suite in plan.get("eval.suites"):
+        if (suite["grader"] or {}).get("type") == "python" and not plan.get("trusted"):
+            message = f"the suite `{suite['name']}` runs Python code"
+            yield Problem(message, loaded.place("eval"), "read that code, then set `trusted: true`")
+
+
+def _memory(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
+    shape, limit = shape_of(start_of(plan).config()), memory_limit(plan, machine)
+    if shape is None or limit is None:
+        return
+    wanted = need(plan, shape, planned(plan), machine).total
+    if wanted > limit:
+        message = f"the smallest step needs {wanted / 1e9:.1f} GB, and {limit / 1e9:.1f} GB may be taken"
+        place = loaded.place("memory") or loaded.place("model") or loaded.place("family")
+        yield Problem(message, place, _nearest_fit(plan, shape, machine, limit))
+
+
+def _nearest_fit(plan: Plan, shape: ModelShape, machine: Machine, limit: int) -> str:
+    lora = plan.updated({"method": plan.values["method"].__class__("lora", "derived")})
+    if plan.get("method") == "full" and need(lora, shape, planned(plan), machine).total <= limit:
+        return "use `method: lora`, which fits"
+    return "use a smaller model, or a machine with more memory"
+
+
+def _disk(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
+    root = next(p for p in (RUNS.resolve(), *RUNS.resolve().parents) if p.is_dir())
+    free = shutil.disk_usage(root).free
+    wanted = disk_bytes(plan)
+    if wanted is not None and wanted > free:
+        message = f"the run needs about {wanted / 1e9:.1f} GB of disk, and {free / 1e9:.1f} GB are free"
+        yield Problem(message, Where(root), "free some, or lower `checkpoints.keep`")
+
+
+def disk_bytes(plan: Plan) -> int | None:
+    """Checkpoints (fp32 weights and two moments) of the arm being trained, exported models, token stores."""
+    count = plan.get("start.parameters")
+    if count is None:
+        return None
+    kept = plan.get("checkpoints.keep") + 2  # the best one, and the one being written
+    trainings = len(plan.arms) * len(plan.get("seeds"))
+    stored = sum(plan.get("source_tokens").values()) * 2.2
+    return round(count * 12 * kept * trainings + count * 4 * trainings + stored)
+
+
+CHECKS: tuple[Check, ...] = (_weights, _method, _objective, _supply, _proof, _trackers, _memory, _disk)
