@@ -42,6 +42,7 @@ from bloomery.data.curated.workflow.grammar import (
     Statement,
     Weld,
 )
+from bloomery.data.curated.workflow.interpreter import COMBINE
 
 SPLITS = ("train", "heldout")
 LEVELS = ("easy", "hard")
@@ -161,7 +162,7 @@ def _kinds_after(made: Statement, kinds: dict[str, Kind]) -> dict[str, Kind]:
             name = measure.column or measure.kind
             return {column: kinds[column], name: kinds.get(name, Span(1, 6))}
         case Forge(column):
-            return {**kinds, column: Span(20, 900)}
+            return {**kinds, column: _forged(made, kinds)}
         case Brand(word):
             return {**kinds, "brand": (word, "plain")}
         case Weld(other):
@@ -169,7 +170,21 @@ def _kinds_after(made: Statement, kinds: dict[str, Kind]) -> dict[str, Kind]:
     return kinds
 
 
-def _test(draft: _Draft) -> Clause:
+def _forged(made: Forge, kinds: dict[str, Kind]) -> Span:
+    """The positive numbers that a made column can hold."""
+    left, right = (_span(side, kinds) for side in (made.left, made.right))
+    combine = COMBINE[made.operator]
+    corners = [int(combine(a, b)) for a in (left.low, left.high) for b in (right.low, right.high)]
+    return Span(max(0, min(corners)), max(1, *corners))
+
+
+def _span(side: str | Number, kinds: dict[str, Kind]) -> Span:
+    kind = kinds[side] if isinstance(side, str) else Span(int(side), int(side))
+    assert isinstance(kind, Span)
+    return kind
+
+
+def _clause(draft: _Draft) -> Clause:
     column = draft.rng.choice(list(draft.kinds))
     kind = draft.kinds[column]
     if isinstance(kind, Span):
@@ -182,9 +197,9 @@ def _test(draft: _Draft) -> Clause:
 
 
 def _condition(draft: _Draft) -> Condition:
-    first = _test(draft)
+    first = _clause(draft)
     if draft.hard and draft.rng.random() < 0.35:
-        second = _test(draft)
+        second = _clause(draft)
         if second.column != first.column:
             return Condition((first, second), draft.rng.choice(("and", "and", "or")))
     return Condition((first,))
@@ -267,4 +282,4 @@ _EASY: dict[str, tuple[float, Callable[[_Draft], Statement | None]]] = {
     "sift": (8, _sift), "rank": (3, _rank), "skim": (2, _skim), "draw": (2, _draw), "measure": (5, _measure),
     "stack": (2, _stack), "melt": (1, _melt), "pour": (1, _pour),
 }  # fmt: skip
-_HARD = _EASY | {"forge": (2, _forge), "brand": (2, _brand), "weld": (4, _weld)}
+_HARD = _EASY | {"measure": (10, _measure), "forge": (2, _forge), "brand": (2, _brand), "weld": (4, _weld)}
