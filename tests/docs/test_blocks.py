@@ -1,0 +1,122 @@
+"""What the documentation shows works: Python blocks run, marked shell blocks run, recipes pass the schema.
+
+A shell block runs when the line before it is `<!-- run -->`; a Python block runs unless it is `<!-- shown only -->`;
+every YAML block with a `family` or `model` is a recipe. Blocks of one page run in order, in one scratch folder that
+sees the shipped recipes and families.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+SECONDS = 100
+
+_BLOCK = re.compile(
+    r"(?P<mark><!-- [a-z ]+ -->)?\n*^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    language: str
+    code: str
+    line: int
+    mark: str
+
+    @property
+    def runs(self) -> bool:
+        if self.language == "python":
+            return self.mark != "<!-- shown only -->"
+        return self.language in ("bash", "sh") and self.mark == "<!-- run -->"
+
+    @property
+    def is_recipe(self) -> bool:
+        return self.language == "yaml" and bool(re.search(r"^(family|model):", self.code, re.MULTILINE))
+
+
+def blocks(text: str) -> Iterator[Block]:
+    for match in _BLOCK.finditer(text):
+        line = text.count("\n", 0, match.start("code")) + 1
+        yield Block(match["language"], match["code"], line, match["mark"] or "")
+
+
+def argv(block: Block) -> list[str]:
+    if block.language == "python":
+        return [sys.executable, "-c", block.code]
+    return ["bash", "-euo", "pipefail", "-c", block.code]
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Path:
+    """A folder that looks like a checkout to a reader, with `bloomery` on the path."""
+    for name in ("recipes", "families", "docs"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    command = tmp_path / ".bin" / "bloomery"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m bloomery.cli "$@"\n')
+    command.chmod(0o755)
+    return tmp_path
+
+
+def ids(pages: list[Path]) -> list[str]:
+    return [str(page.relative_to(ROOT)) for page in pages]
+
+
+RUNNING = [page for page in PAGES if any(block.runs for block in blocks(page.read_text()))]
+
+
+@pytest.mark.parametrize("page", RUNNING, ids=ids(RUNNING))
+def test_every_block_of_a_page_runs(page: Path, scratch: Path) -> None:
+    path = f"{scratch / '.bin'}{os.pathsep}{os.environ['PATH']}"
+    env = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT / "src")}
+    for block in filter(lambda b: b.runs, blocks(page.read_text())):
+        done = subprocess.run(argv(block), cwd=scratch, env=env, capture_output=True, text=True, timeout=SECONDS)
+        where = f"{page.relative_to(ROOT)}:{block.line}"
+        assert done.returncode == 0, (
+            f"{where} ended with {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+        )
+
+
+RECIPES = [page for page in PAGES if any(block.is_recipe for block in blocks(page.read_text()))]
+
+
+@pytest.mark.parametrize("page", RECIPES, ids=ids(RECIPES))
+def test_every_recipe_on_a_page_passes_the_schema(page: Path, tmp_path: Path) -> None:
+    from bloomery.recipes.load import load_recipe
+
+    for block in filter(lambda b: b.is_recipe, blocks(page.read_text())):
+        recipe = tmp_path / f"line-{block.line}.yaml"
+        recipe.write_text(block.code)
+        load_recipe(recipe)
+
+
+def test_every_link_between_pages_leads_somewhere() -> None:
+    broken = []
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
+            if not target.startswith(("http:", "https:", "mailto:")) and not (page.parent / target).exists():
+                broken.append(f"{page.relative_to(ROOT)} -> {target}")
+    assert broken == []
+
+
+def test_blocks_and_their_marks_are_found() -> None:
+    shell = "a\n\n<!-- run -->\n```bash\nls\n```\n\n```bash\nrm x\n```\n"
+    page = shell + "\n```python\n1\n```\n\n<!-- shown only -->\n\n```python\n2\n```\n"
+    found = list(blocks(page))
+    assert [(b.language, b.code, b.runs) for b in found] == [
+        ("bash", "ls\n", True),
+        ("bash", "rm x\n", False),
+        ("python", "1\n", True),
+        ("python", "2\n", False),
+    ]
+    assert found[0].line == 5
