@@ -1,0 +1,169 @@
+"""Graders that look at the answer's text: equality, OpenAI's string check, regular expressions, numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import regex  # type: ignore[import-untyped]  # re with a time limit
+
+from bloomery.core.errors import InputError, nearest
+from bloomery.graders.payload import Sample, Score
+
+REGEX_SECONDS = 1.0
+"""What one match may take; a pattern with nested repeats can run for years on forty characters."""
+NUMBER = regex.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?|[-+]?\.\d+")
+
+
+def each(samples: Sequence[Sample], rule: Callable[[Sample], float | bool]) -> list[Score]:
+    """Apply a rule to every sample; a rule that raises leaves its sample unscorable."""
+    return [_one(sample, rule) for sample in samples]
+
+
+def _one(sample: Sample, rule: Callable[[Sample], float | bool]) -> Score:
+    try:
+        return Score(sample.id, float(rule(sample)))
+    except (InputError, KeyError, TypeError, ValueError, TimeoutError) as error:
+        missing = f"the row's metadata has no {error}" if isinstance(error, KeyError) else str(error)
+        return Score(sample.id, None, reason=missing)
+
+
+@dataclass(frozen=True, slots=True)
+class Exact:
+    """1 where the answer equals `reference_answer`, or any of them where it is a list."""
+
+    name: str = "exact"
+    ignore_case: bool = False
+    strip: bool = True
+    """Compare without white space at the ends."""
+    verified: bool = True
+
+    def grade(self, samples: Sequence[Sample]) -> list[Score]:
+        """1 or 0; unscorable without a reference."""
+        return each(samples, self._equal)
+
+    def _equal(self, sample: Sample) -> bool:
+        return self._plain(sample.answer) in {self._plain(wanted) for wanted in references(sample)}
+
+    def _plain(self, text: str) -> str:
+        text = text.strip() if self.strip else text
+        return text.casefold() if self.ignore_case else text
+
+
+@dataclass(frozen=True, slots=True)
+class StringCheck:
+    """OpenAI's `string_check`: compares two templates over `{{ sample.output_text }}` and `{{ item.<key> }}`."""
+
+    name: str = "string_check"
+    operation: Literal["eq", "ne", "like", "ilike"] = "eq"
+    """Equal, not equal, contains, contains whatever the case."""
+    input: str = "{{ sample.output_text }}"
+    reference: str = "{{ item.reference_answer }}"
+    verified: bool = True
+
+    def __post_init__(self) -> None:
+        known = ("eq", "ne", "like", "ilike")
+        if self.operation not in known:
+            raise InputError(
+                f"`operation: {self.operation}` is no string check{nearest(str(self.operation), known)}",
+                fix="change `operation`",
+            )
+
+    def grade(self, samples: Sequence[Sample]) -> list[Score]:
+        """1 or 0; unscorable where a template names what the row lacks."""
+        return each(samples, self._check)
+
+    def _check(self, sample: Sample) -> bool:
+        left, right = fill(self.input, sample), fill(self.reference, sample)
+        if self.operation == "ilike":
+            return right.casefold() in left.casefold()
+        return {"eq": left == right, "ne": left != right, "like": right in left}[self.operation]
+
+
+@dataclass(frozen=True, slots=True)
+class Regex:
+    """1 where `pattern` is found in the answer (or matches all of it)."""
+
+    pattern: str
+    name: str = "regex"
+    whole: bool = False
+    """The pattern must match the whole answer, white space at its ends aside."""
+    ignore_case: bool = False
+    verified: bool = True
+
+    def __post_init__(self) -> None:
+        try:
+            regex.compile(self.pattern)
+        except regex.error as error:
+            raise InputError(f"`pattern: {self.pattern}` is no regular expression: {error}", fix="correct it") from None
+
+    def grade(self, samples: Sequence[Sample]) -> list[Score]:
+        """1 or 0; unscorable when matching takes longer than a second."""
+        return each(samples, self._match)
+
+    def _match(self, sample: Sample) -> bool:
+        compiled = regex.compile(self.pattern, regex.IGNORECASE if self.ignore_case else 0)
+        try:
+            if self.whole:
+                return compiled.fullmatch(sample.answer.strip(), timeout=REGEX_SECONDS) is not None
+            return compiled.search(sample.answer, timeout=REGEX_SECONDS) is not None
+        except TimeoutError:
+            raise TimeoutError(f"matching took longer than {REGEX_SECONDS:g} s") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """1 where the answer's number equals the reference's, within a relative tolerance."""
+
+    name: str = "number"
+    pick: Literal["last", "first"] = "last"
+    """Which number of the answer counts; a worked answer ends with its result."""
+    tolerance: float = 1e-6
+    verified: bool = True
+
+    def __post_init__(self) -> None:
+        if self.pick not in ("last", "first"):
+            raise InputError(f"`pick: {self.pick}` is not last or first", fix="change `pick`")
+
+    def grade(self, samples: Sequence[Sample]) -> list[Score]:
+        """1 or 0, 0 for an answer without a number; unscorable where the reference has none."""
+        return each(samples, self._close)
+
+    def _close(self, sample: Sample) -> bool:
+        wanted = _numbers(" ".join(references(sample)))
+        if not wanted:
+            raise ValueError(f"the reference `{sample.reference_answer}` holds no number")
+        found = _numbers(sample.answer)
+        if not found:
+            return False
+        number = found[-1 if self.pick == "last" else 0]
+        return math.isclose(number, wanted[-1], rel_tol=self.tolerance, abs_tol=self.tolerance)
+
+
+def references(sample: Sample) -> list[str]:
+    """The reference answer as a list of texts. Raises ValueError where there is none."""
+    wanted = sample.reference_answer
+    if wanted is None:
+        raise ValueError("the row has no `reference_answer`")
+    return [str(item) for item in wanted] if isinstance(wanted, list | tuple) else [str(wanted)]
+
+
+def fill(template: str, sample: Sample) -> str:
+    """Fill `{{ sample.output_text }}`, `{{ item.<key of the row> }}`. Raises KeyError for a key not there."""
+
+    def value(match: Any) -> str:
+        kind, _, key = match.group(1).partition(".")
+        if (kind, key) == ("sample", "output_text"):
+            return sample.answer
+        fields = {**sample.metadata, "reference_answer": sample.reference_answer, "id": sample.id}
+        if kind != "item" or fields.get(key) is None:
+            raise KeyError(match.group(1))
+        return str(fields[key])
+
+    return str(regex.sub(r"\{\{\s*([\w.]+)\s*\}\}", value, template))
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(found.replace(",", "")) for found in NUMBER.findall(text)]
