@@ -15,7 +15,7 @@ from bloomery.data.curated.chat_texts import ABOUT, ASK_DEFINITION, ASK_SUMMARY,
 from bloomery.data.curated.skills.stream import SKILLS, draw
 
 MAX_SENTENCE, MAX_SHOWN = 160, 700
-_FIRST_SENTENCE = re.compile(r"(.{20,%d}?[.!?])(?:\s|$)" % MAX_SENTENCE)
+_FIRST_SENTENCE = re.compile(rf"(.{{20,{MAX_SENTENCE}}}?[.!?])(?:\s|$)")
 _NAME = re.compile(r"^(?:class |module )?([\w.]+)")
 
 Turns = list[tuple[str, str]]
@@ -36,7 +36,7 @@ def generate(
     count: int | None = 5_000,
     split: str = "train",
     kinds: Sequence[str] | None = None,
-    fraction: float = 0.2,
+    fraction: float = 0.1,
 ) -> Iterator[dict[str, Any]]:
     """Yield `count` rows `{"id", "skill", "messages"}` (without end when None), alternating over `kinds`.
 
@@ -73,7 +73,7 @@ def _entries(split: str, fraction: float) -> list[Entry]:
     entries = []
     for row in documentation.generate(split=split, fraction=fraction):
         name, sentence = _NAME.match(row["text"]), first_sentence(documentation.body_of(row["text"]))
-        if name and sentence:
+        if name and sentence and "._" not in name[1]:  # public names: people ask about those
             entries.append(Entry(name[1], sentence, row["text"][:MAX_SHOWN].rstrip()))
     return entries
 

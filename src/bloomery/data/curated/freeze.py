@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from bloomery.core.files import write_text
-from bloomery.data.curated import documentation
+from bloomery.data.builtin import generate
+from bloomery.data.curated import documentation, safety
+from bloomery.data.curated.skills.stream import SKILLS, draw, task_row
 
 DOCUMENTATION_BYTES = 290_000
 MAX_DOCUMENT_BYTES = 3_000
@@ -57,8 +60,37 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
+def heldout_skills(names: Sequence[str], count: int) -> list[dict[str, Any]]:
+    """`count` held-out task rows of each skill, no two of one instance."""
+    rows = []
+    for name in names:
+        rng, seen = random.Random(f"frozen/{name}"), set[str]()
+        while len(seen) < count:
+            problem = draw(rng, name, "heldout")
+            if problem.key not in seen:
+                seen.add(problem.key)
+                rows.append(task_row(f"{name}-{len(seen)}", name, problem))
+    return rows
+
+
+def heldout_safety(kind: str, count: int) -> list[dict[str, Any]]:
+    """`count` held-out rows of `refusal` or `over_refusal`, no two with one prompt."""
+    rows: dict[str, dict[str, Any]] = {}
+    for row in safety.generate(split="heldout", kinds=[kind], count=None):
+        rows.setdefault(row["prompt"], row)
+        if len(rows) == count:
+            break
+    return [row | {"id": f"{kind}-{number}"} for number, row in enumerate(rows.values(), 1)]
+
+
 def main(folder: Path) -> None:
     """Write every held-out file of the family under `folder`."""
+    instruction = ["following"]
+    write_rows(folder / "skills.jsonl", heldout_skills([name for name in SKILLS if name not in instruction], 100))
+    write_rows(folder / "instruction.jsonl", heldout_skills(instruction, 200))
+    write_rows(folder / "skills-text.jsonl", generate("skills", {"stage": "mid", "split": "heldout", "count": 150}))
+    for kind in safety.KINDS:
+        write_rows(folder / f"{kind}.jsonl", heldout_safety(kind, 150))
     write_rows(folder / "documentation.jsonl", heldout_documentation())
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,6 +41,9 @@ SKIPPED_FOLDERS = frozenset(
 )
 
 
+_TESTS = ("test_", "conftest")
+
+
 @dataclass(frozen=True, slots=True)
 class SourceFile:
     """One Python file and the dotted name of the module in it."""
@@ -53,13 +57,20 @@ def source_files(fraction: float = 1.0) -> Iterator[SourceFile]:
     roots = [(Path(sysconfig.get_paths()["stdlib"]), "")]
     roots += [(folder, name) for name in PACKAGES for folder in _folders(name)]
     for root, package in roots:
-        for path in sorted(root.rglob("*.py"), key=lambda p: p.relative_to(root).as_posix()):
-            parts = path.relative_to(root).with_suffix("").parts
-            if SKIPPED_FOLDERS.intersection(parts[:-1]) or parts[-1].startswith(("test_", "conftest")):
-                continue
+        for parts in _modules(root):
             module = ".".join(part for part in (package, *parts) if part and part != "__init__")
             if _unit_interval(module) < fraction:
-                yield SourceFile(path, module)
+                yield SourceFile(root.joinpath(*parts[:-1], f"{parts[-1]}.py"), module)
+
+
+def _modules(root: Path) -> list[tuple[str, ...]]:
+    """Path parts of the modules under `root`, without `.py`, sorted; skipped folders are not entered."""
+    found = []
+    for folder, inner, files in os.walk(root):
+        inner[:] = [name for name in inner if name not in SKIPPED_FOLDERS]
+        above = Path(folder).relative_to(root).parts
+        found += [(*above, name[:-3]) for name in files if name.endswith(".py") and not name.startswith(_TESTS)]
+    return sorted(found)
 
 
 def _folders(package: str) -> list[Path]:
