@@ -59,19 +59,21 @@ def split_of(program: Program) -> str:
 def check_choice(key: str, value: str, known: tuple[str, ...]) -> None:
     """Raise `InputError` for an option outside its list."""
     if value not in known:
-        raise InputError(f"`{key}: {value}` is not one of the choices{nearest(value, known)}", fix=f"change `{key}`")
+        raise InputError(
+            f"`{key}: {value}` is not one of the choices{nearest(str(value), known)}", fix=f"change `{key}`"
+        )
 
 
-def sample_program(rng: Random, level: str, split: str, table: str | None = None) -> Program:
-    """A program of the level that belongs to the split; `table` fixes the one it starts from.
+def sample_program(rng: Random, level: str, split: str) -> Program:
+    """A program of the level that belongs to the split.
 
     Easy programs have 1 to 3 statements, hard ones 4 to 6, with welds, made columns and compound tests.
     """
     check_choice("level", level, LEVELS)
     check_choice("split", split, SPLITS)
     while True:
-        start = table or rng.choice(MAIN_TABLES)
-        draft = _Draft(rng, start, level == "hard", [Charge(start)], dict(TABLES[start]))
+        start = rng.choice(MAIN_TABLES)
+        draft = _Draft(rng, level == "hard", [Charge(start)], dict(TABLES[start]))
         program = draft.program()
         if split_of(program) == split:
             return program
@@ -82,7 +84,6 @@ class _Draft:
     """A program in the making: the columns its flow has by now, with what stands in them."""
 
     rng: Random
-    table: str
     hard: bool
     statements: list[Statement]
     kinds: dict[str, Kind]
