@@ -110,8 +110,8 @@ class Checkpoint(_Strict):
 
     def heat(self) -> Plasticity:
         """hot, warm or cold; cold when nothing is known, which is the careful choice."""
-        if self.plasticity is not None:
-            return self.plasticity
+        if self.plasticity is not None or self.empty:
+            return self.plasticity or "hot"
         lr, peak = self.saved_lr(), self.peak()
         return "cold" if lr is None or not peak else plasticity(lr, peak)
 

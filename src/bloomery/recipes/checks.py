@@ -95,8 +95,8 @@ def _supply(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
         if epochs > cap * margin:
             about = "about " if plan.estimated else ""
             yield Problem(
-                f"`{name}` has {about}{known[name]:,} tokens, and its share needs {epochs:.1f} epochs of them, more than "
-                f"`data.repetition_cap: {cap:g}`",
+                f"`{name}` has {about}{known[name]:,} tokens, and its share needs {epochs:.1f} epochs of them, "
+                f"more than `data.repetition_cap: {cap:g}`",
                 loaded.place("data.share") or loaded.place("budget"),
                 "lower `budget` or the source's share, add data, or raise `data.repetition_cap`",
             )
@@ -192,10 +192,10 @@ def disk_bytes(plan: Plan) -> int | None:
     count = plan.get("start.parameters")
     if count is None:
         return None
-    kept = plan.get("checkpoints.keep") + 2  # the best one, and the one being written
+    kept: int = plan.get("checkpoints.keep") + 2  # the best one, and the one being written
     trainings = len(plan.arms) * len(plan.get("seeds"))
     stored = sum(plan.get("source_tokens").values()) * 2.2
-    return round(count * 12 * kept * trainings + count * 4 * trainings + stored)
+    return int(count * 12 * kept * trainings + count * 4 * trainings + stored)
 
 
 CHECKS: tuple[Check, ...] = (_weights, _method, _objective, _supply, _proof, _trackers, _memory, _disk)

@@ -6,7 +6,7 @@ import importlib
 import inspect
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from bloomery.data.shapes import detect, to_example
 from bloomery.recipes.load import Loaded
 from bloomery.recipes.mixing import source_names, spec_of
 from bloomery.recipes.sections import absolute
+from bloomery.recipes.words import strings
 
 ROWS = 64
 SECONDS = 0.3
@@ -85,7 +86,7 @@ def sample_source(spec: Mapping[str, Any], base: Path) -> Sample:
     columns = detect(records[0], whole)
     for record in records if whole.bad_rows == "stop" else ():
         to_example(record, columns)
-    texts = ["\n".join(_strings(record.fields)) for record in records]
+    texts = ["\n".join(strings(record.fields)) for record in records]
     factor = 1.0 if ended else _times(whole, base, records)
     excerpt = "\n".join(texts)[:EXCERPT]
     return Sample(columns.shape, len(records) * factor, sum(map(len, texts)) * factor, ended, excerpt)
@@ -142,15 +143,3 @@ def _rows_generated(spec: SourceSpec) -> int | None:
     parameter = inspect.signature(getattr(importlib.import_module(module), function)).parameters.get("count")
     count = spec.options.get("count", parameter.default if parameter else None)
     return count if isinstance(count, int) else None
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for key in value:
-            if key not in ("id", "metadata", "skill", "reference_answer"):
-                yield from _strings(value[key])
-    elif isinstance(value, list):
-        for item in value:
-            yield from _strings(item)

@@ -78,7 +78,7 @@ def from_family(family: Family, stage: str) -> Start:
         folder=folder,
         repo=checkpoint.repo,
         revision=checkpoint.revision,
-        plasticity="hot" if checkpoint.empty else checkpoint.heat(),
+        plasticity=checkpoint.heat(),
         lr=checkpoint.saved_lr(),
         peak_lr=checkpoint.peak(),
         sft_lr=checkpoint.sft_lr,

@@ -1,0 +1,87 @@
+"""Verbs about what was made from what: runs, models, show."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bloomery.cli.output import Json, print_json, print_table
+
+Root = Annotated[Path, typer.Option("--root", help="Folder of run folders.")]
+RUNS = Path("runs")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verbs of this file."""
+    for verb in (runs, models, show):
+        app.command()(verb)
+
+
+def runs(root: Root = RUNS, json: Json = False) -> None:
+    """List runs, newest first.
+
+    \b
+    bloomery runs
+    """
+    from dataclasses import asdict
+
+    from bloomery.lineage import index
+
+    found = index.runs(root)
+    if json:
+        print_json([asdict(record) for record in found])
+        return
+    rows = [
+        [r.name, r.status, _day(r.created), f"{r.step:,}", f"{r.tokens:,}", r.start.ref if r.start else ""]
+        for r in found
+    ]
+    print_table(
+        ["run", "status", "created", "step", "tokens", "from"], rows, f"no runs in {root} yet: bloomery run demo"
+    )
+
+
+def models(root: Root = RUNS, json: Json = False) -> None:
+    """List exported models and what each was made from.
+
+    \b
+    bloomery models
+    """
+    from dataclasses import asdict
+
+    from bloomery.lineage import index
+
+    found = index.models(root)
+    if json:
+        print_json([asdict(record) for record in found])
+        return
+    rows = [[record.name, " < ".join(record.ancestry), record.path] for record in found]
+    print_table(["model", "made from", "folder"], rows, f"no models in {root} yet")
+
+
+def show(
+    name: Annotated[str, typer.Argument(metavar="RUN", help="Name of a run.")], root: Root = RUNS, json: Json = False
+) -> None:
+    """Show one run.
+
+    What it started from, what became of it, its figures.
+
+    \b
+    bloomery show demo
+    """
+    from dataclasses import asdict
+
+    from bloomery.lineage import index
+
+    record = index.show(root, name)
+    if json:
+        print_json(asdict(record))
+        return
+    facts = [[key, str(value)] for key, value in asdict(record).items() if value not in (None, {}, "")]
+    print_table(["", name], facts, "")
+
+
+def _day(seconds: float | None) -> str:
+    return "" if seconds is None else datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")

@@ -1,0 +1,105 @@
+"""Verbs about models: eval, compare, ask, export, merge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bloomery.cli.output import Json, finish
+
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A run, a model folder, or FAMILY/STAGE such as ember/posttrained.")
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verbs of this file."""
+    app.command("eval")(evaluate)
+    for verb in (compare, ask, export, merge):
+        app.command()(verb)
+
+
+def evaluate(
+    model: Model,
+    data: Annotated[list[Path] | None, typer.Option(help="Held-out rows of your own.")] = None,
+    suite: Annotated[list[str] | None, typer.Option(help="Suites by name. Default: all that suit.")] = None,
+    family: Annotated[str | None, typer.Option(help="Family whose suites are used.")] = None,
+    json: Json = False,
+) -> None:
+    """Measure one model.
+
+    Bits per byte, skills, instruction following, refusals.
+
+    \b
+    bloomery eval ember/posttrained
+    bloomery eval runs/demo --data heldout.jsonl
+    """
+    from bloomery.recipes.run import evaluate as measure
+
+    finish(measure(model, data=data or [], suites=suite, family=family), json)
+
+
+def compare(
+    before: Annotated[str, typer.Argument(metavar="A", help="The model before: run, folder or FAMILY/STAGE.")],
+    after: Annotated[str, typer.Argument(metavar="B", help="The model after.")],
+    data: Annotated[list[Path] | None, typer.Option(help="Held-out rows of your own.")] = None,
+    json: Json = False,
+) -> None:
+    """Say what B gained and lost against A.
+
+    With intervals, and an account of single answers that became right or wrong.
+
+    \b
+    bloomery compare ember/midtrained-warm runs/demo
+    """
+    from bloomery.recipes.run import compare as against
+
+    finish(against(before, after, data=data or []), json)
+
+
+def ask(
+    model: Model,
+    prompt: Annotated[str, typer.Argument(help="The question; `-` reads it from standard input.")],
+    tokens: Annotated[int, typer.Option(help="Most tokens of the answer.", min=1)] = 128,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.", min=0.0)] = 0.0,
+    seed: Annotated[int, typer.Option(help="Seed of the sampling.", min=0)] = 0,
+) -> None:
+    """Ask a model one question.
+
+    \b
+    bloomery ask runs/demo "Write a workflow that approves an order over 100"
+    """
+    from bloomery.recipes.run import ask as question
+
+    text = typer.get_text_stream("stdin").read() if prompt == "-" else prompt
+    typer.echo(question(model, text, max_new_tokens=tokens, temperature=temperature, seed=seed))
+
+
+def export(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Name or folder of a run.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to write; it must not exist.")],
+) -> None:
+    """Write a run's model as a Hugging Face folder.
+
+    \b
+    bloomery export demo ./my-model
+    """
+    from bloomery.recipes.run import export as publish
+
+    typer.echo(f"wrote {publish(run, folder)}")
+
+
+def merge(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A run or folder with a LoRA adapter.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to write; it must not exist.")],
+) -> None:
+    """Merge a LoRA adapter into its base model.
+
+    \b
+    bloomery merge runs/lora ./merged
+    """
+    from bloomery.recipes.run import merge as join
+
+    typer.echo(f"wrote {join(model, folder)}")

@@ -1,0 +1,63 @@
+"""Exact token counts of sources that were once tokenised, remembered so that `explain` need not estimate them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import bloomery
+from bloomery.core.errors import DamagedError, InputError
+from bloomery.core.files import canonical_hash, read_json, write_json
+from bloomery.data.config import SourceSpec
+from bloomery.data.sources import source_files
+from bloomery.recipes.plan import Plan, Source
+
+FILE = "counts.json"
+
+
+def cache_dir() -> Path:
+    """Where token stores are kept: `$BLOOMERY_CACHE`, else `bloomery` in the user's cache folder."""
+    own = os.environ.get("BLOOMERY_CACHE")
+    usual = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(own) if own else Path(usual) / "bloomery"
+
+
+def remember(plan: Plan, counts: Mapping[str, int], cache: Path) -> None:
+    """Note the tokens of each source, one epoch, as counted by its token store."""
+    known = _read(cache)
+    tokenizer = plan.get("start.tokenizer")
+    fresh = {_key(source, tokenizer): counts[source.name] for source in plan.sources if source.name in counts}
+    if any(known.get(key) != count for key, count in fresh.items()):
+        write_json(cache / FILE, known | fresh)
+
+
+def known_counts(plan: Plan, cache: Path) -> dict[str, int]:
+    """The remembered tokens of the plan's sources whose files have not changed since, by source name."""
+    known = _read(cache)
+    if not known:
+        return {}
+    keys = {source.name: _key(source, plan.get("start.tokenizer")) for source in plan.sources}
+    return {name: known[key] for name, key in keys.items() if key in known}
+
+
+def _key(source: Source, tokenizer: str | None) -> str:
+    """Changes with the source's description, its files' size and time, the tokenizer, and our version."""
+    spec = SourceSpec.model_validate({**source.spec, "name": None})
+    files: list[Any] = []
+    if spec.paths and not any("://" in path for path in spec.paths):
+        try:
+            files = [[str(p), p.stat().st_size, p.stat().st_mtime_ns] for p in source_files(spec, Path())]
+        except (InputError, OSError):
+            files = ["unreadable"]
+    return canonical_hash([spec.model_dump(mode="json"), files, tokenizer, bloomery.__version__])
+
+
+def _read(cache: Path) -> dict[str, int]:
+    path = cache / FILE
+    try:
+        found = read_json(path) if path.is_file() else {}
+    except DamagedError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,116 @@
+"""Printing an explanation: one table of sources, one of values with where each came from, and the refusals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console, Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from bloomery.recipes.explain import Explanation, SourceRow
+from bloomery.recipes.plan import Plan
+
+HEADLINES = (
+    "start.ref",
+    "objective",
+    "method",
+    "curated.mix",
+    "data.share",
+    "budget.tokens",
+    "optim.batch_tokens",
+    "schedule.kind",
+    "schedule.lr",
+    "schedule.warmup",
+    "keep.general",
+    "context",
+    "memory.micro_tokens",
+)
+"""What most people want to see; `--all` shows every value of the plan."""
+
+
+def print_explanation(found: Explanation, console: Console, everything: bool = False) -> None:
+    """Print for people; sizes in decimal units, ≈ before what was estimated."""
+    console.print(Text(f"{found.name}: what this run would do", style="bold"))
+    if found.plan is not None:
+        console.print(
+            Padding(Group(_sources(found), Text(), _values(found.plan, everything), Text(), _costs(found)), 1)
+        )
+    for problem in found.problems:
+        console.print(Text.assemble(("refused  ", "bold red"), str(problem)), highlight=False, soft_wrap=True)
+    if found.can_run:
+        console.print(Text("nothing is refused: `bloomery run` will start", style="green"))
+
+
+def _sources(found: Explanation) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("source")
+    table.add_column("role")
+    for heading in ("tokens", "share", "read", "epochs"):
+        table.add_column(heading, justify="right")
+    for row in found.sources:
+        table.add_row(row.name, row.role, _count(row), f"{row.share:.1%}", f"{row.used:,}", _epochs(row.epochs))
+    return table
+
+
+def _count(row: SourceRow) -> str:
+    return "?" if row.tokens is None else f"{'' if row.exact else '≈ '}{row.tokens:,}"
+
+
+def _epochs(epochs: float | None) -> str:
+    return "?" if epochs is None else f"{epochs:.2f}"
+
+
+def _values(plan: Plan, everything: bool) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("value", no_wrap=True)
+    table.add_column("", max_width=40, overflow="fold")
+    table.add_column("because", style="dim")
+    keys = list(plan.values) if everything else [key for key in HEADLINES if key in plan.values]
+    for key in keys:
+        value = plan.values[key]
+        table.add_row(key, _short(value.value), f"{value.origin}: {value.why}" if value.why else value.origin)
+    return table
+
+
+def _short(value: Any) -> str:
+    """A value in few characters; the JSON form has all of it."""
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "-"}[value]
+    if isinstance(value, int):
+        return f"{value:,}"
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _costs(found: Explanation) -> Table:
+    assert found.plan is not None
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold")
+    table.add_column()
+    arms = ", ".join(f"{arm.name} {arm.steps:,}" for arm in found.plan.arms)
+    seeds = len(found.plan.get("seeds"))
+    table.add_row("steps", arms + (f", each with {seeds} seeds" if seeds > 1 else ""))
+    if found.memory is not None:
+        limit = f" of {_bytes(found.limit)} that may be taken" if found.limit is not None else ""
+        table.add_row("memory", f"≈ {_bytes(found.memory.total)}{limit}")
+    if found.disk is not None:
+        table.add_row("disk", f"≈ {_bytes(found.disk)} at most")
+    if found.seconds is not None and found.machine is not None:
+        table.add_row("time", f"≈ {_duration(found.seconds)} on {found.machine.name}")
+    return table
+
+
+def _bytes(count: int) -> str:
+    for scale, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")):
+        if count >= scale:
+            return f"{count / scale:.3g} {unit}"
+    return f"{count / 1e3:.3g} kB"
+
+
+def _duration(seconds: float) -> str:
+    for scale, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * scale:
+            return f"{seconds / scale:.0f} {unit}"
+    return f"{seconds:.0f} seconds"
