@@ -89,3 +89,7 @@ def test_reading_never_runs_the_code(tmp_path: Path) -> None:
 def test_an_unknown_split_is_refused() -> None:
     with pytest.raises(InputError, match="split: test"):
         next(documentation.generate("test"))
+
+
+def test_a_reader_may_stop_early() -> None:
+    assert len(list(documentation.generate(fraction=0.05, count=3))) == 3

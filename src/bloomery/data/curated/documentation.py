@@ -74,9 +74,12 @@ def _documents(files: list[SourceFile], workers: int) -> Iterator[tuple[str, str
         for file in files:
             yield from read_docstrings(file)
         return
-    with ProcessPoolExecutor(workers) as pool:
+    pool = ProcessPoolExecutor(workers)
+    try:
         for documents in pool.map(read_docstrings, files, chunksize=32):
             yield from documents
+    finally:
+        pool.shutdown(cancel_futures=True)  # a reader that stops early does not wait for the rest
 
 
 def read_docstrings(file: SourceFile) -> list[tuple[str, str]]:
