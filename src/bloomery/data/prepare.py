@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
-from pathlib import Path
+from typing import Any
 
 from bloomery.core.errors import InputError
-from bloomery.data.config import SourceSpec
 from bloomery.data.overlap import digest
+from bloomery.data.readers import Record
 from bloomery.data.render import Rendered, Renderer
-from bloomery.data.shapes import Columns, Example, detect, to_example
-from bloomery.data.sources import Record, iter_records
-from bloomery.data.writer import Document, Stats
-
-BATCH_ROWS = 512
+from bloomery.data.shapes import Columns, Example, to_example
+from bloomery.data.writer import Document
 
 
 class Preparation:
@@ -40,6 +35,12 @@ class Preparation:
         ]
         return documents, reasons
 
+    def job(self) -> dict[str, Any]:
+        """JSON from which a worker process builds the same preparation."""
+        renderer = {"folder": str(self._renderer.folder.resolve()), "template": self._renderer.template}
+        columns = {"shape": self._columns.shape, "by_role": dict(self._columns.by_role)}
+        return renderer | columns | {"skip": self._skip}
+
     def _render(self, examples: list[Example], reasons: list[str]) -> list[Rendered | None]:
         try:
             rendered: list[Rendered | None] = list(self._renderer.encode_batch(examples))
@@ -64,31 +65,6 @@ class Preparation:
                 error.fix = "correct the row, or set `bad_rows: skip` on the source"
             raise error
         reasons.append(error.message)
-
-
-class documents:
-    """Iterates over a source's documents in batches; `columns` says how its rows are read, `stats` counts."""
-
-    def __init__(self, spec: SourceSpec, base: Path, renderer: Renderer, stats: Stats, workers: int | None) -> None:
-        records = iter_records(spec, base)
-        first = next(records)
-        found = detect(first, spec)
-        self.columns, self._stats = str(found), stats
-        self._prepare = Preparation(renderer, found, spec.bad_rows == "skip")
-        self._batches = _batches(first, records)
-
-    def __iter__(self) -> Iterator[list[Document]]:
-        for batch in self._batches:
-            prepared, reasons = self._prepare(batch)
-            self._stats.read += len(batch)
-            self._stats.dropped.update(reasons)
-            yield prepared
-
-
-def _batches(first: Record, rest: Iterator[Record]) -> Iterator[list[tuple[int, Record]]]:
-    numbered = enumerate(record for source in ([first], rest) for record in source)
-    while batch := list(islice(numbered, BATCH_ROWS)):
-        yield batch
 
 
 def _says_something(example: Example) -> bool:

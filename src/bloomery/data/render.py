@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Encoding
+from tokenizers.processors import ByteLevel
 
 from bloomery.core.errors import InputError
 from bloomery.core.files import canonical_hash
@@ -21,6 +23,7 @@ from bloomery.core.rows import Ids
 from bloomery.data.chat import ChatTemplate, RenderChat, Span, assistant_spans
 from bloomery.data.shapes import Example, plain
 from bloomery.data.vocabulary import load_tokenizer, read_vocabulary
+from bloomery.data.wordwise import word_encoder
 
 VERSION = 1
 """Part of every token store's key: raise it when rendering changes."""
@@ -35,6 +38,15 @@ class Rendered:
     ids: Ids
     trained: Mask
     text_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """A rendered conversation: its text, the assistant's character spans, whether an end token must be added."""
+
+    text: str
+    spans: list[Span]
+    add_end: bool
 
 
 class Renderer:
@@ -56,6 +68,9 @@ class Renderer:
         self._for_text = load_tokenizer(self.folder)
         # A document that quotes `<|endoftext|>` must not end itself: special tokens in text are plain characters.
         self._for_text.encode_special_tokens = True
+        # The post-processor is not used but for its offsets, which must not leave out white space.
+        self._for_chat.post_processor = ByteLevel(trim_offsets=False)
+        self._text_words, self._chat_words = word_encoder(self._for_text), word_encoder(self._for_chat)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Renderer, (self.folder, self.template)
@@ -71,65 +86,95 @@ class Renderer:
         Raises `InputError` with file and row for a conversation without a chat template, one whose
         assistant spans cannot be found, and text that is not valid Unicode.
         """
+        texts: list[str] = []
+        chats: list[Chat] = []
         for example in examples:
             _check_unicode(example)
-        texts = [e.text for e in examples if e.text is not None]
-        chats = [self._chat_text(e) for e in examples if e.text is None]
-        text_out = iter(_encode(self._for_text, texts, fast=True))
-        chat_out = iter(zip(chats, _encode(self._for_chat, [text for text, _, _ in chats], fast=False), strict=True))
+            if example.text is None:
+                chats.append(self._chat_text(example))
+            else:
+                texts.append(example.text)
+        text_out, chat_out = iter(self._texts(texts)), iter(self._chats(chats))
+        return [next(chat_out) if example.text is None else next(text_out) for example in examples]
+
+    def _texts(self, texts: list[str]) -> list[Rendered]:
+        before = [] if self.vocabulary.bos is None else [self.vocabulary.bos]
+        rendered = []
+        for text, ids in zip(texts, self._text_ids(texts), strict=True):
+            row = np.array([*before, *ids, self.vocabulary.eos], np.int32)
+            trained = np.ones(len(row), np.bool_)
+            trained[0] = False
+            rendered.append(Rendered(row, trained, len(text.encode())))
+        return rendered
+
+    def _text_ids(self, texts: list[str]) -> list[list[int]]:
+        own = [self._text_words.encode(text) if self._text_words else None for text in texts]
+        left = [text for text, ids in zip(texts, own, strict=True) if ids is None]
+        library = iter(self._for_text.encode_batch_fast(left, add_special_tokens=False) if left else [])
+        return [next(library).ids if ids is None else ids for ids in own]
+
+    def _chats(self, chats: list[Chat]) -> list[Rendered]:
+        own = [self._by_words(chat) for chat in chats]
+        left = [chat.text for chat, tokens in zip(chats, own, strict=True) if tokens is None]
+        library = iter(self._for_chat.encode_batch(left, add_special_tokens=False) if left else [])
         return [
-            self._from_text(e.text, next(text_out)) if e.text is not None else self._from_chat(*next(chat_out))
-            for e in examples
+            self._finish(chat, *(_by_offsets(chat, next(library)) if tokens is None else tokens))
+            for chat, tokens in zip(chats, own, strict=True)
         ]
 
-    def _from_text(self, text: str, encoding: Encoding) -> Rendered:
-        bos = [] if self.vocabulary.bos is None else [self.vocabulary.bos]
-        ids = np.array([*bos, *encoding.ids, self.vocabulary.eos], np.int32)
-        trained = np.ones(len(ids), np.bool_)
-        trained[0] = False
-        return Rendered(ids, trained, len(text.encode()))
+    def _by_words(self, chat: Chat) -> tuple[Ids, Mask] | None:
+        """Ids and mask of a conversation word by word; None where a word reaches across the edge of a span."""
+        found = self._chat_words.words(chat.text) if self._chat_words else None
+        if found is None:
+            return None
+        words, ids = found
+        edges = np.fromiter(accumulate(map(len, words), initial=0), np.int64, len(words) + 1)
+        bounds = np.array([edge for span in chat.spans for edge in span], np.int64)
+        if not np.isin(bounds, edges).all():
+            return None
+        inside = np.searchsorted(bounds, edges[:-1], side="right") % 2 == 1
+        counts = np.fromiter(map(len, ids), np.int64, len(ids))
+        return np.fromiter(chain.from_iterable(ids), np.int32, int(counts.sum())), np.repeat(inside, counts)
 
-    def _chat_text(self, example: Example) -> tuple[str, list[Span], bool]:
-        """Text to tokenize, the assistant's character spans, and whether an end token must be added."""
+    def _finish(self, chat: Chat, ids: Ids, trained: Mask) -> Rendered:
+        """Add the end token of plain pairs and the beginning that templates may leave out."""
+        if chat.add_end:
+            ids, trained = np.append(ids, np.int32(self.vocabulary.eos)), np.append(trained, True)
+        bos = self.vocabulary.bos
+        if bos is not None and (not len(ids) or ids[0] != bos):
+            ids, trained = np.append(np.int32(bos), ids), np.append(False, trained)
+        trained[:1] = False
+        return Rendered(ids.astype(np.int32), trained, len(chat.text.encode()))
+
+    def _chat_text(self, example: Example) -> Chat:
         if self._chat is None:
-            return self._plain_text(example)
+            return _plain_pair(example)
         flat = [message | {"content": plain(message["content"])} for message in example.messages]
         try:
             text, spans = assistant_spans(self._chat, flat, example.tools, self.vocabulary.ends, example.where)
         except InputError as error:
             raise InputError(error.message, where=example.where, fix=error.fix) from None
-        return text, spans, False
-
-    def _plain_text(self, example: Example) -> tuple[str, list[Span], bool]:
-        if not example.pair:
-            raise InputError(
-                "a conversation needs a chat template, and this tokenizer has none",
-                where=example.where,
-                fix="start from a checkpoint with a chat template, or give prompt/response rows",
-            )
-        *before, answer = (plain(message["content"]) for message in example.messages)
-        prompt = "\n".join(before) + "\n"
-        return prompt + answer, [(len(prompt), len(prompt) + len(answer))], True
-
-    def _from_chat(self, chat: tuple[str, list[Span], bool], encoding: Encoding) -> Rendered:
-        text, spans, add_end = chat
-        ids = np.array(encoding.ids + [self.vocabulary.eos] * add_end, np.int32)
-        starts = np.array([start for start, _ in encoding.offsets], np.int64)
-        bounds = np.array([edge for span in spans for edge in span], np.int64)
-        trained = np.zeros(len(ids), np.bool_)
-        # A token belongs to the span its first character lies in; bounds alternate start, end.
-        trained[: len(starts)] = np.searchsorted(bounds, starts, side="right") % 2 == 1
-        trained[len(starts) :] = True
-        if self.vocabulary.bos is not None and (not len(ids) or ids[0] != self.vocabulary.bos):
-            ids, trained = np.insert(ids, 0, self.vocabulary.bos).astype(np.int32), np.insert(trained, 0, False)
-        trained[:1] = False
-        return Rendered(ids, trained, len(text.encode()))
+        return Chat(text, spans, False)
 
 
-def _encode(tokenizer: Tokenizer, texts: list[str], fast: bool) -> list[Encoding]:
-    encode = tokenizer.encode_batch_fast if fast else tokenizer.encode_batch
-    encodings: list[Encoding] = encode(texts, add_special_tokens=False) if texts else []
-    return encodings
+def _plain_pair(example: Example) -> Chat:
+    """Prompt and response as plain text, a line each: for models that know no chat template."""
+    if not example.pair:
+        raise InputError(
+            "a conversation needs a chat template, and this tokenizer has none",
+            where=example.where,
+            fix="start from a checkpoint with a chat template, or give prompt/response rows",
+        )
+    *before, answer = (plain(message["content"]) for message in example.messages)
+    prompt = "\n".join(before) + "\n"
+    return Chat(prompt + answer, [(len(prompt), len(prompt) + len(answer))], True)
+
+
+def _by_offsets(chat: Chat, encoding: Encoding) -> tuple[Ids, Mask]:
+    """Ids and mask from the library's offsets: a token belongs to the span its first character lies in."""
+    starts = np.array([start for start, _ in encoding.offsets], np.int64)
+    bounds = np.array([edge for span in chat.spans for edge in span], np.int64)
+    return np.array(encoding.ids, np.int32), np.searchsorted(bounds, starts, side="right") % 2 == 1
 
 
 def _check_unicode(example: Example) -> None:

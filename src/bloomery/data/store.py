@@ -19,8 +19,8 @@ from bloomery.core.errors import BloomeryError, DamagedError, InputError
 from bloomery.core.files import building_folder, lock, verify_folder
 from bloomery.core.rows import Ids
 from bloomery.data.config import SourceSpec
+from bloomery.data.documents import Documents
 from bloomery.data.keys import folder_name, store_key
-from bloomery.data.prepare import documents
 from bloomery.data.render import Mask, Renderer
 from bloomery.data.writer import ARRAYS, Stats, StoreWriter
 
@@ -75,7 +75,8 @@ class TokenStore:
 
     def _map(self, name: str, dtype: str) -> npt.NDArray[Any]:
         path = self.path / f"{name}.bin"
-        return np.memmap(path, dtype, mode="r") if path.stat().st_size else np.empty(0, dtype)
+        # The plain view: slicing an np.memmap builds a subclass each time, which costs more than the copy.
+        return np.asarray(np.memmap(path, dtype, mode="r")) if path.stat().st_size else np.empty(0, dtype)
 
 
 def build_store(
@@ -114,7 +115,7 @@ def _build(
     with building_folder(final, about) as folder:
         writer = StoreWriter(folder, renderer.vocabulary.size)
         try:
-            source = documents(spec, base, renderer, writer.stats, workers)
+            source = Documents(spec, base, renderer, writer.stats, workers)
             for batch in source:
                 writer.add(batch)
                 if progress:
