@@ -12,7 +12,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib import metadata, util
+from importlib import import_module, metadata, util
 from pathlib import Path
 from typing import Literal
 
@@ -264,9 +264,11 @@ def _build(version: str) -> str:
 
 
 def _imports() -> Iterator[Finding]:
-    for name in ("torch", "transformers", "peft"):
+    """Really import what a run needs; transformers loads lazily, so a class is asked for as well."""
+    for name, attribute in (("torch", "nn"), ("transformers", "LlamaForCausalLM"), ("peft", "LoraConfig")):
         try:
-            __import__(name)
+            getattr(import_module(name), attribute)
         except Exception as error:  # whatever it is, the user should read it here rather than an hour later
-            what = f"`import {name}` fails: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            reason = (str(error).splitlines() or [""])[0]
+            what = f"`from {name} import {attribute}` fails: {type(error).__name__}: {reason}"
             yield Finding("imports", "problem", what, f"pip install --force-reinstall {name}")

@@ -5,6 +5,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -101,6 +102,17 @@ def test_diagnosing_is_fast_and_imports_no_torch(tmp_path: Path) -> None:
     began = time.monotonic()
     diagnose(tmp_path / "not" / "there")
     assert time.monotonic() - began < 2
+
+
+def test_importing_for_real_finds_what_the_facts_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bloomery.doctor.gather", lambda folder: HEALTHY)
+    monkeypatch.setitem(sys.modules, "transformers", SimpleNamespace())  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "peft", None)  # type: ignore[arg-type]
+    found = diagnose(import_torch=True)
+    assert [f.what.split(" fails")[0] for f in found] == [
+        "`from transformers import LlamaForCausalLM`",
+        "`from peft import LoraConfig`",
+    ]
 
 
 def test_problems_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
