@@ -106,6 +106,7 @@ def test_diagnosing_is_fast_and_imports_no_torch(tmp_path: Path) -> None:
 
 def test_importing_for_real_finds_what_the_facts_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bloomery.doctor.gather", lambda folder: HEALTHY)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(nn=None))  # type: ignore[arg-type]
     monkeypatch.setitem(sys.modules, "transformers", SimpleNamespace())  # type: ignore[arg-type]
     monkeypatch.setitem(sys.modules, "peft", None)  # type: ignore[arg-type]
     found = diagnose(import_torch=True)
