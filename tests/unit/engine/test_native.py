@@ -55,13 +55,14 @@ def row(ids: list[int]) -> TokenRow:
 
 @pytest.mark.parametrize("name", ["llama", "mistral", "gemma2", "mamba2"])
 def test_greedy_answers_equal_transformers_generate_token_for_token(name: str) -> None:
-    loaded, asked = load(name), prompts(9)
-    answers = NativeEngine(loaded, batch_rows=4).generate(asked, Sampling(max_new_tokens=12))
+    count, most = (3, 4) if name == "mamba2" else (9, 12)  # its scan is slow without the CUDA kernels
+    loaded, asked = load(name), prompts(count)
+    answers = NativeEngine(loaded, batch_rows=4).generate(asked, Sampling(max_new_tokens=most))
     for prompt, answer in zip(asked, answers, strict=True):
         out = loaded.model.eval().generate(
             torch.tensor([prompt]),
             attention_mask=torch.ones(1, len(prompt)),
-            max_new_tokens=12,
+            max_new_tokens=most,
             do_sample=False,
             pad_token_id=0,
         )
@@ -133,7 +134,7 @@ def test_impossible_sampling_is_refused(wrong: dict[str, float]) -> None:
 @pytest.mark.parametrize("name", ["llama", "gemma2", "mamba2"])
 def test_score_equals_a_whole_forward_of_each_row(name: str) -> None:
     loaded = load(name)
-    asked = [*prompts(7, longest=30), [4]]
+    asked = [*prompts(3 if name == "mamba2" else 7, longest=30), [4]]
     found = NativeEngine(loaded, batch_tokens=160).score([row(ids) for ids in asked])
     for ids, logp in zip(asked, found, strict=True):
         want = loaded.model.eval()(torch.tensor([ids])).logits[0].double().log_softmax(-1)

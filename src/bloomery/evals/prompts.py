@@ -1,0 +1,111 @@
+"""From rows to token ids: documents to score, prompts to answer, choices to weigh."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bloomery.core.errors import InputError
+from bloomery.core.rows import Ids, TokenRow
+from bloomery.evals.suites import Row
+from bloomery.graders.payload import text_of
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Ids int32[T] of which those from `start` on count, and the bytes of UTF-8 text they stand for."""
+
+    ids: Ids
+    start: int
+    text_bytes: int
+
+
+class Prompter:
+    """Renders rows with one tokenizer, as training does: special tokens in text are plain characters."""
+
+    def __init__(self, tokenizer: Any, render: str) -> None:
+        self.tokenizer = tokenizer
+        self.chat = render == "chat" or (render == "auto" and bool(tokenizer.chat_template))
+        if self.chat and not tokenizer.chat_template:
+            raise InputError(
+                "`render: chat` needs a chat template, and the tokenizer has none", fix="use `render: plain`"
+            )
+        empty = tokenizer("", add_special_tokens=True)["input_ids"]
+        bos = tokenizer.bos_token_id
+        self.bos = [bos] if bos is not None and bos in empty else []
+
+    def texts(self, texts: Sequence[str]) -> list[Scored]:
+        """Documents. The end token has no bytes and is not scored, nor is a first token that nothing predicts."""
+        encoded = self.tokenizer(
+            list(texts), add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=not self.bos
+        )
+        documents = []
+        for number, text in enumerate(texts):
+            ids = [*self.bos, *encoded["input_ids"][number]]
+            unseen = 0 if self.bos or not ids else encoded["offset_mapping"][number][0][1]
+            documents.append(Scored(np.array(ids, np.int32), 1, len(text[unseen:].encode())))
+        return documents
+
+    def answered(self, row: Row) -> Scored:
+        """A conversation's last answer, or a row's response, given what comes before it."""
+        messages, answer = split_answer(row)
+        prompt, response = self.prompt(messages), self._plain(answer)
+        return Scored(np.array([*prompt, *response], np.int32), max(len(prompt), 1), len(answer.encode()))
+
+    def prompt(self, messages: Sequence[Row]) -> list[int]:
+        """Ids of a conversation up to where the assistant answers; plain: its texts, a line each."""
+        if not self.chat:
+            return [*self.bos, *self._plain("".join(text_of(message) + "\n" for message in messages))]
+        flat = [{**message, "content": text_of(message)} for message in messages]
+        text = self.tokenizer.apply_chat_template(flat, add_generation_prompt=True, tokenize=False)
+        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids if ids[:1] == self.bos else [*self.bos, *ids]
+
+    def choice(self, row: Row) -> list[Scored]:
+        """One candidate a choice: the prompt with that answer."""
+        prompt = self.prompt(messages_of(row))
+        return [
+            Scored(np.array([*prompt, *self._plain(text)], np.int32), max(len(prompt), 1), len(text.encode()))
+            for text in row["choices"]
+        ]
+
+    def _plain(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        return ids
+
+
+def messages_of(row: Row) -> list[Row]:
+    """The row's conversation, its own closing answer left out."""
+    if row.get("messages") is None:
+        return [{"role": "user", "content": row["prompt"]}]
+    messages = list(row["messages"])
+    return messages[:-1] if messages and messages[-1].get("role") == "assistant" else messages
+
+
+def split_answer(row: Row) -> tuple[list[Row], str]:
+    """(what comes before the answer, the answer). Raises `InputError` for a conversation that does not end in one."""
+    if row.get("messages") is None:
+        return messages_of(row), str(row["response"])
+    if not row["messages"] or row["messages"][-1].get("role") != "assistant":
+        raise InputError(f"row `{row.get('id')}` does not end with an answer, so it has no bits to count")
+    return messages_of(row), text_of(row["messages"][-1])
+
+
+def windows(scored: Scored, context: int, name: str) -> list[tuple[TokenRow, int]]:
+    """Cut to rows of at most `context` tokens, each with the first position that counts in it.
+
+    A row begins with the last token of the one before, so that every token is predicted exactly once;
+    what lies further back is not seen. bits per byte of long documents is therefore an upper bound.
+    """
+    rows = []
+    begin = 0
+    while begin == 0 or begin < len(scored.ids) - 1:
+        ids = scored.ids[begin : begin + context]
+        if not len(ids):
+            break
+        rows.append((TokenRow(ids, {}, f"{name}:{begin}", name, name), max(scored.start - begin, 1)))
+        begin += context - 1
+    return rows

@@ -1,0 +1,113 @@
+"""What counts as proof of not forgetting.
+
+A figure stands only beside (a) the start checkpoint, (b) a domain-only arm that really forgets, since
+otherwise there was nothing to keep, and (c) from hot or warm starts a curated-only control with the same
+tokens and schedule, because annealing alone lowers the loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from bloomery.evals.bootstrap import Interval, interval, resampled_sums
+from bloomery.evals.compare import Comparison, compare
+from bloomery.evals.results import EvalResult
+
+DOMAIN_ONLY, CURATED_ONLY = "domain-only", "curated-only"
+FORGETS = 0.05
+"""The domain-only arm must raise general bits per byte by this much, or it shows nothing."""
+
+Plasticity = Literal["hot", "warm", "cold"]
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One trained model beside the result: its change from the start, and what it cost."""
+
+    name: str
+    from_start: Comparison
+    tokens: int | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition of the proof; `met` None means that it is not asked for here."""
+
+    name: str
+    met: bool | None
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Whether the figures stand, and why."""
+
+    conditions: tuple[Condition, ...]
+    gain_kept: Interval | None = None
+    """Share of the domain-only arm's domain gain that the result has, at equal domain tokens."""
+
+    @property
+    def stands(self) -> bool:
+        """Whether no condition is unmet."""
+        return all(condition.met is not False for condition in self.conditions)
+
+
+def prove(start: EvalResult, result: EvalResult, arms: Mapping[str, EvalResult], plasticity: Plasticity) -> Proof:
+    """Check the three conditions on evaluations of the start, the result and the arms by name."""
+    conditions = (
+        Condition("start checkpoint", True, f"scored in the same run: {start.model}"),
+        _really_forgets(start, arms.get(DOMAIN_ONLY)),
+        _control(arms, plasticity),
+    )
+    alone = arms.get(DOMAIN_ONLY)
+    return Proof(conditions, gain_kept(start, result, alone) if alone is not None else None)
+
+
+def _really_forgets(start: EvalResult, arm: EvalResult | None) -> Condition:
+    name = "domain-only arm that forgets"
+    if arm is None:
+        return Condition(
+            name, False, "no domain-only arm was trained, so nothing shows that there was anything to forget"
+        )
+    change = compare(start, arm).groups.get("general")
+    if change is None or change.kind != "bpb":
+        return Condition(name, False, "the arm was not scored on general text")
+    rise = f"general bits per byte {change.change.estimate:+.1%} without replay"
+    if change.change.estimate < FORGETS:
+        return Condition(name, False, f"{rise}: less than {FORGETS:.0%}, so keeping it proves little")
+    return Condition(name, True, rise)
+
+
+def _control(arms: Mapping[str, EvalResult], plasticity: Plasticity) -> Condition:
+    if CURATED_ONLY in arms:
+        return Condition("curated-only control", True, "same start, tokens and schedule, no domain data")
+    if plasticity == "cold":
+        return Condition("curated-only control", None, "not asked for from a cold start")
+    said = f"none, and from a {plasticity} start annealing alone lowers the loss"
+    return Condition("curated-only control", False, said)
+
+
+def gain_kept(start: EvalResult, result: EvalResult, alone: EvalResult, seed: int = 0) -> Interval | None:
+    """Domain gain of the result over that of the domain-only arm, resampling the same documents for all three."""
+    columns = [_column(model, start) for model in (start, result, alone)]
+    if len({len(column) for column in columns}) > 1:
+        return None
+    graded = np.array([row for row in zip(*columns, strict=True) if None not in row], dtype=np.float64)
+    if not len(graded):
+        return None
+    sums = np.vstack([graded.sum(0)[None], resampled_sums(graded, seed=seed)])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = (sums[:, 1] - sums[:, 0]) / (sums[:, 2] - sums[:, 0])
+    return interval(float(shares[0]), shares[1:])
+
+
+def _column(model: EvalResult, like: EvalResult) -> list[float | None]:
+    """Per document of the domain suites: its nats where there are any, else its scores, None where ungraded."""
+    suites = [model.suites[n] for n, s in like.suites.items() if s.group == "domain" and n in model.suites]
+    bits: list[float | None] = [r.nats for suite in suites if suite.kind == "bpb" for r in suite.records]
+    return bits or [r.score for suite in suites for r in suite.records]

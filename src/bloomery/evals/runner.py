@@ -1,0 +1,153 @@
+"""Runs suites on an engine: score, choose or generate and grade; one record an example."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from bloomery.core.errors import InputError
+from bloomery.engine.protocol import Completion, Engine, Sampling
+from bloomery.evals.prompts import Prompter, Scored, messages_of, windows
+from bloomery.evals.results import EvalResult, Record, SuiteResult
+from bloomery.evals.suites import Row, Suite
+from bloomery.graders.load import load_grader
+from bloomery.graders.payload import Sample, text_of
+
+
+def evaluate(
+    engine: Engine,
+    tokenizer: Any,
+    suites: Sequence[Suite],
+    out: Path | None = None,
+    *,
+    model: str = "model",
+    base: Path | None = None,
+    seed: int = 0,
+) -> EvalResult:
+    """Run every suite and return its records; with `out`, save them there too.
+
+    `tokenizer` is a transformers fast tokenizer, `base` the folder relative grader paths count from.
+    Raises `InputError` for suites of one name, broken rows and graders that cannot work.
+    """
+    names = [suite.name for suite in suites]
+    if len(set(names)) != len(names):
+        raise InputError(f"two suites have one name: {', '.join(sorted(n for n in set(names) if names.count(n) > 1))}")
+    began = time.perf_counter()
+    found = {suite.name: _run(engine, tokenizer, suite, base, seed) for suite in suites}
+    result = EvalResult(model, found, time.perf_counter() - began)
+    if out is not None:
+        result.save(out)
+    return result
+
+
+def _run(engine: Engine, tokenizer: Any, suite: Suite, base: Path | None, seed: int) -> SuiteResult:
+    began = time.perf_counter()
+    rows = suite.load_rows()
+    prompter = Prompter(tokenizer, suite.render)
+    if suite.kind == "generate":
+        records = _generate(engine, prompter, suite, rows, base, seed)
+    else:
+        run: Callable[..., list[Record]] = _bits if suite.kind == "bpb" else _choose
+        records = run(engine, prompter, rows)
+    return SuiteResult(suite.name, suite.kind, suite.group, tuple(records), time.perf_counter() - began)
+
+
+def _bits(engine: Engine, prompter: Prompter, rows: Sequence[Row]) -> list[Record]:
+    if all(row.get("text") is not None for row in rows):
+        documents = prompter.texts([str(row["text"]) for row in rows])
+    else:
+        documents = [prompter.texts([row["text"]])[0] if row.get("text") else prompter.answered(row) for row in rows]
+    nats = _nats(engine, documents)
+    return [
+        Record(_id(row, i), _part(row), nats=nats[i], bytes=doc.text_bytes, tokens=max(len(doc.ids) - doc.start, 0))
+        for i, (row, doc) in enumerate(zip(rows, documents, strict=True))
+    ]
+
+
+def _choose(engine: Engine, prompter: Prompter, rows: Sequence[Row]) -> list[Record]:
+    """The choice with the highest log-likelihood wins, as lm-eval's `acc` has it."""
+    candidates = [prompter.choice(row) for row in rows]
+    nats = iter(_nats(engine, [one for many in candidates for one in many]))
+    records = []
+    for number, (row, many) in enumerate(zip(rows, candidates, strict=True)):
+        losses = [next(nats) for _ in many]
+        picked, choices = losses.index(min(losses)), row["choices"]
+        if not (isinstance(row["answer"], int) and 0 <= row["answer"] < len(choices)):
+            raise InputError(f"row `{_id(row, number)}`: `answer` must be the number of a choice, from 0")
+        records.append(
+            Record(
+                _id(row, number),
+                _part(row),
+                score=float(picked == row["answer"]),
+                tokens=sum(len(one.ids) - one.start for one in many),
+                chance=1 / len(choices),
+                prompt=_shown(row),
+                answer=str(choices[picked]),
+                reference=str(choices[row["answer"]]),
+            )
+        )
+    return records
+
+
+def _generate(
+    engine: Engine, prompter: Prompter, suite: Suite, rows: Sequence[Row], base: Path | None, seed: int
+) -> list[Record]:
+    grader = load_grader(suite.grader or {}, base)
+    prompts = [prompter.prompt(messages_of(row)) for row in rows]
+    completions = engine.generate(prompts, Sampling(suite.max_new_tokens, suite.temperature, seed=seed))
+    answers = [_text(prompter.tokenizer, completion, suite.stop) for completion in completions]
+    samples = [
+        Sample(
+            _id(row, i),
+            [*messages_of(row), {"role": "assistant", "content": answer}],
+            row.get("reference_answer", row.get("response")),
+            row.get("metadata") or {},
+        )
+        for i, (row, answer) in enumerate(zip(rows, answers, strict=True))
+    ]
+    return [
+        Record(
+            sample.id,
+            _part(row),
+            score=score.aggregate_reward_score,
+            reason=score.reason,
+            tokens=len(completion.ids),
+            seconds=completion.seconds,
+            prompt=_shown(row),
+            answer=answer,
+            reference="" if sample.reference_answer is None else str(sample.reference_answer),
+        )
+        for row, sample, score, completion, answer in zip(
+            rows, samples, grader.grade(samples), completions, answers, strict=True
+        )
+    ]
+
+
+def _nats(engine: Engine, documents: Sequence[Scored]) -> list[float]:
+    """Negative log-likelihood of what counts in each document, long ones in windows of the context."""
+    pieces = [(i, row, start) for i, doc in enumerate(documents) for row, start in windows(doc, engine.context, str(i))]
+    total = [0.0] * len(documents)
+    for (i, _, start), logp in zip(pieces, engine.score([row for _, row, _ in pieces]), strict=True):
+        total[i] -= float(logp[start:].sum(dtype="float64"))
+    return total
+
+
+def _text(tokenizer: Any, completion: Completion, stop: Sequence[str]) -> str:
+    text: str = tokenizer.decode(completion.body, skip_special_tokens=True)
+    for end in stop:
+        text = text.split(end, 1)[0]
+    return text
+
+
+def _id(row: Row, number: int) -> str:
+    return str(row.get("id", number))
+
+
+def _part(row: Row) -> str:
+    return str(row.get("skill") or "")
+
+
+def _shown(row: Row) -> str:
+    return "\n".join(text_of(message) for message in messages_of(row))

@@ -1,0 +1,209 @@
+"""Suites on a small real engine and on engines that answer what they are told."""
+
+from __future__ import annotations
+
+import json
+import math
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from transformers import AutoTokenizer
+
+from bloomery.core.errors import DamagedError, InputError
+from bloomery.core.rows import TokenRow
+from bloomery.data.tokenizer import save_tokenizer, train_tokenizer
+from bloomery.engine.protocol import Completion, Sampling
+from bloomery.evals.prompts import Prompter, windows
+from bloomery.evals.results import load_result
+from bloomery.evals.runner import evaluate
+from bloomery.evals.suites import Suite
+
+TEXTS = [f"item {i} costs {i * 7} crowns and weighs {i % 9} grams, naïve or not" for i in range(80)]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    save_tokenizer(train_tokenizer(TEXTS, 290), folder)
+    return AutoTokenizer.from_pretrained(folder)
+
+
+class Told:
+    """An engine that answers from a table and gives every token the same log-probability, cheaper for liked ids."""
+
+    context = 32
+
+    def __init__(self, tokenizer: Any, answers: dict[str, str] | None = None, likes: str = "") -> None:
+        self.tokenizer, self.answers = tokenizer, answers or {}
+        self.likes = set(tokenizer(likes)["input_ids"]) if likes else set()
+
+    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
+        texts = [self.tokenizer.decode(prompt) for prompt in prompts]
+        told = [next((a for q, a in self.answers.items() if q in text), "") for text in texts]
+        ids = [(*self.tokenizer(answer)["input_ids"], 0) for answer in told]
+        return [Completion(i, np.zeros(len(i), np.float32), "stop", 0.5) for i in ids]
+
+    def score(self, rows: Sequence[TokenRow]) -> list[Any]:
+        assert all(0 < len(row) <= self.context for row in rows)
+        return [
+            np.array([0.0] + [-0.1 if i in self.likes else -1.0 for i in row.ids[1:].tolist()], np.float32)
+            for row in rows
+        ]
+
+
+def test_bits_per_byte_count_every_predicted_token_once_and_the_bytes_it_stands_for(tokenizer: Any) -> None:
+    rows = [{"id": "a", "text": TEXTS[3]}, {"id": "b", "text": " ".join(TEXTS[:6])}, {"id": "c", "text": ""}]
+    found = evaluate(Told(tokenizer), tokenizer, [Suite("t", "bpb", rows, "general")]).suites["t"]
+    for row, record in zip(rows, found.records, strict=True):
+        ids = tokenizer(row["text"])["input_ids"]
+        first = len(tokenizer.decode(ids[:1]).encode())
+        assert record.tokens == max(len(ids) - 1, 0)
+        assert record.nats == pytest.approx(record.tokens)  # the second row is longer than the context
+        assert record.bytes == len(row["text"].encode()) - first
+    total = sum(r.tokens for r in found.records) / math.log(2) / sum(r.bytes for r in found.records)
+    assert found.value == pytest.approx(total)
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, 8, 9, 15, 22, 50])
+def test_windows_predict_every_token_exactly_once(length: int) -> None:
+    from bloomery.evals.prompts import Scored
+
+    seen: list[int] = []
+    for row, start in windows(Scored(np.arange(length, dtype=np.int32), 1, 0), 8, "d"):
+        assert len(row) <= 8
+        seen += row.ids[start:].tolist()
+    assert seen == list(range(1, length))
+
+
+def test_bits_of_an_answer_leave_the_question_out(tokenizer: Any) -> None:
+    row = {"prompt": TEXTS[0], "response": "7 crowns"}
+    turns = [{"role": "user", "content": TEXTS[0]}, {"role": "assistant", "content": "7 crowns"}]
+    suites = [Suite("a", "bpb", [row], "domain"), Suite("b", "bpb", [{"messages": turns}], "domain")]
+    found = evaluate(Told(tokenizer), tokenizer, suites)
+    for suite in found.suites.values():
+        assert suite.records[0].bytes == len("7 crowns")
+        assert suite.records[0].tokens == len(tokenizer("7 crowns")["input_ids"])
+
+
+def test_special_tokens_written_in_a_text_are_plain_characters(tokenizer: Any) -> None:
+    [document] = Prompter(tokenizer, "auto").texts(["a<|endoftext|>b"])
+    assert tokenizer.eos_token_id not in document.ids
+
+
+def test_the_likelier_choice_wins_and_chance_is_known(tokenizer: Any) -> None:
+    rows = [
+        {"id": "1", "prompt": "which?", "choices": ["grams", "crowns"], "answer": 1},
+        {"id": "2", "prompt": "which?", "choices": ["grams", "crowns", "costs"], "answer": 0},
+    ]
+    found = evaluate(Told(tokenizer, likes="crowns"), tokenizer, [Suite("c", "choice", rows, "skills")]).suites["c"]
+    assert [r.answer for r in found.records] == ["crowns", "crowns"]
+    assert [r.score for r in found.records] == [1.0, 0.0]
+    assert [r.chance for r in found.records] == [0.5, 1 / 3]
+
+
+def test_answers_are_graded_and_failures_have_no_score(tokenizer: Any) -> None:
+    rows = [
+        {"id": "1", "skill": "add", "prompt": "2 + 2?", "reference_answer": "4"},
+        {"id": "2", "skill": "add", "prompt": "3 + 3?", "response": "6"},
+        {"id": "3", "skill": "sort", "prompt": "4 + 4?"},
+    ]
+    engine = Told(tokenizer, {"2 + 2?": "4", "3 + 3?": "7"})
+    suite = Suite("g", "generate", rows, "skills", {"type": "number"})
+    found = evaluate(engine, tokenizer, [suite])
+    records = found.suites["g"].records
+    assert [r.score for r in records] == [1.0, 0.0, None]
+    assert "no `reference_answer`" in records[2].reason and records[2].part == "sort"
+    assert found.suites["g"].value == 0.5 and found.suites["g"].unscorable == 1
+    assert found.latency() == {"p50": 0.5, "p95": 0.5}
+
+
+def test_prompts_take_the_chat_template_or_a_line_each(tokenizer: Any) -> None:
+    asked = [{"role": "user", "content": "2 + 2?"}]
+    chat = tokenizer.decode(Prompter(tokenizer, "auto").prompt(asked))
+    assert chat == "<|im_start|>user\n2 + 2?<|im_end|>\n<|im_start|>assistant\n"
+    assert tokenizer.decode(Prompter(tokenizer, "plain").prompt(asked)) == "2 + 2?\n"
+
+
+def test_a_stop_text_ends_an_answer(tokenizer: Any) -> None:
+    suite = Suite("g", "generate", [{"prompt": "q", "response": "4"}], "skills", {"type": "exact"}, stop=("\n",))
+    found = evaluate(Told(tokenizer, {"q": "4\nand more"}), tokenizer, [suite])
+    assert found.suites["g"].records[0].answer == "4"
+
+
+def test_a_saved_evaluation_comes_back_whole_and_rows_are_private(tokenizer: Any, tmp_path: Path) -> None:
+    suites = [
+        Suite("t", "bpb", [{"text": t} for t in TEXTS[:4]], "general"),
+        Suite("g", "generate", [{"prompt": "secret question"}], "skills", {"type": "exact"}),
+    ]
+    found = evaluate(Told(tokenizer), tokenizer, suites, tmp_path, model="m")
+    assert load_result(tmp_path) == found
+    assert stat.S_IMODE((tmp_path / "records.jsonl").stat().st_mode) == 0o600
+    assert "secret question" not in (tmp_path / "evaluation.json").read_text()
+    assert json.loads((tmp_path / "evaluation.json").read_text())["suites"][1]["value"] is None
+
+
+@pytest.mark.parametrize("damage", ["missing", "short", "garbage"])
+def test_a_damaged_evaluation_is_named_not_loaded(tokenizer: Any, tmp_path: Path, damage: str) -> None:
+    evaluate(Told(tokenizer), tokenizer, [Suite("t", "bpb", [{"text": t} for t in TEXTS[:4]], "general")], tmp_path)
+    records = tmp_path / "records.jsonl"
+    if damage == "missing":
+        records.unlink()
+    else:
+        records.write_text("".join(records.read_text().splitlines(True)[:-1]) if damage == "short" else "{")
+    with pytest.raises(DamagedError):
+        load_result(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"kind": "bits"}, "did you mean|known"),
+        ({"group": "skill"}, "did you mean `skills`"),
+        ({"render": "chatty"}, "did you mean `chat`"),
+        ({"grader": {"type": "exact"}}, "belongs to `kind: generate`"),
+        ({"kind": "generate"}, "needed there"),
+    ],
+)
+def test_a_suite_that_cannot_be_is_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Suite(**({"name": "s", "kind": "bpb", "rows": [], "group": "general"} | arguments))
+
+
+def test_broken_rows_are_named_by_file_and_line(tmp_path: Path, tokenizer: Any) -> None:
+    path = tmp_path / "rows.jsonl"
+    for content, message in (
+        (
+            '{"text": "a"}\n{"txt": "b"}\n',
+            r"rows.jsonl:2: row 2 .* has no `text` or `messages` or `prompt` and `response`",
+        ),
+        ('{"text": "a"}\n{', r"rows.jsonl:2: is not JSON"),
+        ("[1]\n", "is not a JSON object"),
+        ("\n", "has no rows"),
+    ):
+        path.write_text(content)
+        with pytest.raises(InputError, match=message):
+            evaluate(Told(tokenizer), tokenizer, [Suite("s", "bpb", path, "general")])
+    with pytest.raises(InputError, match="one name: s"):
+        evaluate(Told(tokenizer), tokenizer, [Suite("s", "bpb", path, "general")] * 2)
+    with pytest.raises(InputError, match="number of a choice"):
+        rows = [{"prompt": "q", "choices": ["a"], "answer": 1}]
+        evaluate(Told(tokenizer), tokenizer, [Suite("s", "choice", rows, "skills")])
+
+
+def test_the_same_suites_run_on_the_native_engine(tokenizer: Any) -> None:
+    from toys import toy_model
+
+    from bloomery.engine.native import NativeEngine
+
+    engine = NativeEngine(toy_model(vocab_size=290, eos_token_id=0))
+    suites = [
+        Suite("t", "bpb", [{"text": t} for t in TEXTS[:5]], "general"),
+        Suite("g", "generate", [{"prompt": t, "response": "x"} for t in TEXTS[:3]], "skills", {"type": "exact"}, 5),
+    ]
+    found = evaluate(engine, tokenizer, suites)
+    assert 2 < found.suites["t"].value < 8  # a random model needs about log2(290) bits a token
+    assert all(r.score is not None and r.tokens <= 5 and r.seconds > 0 for r in found.suites["g"].records)
