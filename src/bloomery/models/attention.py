@@ -91,7 +91,13 @@ def _documents(query: Tensor, key: Tensor, value: Tensor, features: Features, le
 def _plain(query: Tensor, key: Tensor, value: Tensor, features: Features, mask: Tensor | None) -> Tensor:
     """Whole-document causal attention: [B, G, T, D]."""
     return F.scaled_dot_product_attention(
-        query, key, value, is_causal=True, scale=features.scaling, dropout_p=features.dropout, enable_gqa=_grouped(query, key)
+        query,
+        key,
+        value,
+        is_causal=True,
+        scale=features.scaling,
+        dropout_p=features.dropout,
+        enable_gqa=_grouped(query, key),
     )
 
 

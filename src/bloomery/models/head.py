@@ -53,7 +53,9 @@ def find_head(model: nn.Module) -> Head:
     linear: Any = model.get_output_embeddings()  # type: ignore[operator]
     if type(linear) is not nn.Linear:
         kind = type(linear).__name__
-        raise InputError(f"the model's output layer is a {kind}, not a plain linear layer", fix="leave it out of the adapter")
+        raise InputError(
+            f"the model's output layer is a {kind}, not a plain linear layer", fix="leave it out of the adapter"
+        )
     scale = 1.0
     if getattr(config, "logits_scaling", None):  # Granite divides
         scale = 1.0 / config.logits_scaling

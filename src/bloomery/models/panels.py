@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 PANEL_ROWS = 1024
 PANEL_BYTES = 128 * 2**20
@@ -140,9 +139,7 @@ def to_gradient(
     return torch.cat([f[0] for f in found]), torch.cat([f[1] for f in found])
 
 
-def _softmax_rows(
-    raw: Tensor, targets: Tensor, shape: Shape
-) -> Iterator[tuple[slice, Tensor, Tensor, Tensor, Tensor]]:
+def _softmax_rows(raw: Tensor, targets: Tensor, shape: Shape) -> Iterator[tuple[slice, Tensor, Tensor, Tensor, Tensor]]:
     """Yield (rows, logits, softmax, logp, lse) in fp32 for a few rows at a time; both buffers are reused."""
     height, width = raw.shape
     step = max(1, min(height, ROW_BYTES.get(raw.device.type, 2**28) // (4 * width)))
