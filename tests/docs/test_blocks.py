@@ -63,7 +63,8 @@ def scratch(tmp_path: Path) -> Path:
         (tmp_path / name).symlink_to(ROOT / name)
     command = tmp_path / ".bin" / "bloomery"
     command.parent.mkdir()
-    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m bloomery.cli "$@"\n')
+    start = "from bloomery.cli import main; main()"
+    command.write_text(f"#!/bin/sh\nexec {sys.executable} -c '{start}' \"$@\"\n")
     command.chmod(0o755)
     return tmp_path
 
