@@ -22,11 +22,14 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.11 python3.12 python3.13,$(she
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+RUN := demo-$(shell date +%Y%m%d-%H%M%S)
+QUESTION := Write a tapline program: Load the orders, then show just the buyer and city.
 EMBER := scaffold pretrained midtrained posttrained
 
 demo: venv
-	$(BIN)/bloomery explain recipes/demo.yaml
-	$(BIN)/bloomery run recipes/demo.yaml
+	$(BIN)/bloomery explain demo
+	$(BIN)/bloomery run demo name=$(RUN)
+	$(BIN)/bloomery ask runs/$(RUN) "$(QUESTION)"
 
 test: dev
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
