@@ -15,6 +15,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from bloomery.core.errors import InputError
 from bloomery.core.rows import Segment
 from bloomery.data.cursor import Cursor, Sizes
@@ -91,6 +94,10 @@ class Blend:
     def epochs(self) -> dict[str, float]:
         """How often each source has been read before `next_step`, in fractions of its tokens."""
         return {name: cursor.tokens / cursor.supply for name, cursor in self._cursors.items()}
+
+    def drawn(self, name: str) -> tuple[int, npt.NDArray[np.int64]]:
+        """Whole epochs of a source read before `next_step`, and its rows read in the epoch that is under way."""
+        return self._cursors[name].drawn()
 
     def state(self, step: int | None = None) -> dict[str, Any]:
         """JSON from which `restore` goes on at `step` (None: `next_step`) in constant time."""

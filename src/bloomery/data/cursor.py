@@ -44,6 +44,10 @@ class Cursor:
             self._next = int(self._lengths[self._order[self._place]])
         return taken
 
+    def drawn(self) -> tuple[int, npt.NDArray[np.int64]]:
+        """Whole epochs read, and the rows read in the present one."""
+        return self._epoch, self._order[: self._place]
+
     def state(self) -> dict[str, int]:
         """JSON for `restore`; `rows` and `supply` tell whether it is still the same source."""
         here = {"epoch": self._epoch, "place": self._place, "tokens": self.tokens}
@@ -70,14 +74,16 @@ class Cursor:
 def order(count: int, seed: int, name: str, epoch: int) -> npt.NDArray[np.int64]:
     """Permutation of range(count) for one source and epoch: rows sorted by a hash of their index.
 
-    Our own mixing (splitmix64, Steele et al. 2014) rather than a library's generator, whose streams may
+    Our own mixing rather than a library's generator, whose streams may
     change between versions: a run must resume to the same rows years later.
     """
     start = hashlib.sha256(f"{seed}\x00{name}\x00{epoch}".encode()).digest()[:8]
-    with np.errstate(over="ignore"):
-        mixed = np.arange(count, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-        mixed += np.uint64(int.from_bytes(start, "little"))
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        mixed ^= mixed >> np.uint64(31)
-    return np.argsort(mixed, kind="stable").astype(np.int64)
+    return np.argsort(mix(np.arange(count, dtype=np.uint64), int.from_bytes(start, "little")), kind="stable")
+
+
+def mix(values: npt.NDArray[np.uint64], seed: int) -> npt.NDArray[np.uint64]:
+    """splitmix64 (Steele et al. 2014) of each value, uint64; different seeds give unrelated orders."""
+    mixed = values * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed & (1 << 64) - 1)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))

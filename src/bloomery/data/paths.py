@@ -6,10 +6,16 @@ import glob
 import gzip
 import io
 import lzma
+import zlib
 from pathlib import Path
 from typing import IO, cast
 
+import zstandard
+
 from bloomery.core.errors import InputError, Where
+
+UNREADABLE = (OSError, EOFError, lzma.LZMAError, zlib.error, zstandard.ZstdError)
+"""What reading a damaged or cut-off file raises, by compression."""
 
 COMPRESSED = {".gz", ".xz", ".zst"}
 FORMATS = {
@@ -33,7 +39,9 @@ def expand(pattern: str, base: Path) -> list[Path]:
     """
     full = base / Path(pattern).expanduser()
     if full.is_dir():
-        files = sorted(p for p in full.rglob("*") if p.is_file() and _suffix(p) in FORMATS and not _hidden(p, full))
+        files = sorted(
+            p for p in full.rglob("*") if p.is_file() and format_suffix(p) in FORMATS and not _hidden(p, full)
+        )
     elif full.is_file():
         files = [full]
     else:
@@ -52,7 +60,7 @@ def format_of(path: Path, stated: str = "auto") -> str:
     """Format of a file by its extension (compression suffix ignored), unless stated. Raises `InputError` if unknown."""
     if stated != "auto":
         return stated
-    suffix = _suffix(path)
+    suffix = format_suffix(path)
     if suffix not in FORMATS:
         known = ", ".join(sorted(FORMATS))
         raise InputError(
@@ -76,14 +84,13 @@ def open_bytes(path: Path) -> IO[bytes]:
 
 
 def _open_zst(path: Path) -> IO[bytes]:
-    import zstandard
-
     file = open(path, "rb")  # noqa: SIM115 - closed with the reader around it
     reader = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True, closefd=True)
     return cast("IO[bytes]", io.BufferedReader(cast("io.RawIOBase", reader), buffer_size=1 << 20))
 
 
-def _suffix(path: Path) -> str:
+def format_suffix(path: Path) -> str:
+    """The extension that tells a file's format, whatever it is compressed with."""
     last = path.suffix.lower()
     return Path(path.stem).suffix.lower() if last in COMPRESSED else last
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bloomery.core.errors import InputError
-from bloomery.data.overlap import digest
+from bloomery.data.digest import digest
 from bloomery.data.readers import Record
 from bloomery.data.render import Rendered, Renderer
 from bloomery.data.shapes import Columns, Example, to_example

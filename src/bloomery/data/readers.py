@@ -6,15 +6,13 @@ A reader refuses what it cannot read, naming file and row; it never skips a row 
 from __future__ import annotations
 
 import json
-import lzma
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from bloomery.core.errors import InputError, Where
-from bloomery.data.paths import open_bytes
+from bloomery.data.paths import UNREADABLE, open_bytes
 
 MAX_ROW_BYTES = 32 * 2**20
 """Longest row we read: 32 MiB. Above it a file is almost always not line-based at all, and memory is at risk."""
@@ -108,7 +106,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 def _readline(file: IO[bytes], where: Where) -> bytes:
     try:
         line = file.readline(MAX_ROW_BYTES + 1)
-    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+    except UNREADABLE as error:
         raise InputError(f"the file cannot be read on: {error}", where=where) from None
     if len(line) > MAX_ROW_BYTES:
         raise InputError(
@@ -123,7 +121,7 @@ def _whole(path: Path) -> bytes:
     with open_bytes(path) as file:
         try:
             data = file.read(MAX_ROW_BYTES * 4 + 1)
-        except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        except UNREADABLE as error:
             raise InputError(f"the file cannot be read: {error}", where=Where(path)) from None
     if len(data) > MAX_ROW_BYTES * 4:
         raise InputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,11 @@ class RowTable:
         weight[0] = 0.0
         name = self.store.example_id(doc)
         return TokenRow(ids, {"ce": weight}, f"{self.name}:{epoch}:{index}", self.name, name)
+
+    @cached_property
+    def trained(self) -> Ints:
+        """Trained tokens of each row, int64[n_rows]; the first token of a row never is."""
+        return self.store.trained_counts(self._docs, self._starts + 1, self._starts + self.lengths)
 
     def documents(self) -> Ints:
         """The store's document behind each row, int64[n_rows]."""

@@ -9,6 +9,7 @@ from bloomery.core.errors import InputError, Where
 from bloomery.data.config import SourceSpec
 from bloomery.data.paths import expand, format_of
 from bloomery.data.readers import READERS, Record
+from bloomery.data.remote import fetch, fetch_dataset, is_remote
 
 __all__ = ["Record", "iter_records", "source_files"]
 
@@ -30,9 +31,11 @@ def iter_records(spec: SourceSpec, base: Path) -> Iterator[Record]:
 
 def source_files(spec: SourceSpec, base: Path) -> list[Path]:
     """Local files of a source in reading order, each once; remote ones are fetched to the cache first."""
+    if spec.hf:
+        return fetch_dataset(spec)
     found: dict[Path, None] = {}
     for pattern in spec.paths:
-        found |= dict.fromkeys(expand(pattern, base))
+        found |= dict.fromkeys(fetch(pattern) if is_remote(pattern) else expand(pattern, base))
     return list(found)
 
 

@@ -64,10 +64,27 @@ class TokenStore:
 
     def tokens(self, index: int, start: int, stop: int) -> tuple[Ids, Mask]:
         """Ids int32 and trained bool of tokens [start, stop) of one document."""
-        first, bit = int(self.offsets[index]), int(self._bit_starts[index])
-        ids = self._ids[first + start : first + stop].astype(np.int32)
+        first = int(self.offsets[index])
+        return self._ids[first + start : first + stop].astype(np.int32), self._mask(index, start, stop)
+
+    def span(self, first: int, last: int) -> Ids:
+        """Ids int32 of documents [first, last), one after the other."""
+        ids: Ids = self._ids[self.offsets[first] : self.offsets[last]].astype(np.int32)
+        return ids
+
+    def trained_counts(
+        self, docs: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int64]:
+        """How many of tokens [start, stop) of each document are trained, int64; reads the masks, not the ids."""
+        counts = np.empty(len(docs), np.int64)
+        for place, (doc, start, stop) in enumerate(zip(docs.tolist(), starts.tolist(), stops.tolist(), strict=True)):
+            counts[place] = np.count_nonzero(self._mask(doc, start, stop))
+        return counts
+
+    def _mask(self, index: int, start: int, stop: int) -> Mask:
+        bit = int(self._bit_starts[index])
         bits = np.unpackbits(self._bits[bit + start // 8 : bit + (stop + 7) // 8])
-        return ids, bits[start % 8 : start % 8 + stop - start].astype(np.bool_)
+        return bits[start % 8 : start % 8 + stop - start].astype(np.bool_)
 
     def example_id(self, index: int) -> str:
         """The id the row came with, or `file:row`."""

@@ -1,0 +1,61 @@
+"""Prints rows as the model sees them: trained tokens marked, the others dim."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from bloomery.core.rows import TokenRow
+from bloomery.data.blend import Blend
+from bloomery.data.rows import RowTable
+from bloomery.data.vocabulary import load_tokenizer
+
+TRAINED, MASKED, LONGEST = "bold green", "dim", 2000
+"""Styles, and the characters of a row that are printed."""
+
+_VISIBLE = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"}
+"""Control characters as their pictures: data must not steer the terminal."""
+
+
+def show_rows(rows: Iterable[TokenRow], tokenizer: Path, console: Console, part: str = "ce") -> None:
+    """Print each row with its source, example and counts. Without colour, trained stretches stand in ⟦ ⟧."""
+    decode = load_tokenizer(tokenizer)
+    marks = ("", "") if console.color_system else ("⟦", "⟧")
+    for row in rows:
+        body = Text(overflow="fold")
+        for trained, ids in _stretches(row, part):
+            text = decode.decode(ids, skip_special_tokens=False).translate(_VISIBLE)
+            body.append(f"{marks[0]}{text}{marks[1]}" if trained else text, TRAINED if trained else MASKED)
+        if len(body) > LONGEST:
+            body = body[:LONGEST] + Text(f" ... {len(body) - LONGEST:,} more characters", "italic")
+        title = f"{row.source} · {row.example_id} · {row.trained(part):,} of {len(row):,} tokens trained"
+        console.print(Panel(body, title=Text(title), title_align="left"))
+
+
+def show_step(blend: Blend, tables: Mapping[str, RowTable], step: int, tokenizer: Path, console: Console) -> None:
+    """Print the rows of one step and what each source gave to it."""
+    rows = [tables[ref.source].row(ref.index, ref.epoch) for ref in blend.step(step)]
+    total = sum(map(len, rows))
+    table = Table("source", "rows", "tokens", "of the step", "trained", title=f"step {step}: {total:,} tokens")
+    for name in sorted({row.source for row in rows}):
+        own = [row for row in rows if row.source == name]
+        tokens = sum(map(len, own))
+        trained = sum(row.trained() for row in own)
+        table.add_row(name, f"{len(own):,}", f"{tokens:,}", f"{tokens / total:.1%}", f"{trained:,}")
+    console.print(Group(table))
+    show_rows(rows, tokenizer, console)
+
+
+def _stretches(row: TokenRow, part: str) -> Iterable[tuple[bool, list[int]]]:
+    weights = row.weight.get(part)
+    start = 0
+    flags = [bool(weight) for weight in weights] if weights is not None else [False] * len(row)
+    for end in range(1, len(row) + 1):
+        if end == len(row) or flags[end] != flags[start]:
+            yield flags[start], row.ids[start:end].tolist()
+            start = end
