@@ -78,8 +78,8 @@ def denominators(rows: Sequence[TokenRow]) -> dict[str, float]:
 
 
 def make_micro_batch(rows: Sequence[TokenRow], device: torch.device, packed: bool, empty: TokenRow) -> MicroBatch:
-    """Tensors of one micro-batch; with no rows, one document of `empty`'s first two tokens without weight."""
-    rows = rows or [TokenRow(empty.ids[:2], {}, "", "", "")]
+    """Tensors of one micro-batch; with no rows, two tokens of `empty` under a part that no loss knows."""
+    rows = rows or [TokenRow(empty.ids[:2], {"none": np.array([0, 1], np.float32)}, "", "", "")]
     lengths = [len(row) for row in rows]
     starts = np.concatenate([[0], np.cumsum(lengths)])
     width = max(lengths)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from bloomery.models.backbone import hidden_states, padded_hidden_states
-from bloomery.models.head import token_logprobs
+from bloomery.models.head import token_logprobs, weighted_sum
 from bloomery.models.load import Loaded
 from bloomery.train.batch import MicroBatch
 from bloomery.train.config import Optim
@@ -30,8 +30,24 @@ class TrainModule(nn.Module):
         self, batch: MicroBatch, denominator: dict[str, float], optim: Optim
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Loss (scalar, fp32, with a graph) and the detached share of each part."""
+        if set(batch.weight) == {"ce"} and "ce" in denominator:
+            return self._cross_entropy(batch, denominator["ce"], optim)
         logp, lse = self.log_probabilities(batch)
         return step_loss(logp, lse, batch, denominator, optim.coefficient, optim.z_loss)
+
+    def _cross_entropy(
+        self, batch: MicroBatch, denominator: float, optim: Optim
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """`step_loss` where cross-entropy is all there is: its gradient is formed in the forward, each logit once."""
+        share = batch.weight["ce"] / denominator
+        z = share * optim.z_loss if optim.z_loss else None
+        picked = self.hidden(batch).flatten(0, 1).index_select(0, batch.at)
+        weight = share * -optim.coefficient.get("ce", 1.0)
+        loss, logp, lse = weighted_sum(picked, self.head, batch.targets, weight, z)
+        shares = {"ce": -(logp * share).sum()}
+        if z is not None:
+            shares["z"] = (lse.square() * share).sum()
+        return loss, shares
 
     def log_probabilities(self, batch: MicroBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """Log-probability of each target and log-partition, both float32[n]."""

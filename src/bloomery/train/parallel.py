@@ -89,6 +89,7 @@ def shard(module: nn.Module, world: World, bf16: bool) -> None:
     for part in module.modules():
         if isinstance(part, FSDPModule):
             part.set_gradient_divide_factor(1.0)
+            part.set_force_sum_reduction_for_comms(True)  # gloo knows no scaled sum
 
 
 def blocks(module: nn.Module) -> list[nn.Module]:

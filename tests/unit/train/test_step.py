@@ -56,3 +56,25 @@ def test_bf16_compute_keeps_fp32_masters(tmp_path) -> None:
     train_step(trainer.module, trainer.masters, trainer.optimiser, toy_rows(0), 1e-4, trainer.config, trainer.world)
     for name, parameter in trainer.module.model.named_parameters():
         assert torch.equal(parameter, trainer.masters.parameters[name].bfloat16())
+
+
+def test_the_fused_cross_entropy_is_the_general_one(tmp_path) -> None:
+    from bloomery.train.batch import denominators, make_micro_batch
+    from bloomery.train.loss import step_loss
+
+    trainer, rows = Trainer(toy_job(tmp_path)), toy_rows(0)
+    batch = make_micro_batch(rows, trainer.world.device, True, rows[0])
+    optim, denominator = trainer.config.optim, denominators(rows)
+    gradients = []
+    for fused in (True, False):
+        trainer.module.zero_grad()
+        if fused:
+            loss, parts = trainer.module(batch, denominator, optim)
+        else:
+            loss, parts = step_loss(
+                *trainer.module.log_probabilities(batch), batch, denominator, optim.coefficient, optim.z_loss
+            )
+        loss.backward()
+        gradients.append([float(loss), *(float(p) for p in parts.values())])
+        gradients[-1] += [float(p.grad.norm()) for p in trainer.module.parameters()]
+    assert gradients[0] == pytest.approx(gradients[1], rel=1e-5)
