@@ -54,7 +54,7 @@ def test_stopped_and_resumed_is_bit_identical(tmp_path: Path, stop_at: int) -> N
 
 
 def _forget_random_state(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "set_rng_state", lambda state: None)
+    monkeypatch.setattr(loop, "set_random_states", lambda states: None)
 
 
 def _forget_data_position(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,9 @@ BUILTINS = {
 }
 """Name -> `module:function`; a function takes the source's options and yields plain rows."""
 
+GRADERS: dict[str, dict[str, Any]] = {"workflow-pairs": {"type": "workflow"}, "skills": {"type": "curated"}}
+"""Generated sources whose held-out rows can be graded -> spec of the grader."""
+
 
 def generate(name: str, options: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
     """Yield the rows of the generated source `name`; equal options give equal rows on every machine.

@@ -92,9 +92,12 @@ class Checkpoint:
         begin, end = row_ranges(like.shape[0], like.device_mesh.size())[like.device_mesh.get_local_rank()]
         return self.read(name, begin, end)
 
-    def rng(self, rank: int) -> torch.Tensor | None:
-        """The random state that `rank` saved, or None if fewer ranks saved."""
-        return self._slice(rank, "rng/cpu", None) if rank < self._ranks else None
+    def rng(self, rank: int) -> dict[str, torch.Tensor]:
+        """The random states that `rank` saved, by kind of device; none if fewer ranks saved."""
+        if rank >= self._ranks:
+            return {}
+        with safe_open(self.path / _shard_name(rank, self._ranks), framework="pt") as file:
+            return {name[4:]: file.get_tensor(name).clone() for name in file.keys() if name.startswith("rng/")}
 
     def _slice(self, rank: int, name: str, rows: tuple[int, int] | None) -> torch.Tensor:
         with safe_open(self.path / _shard_name(rank, self._ranks), framework="pt") as file:

@@ -7,10 +7,8 @@ Where the rows come from (a blend, a preference set, rollouts) is the source's a
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,7 +27,9 @@ from bloomery.train.optimiser import build_optimiser, optimiser_tensors, restore
 from bloomery.train.parallel import World, shard
 from bloomery.train.precision import Masters, native_bf16
 from bloomery.train.progress import Meter, Progress
+from bloomery.train.randomness import random_states, set_random_states
 from bloomery.train.schedule import lr_at
+from bloomery.train.signals import stop_requests
 from bloomery.train.step import StepResult, train_step
 from bloomery.train.validate import HeldOut, held_out_loss
 
@@ -110,7 +110,7 @@ class Trainer:
         """Everything a resume needs, by name."""
         weights = {f"weight/{name}": p for name, p in self.masters.parameters.items()}
         moments = optimiser_tensors(self.optimiser, self.masters.parameters)
-        return {**weights, **moments, "rng/cpu": torch.get_rng_state()}
+        return {**weights, **moments, **random_states(self.world.device)}
 
     @torch.no_grad()
     def restore(self, checkpoint: Checkpoint) -> TrainState:
@@ -125,9 +125,7 @@ class Trainer:
                 moments[name] = _sharded_as(like, checkpoint.read_like(name, like))
         restore_optimiser(self.optimiser, parameters, moments, checkpoint.step)
         self.masters.refresh()
-        state = checkpoint.rng(self.world.rank)
-        if state is not None:
-            torch.set_rng_state(state)
+        set_random_states(checkpoint.rng(self.world.rank))
         saved = checkpoint.state
         return TrainState(saved["step"], saved["tokens"], saved["source"], saved["best"])
 
@@ -147,12 +145,14 @@ class Trainer:
         return path
 
     def log(self, event: str, step: int, **fields: Any) -> None:
-        """Write one event, on the first process only."""
-        if self.world.first and self.job.events:
+        """Write one event and tell the listeners its numbers, on the first process only."""
+        if not self.world.first:
+            return
+        if self.job.events:
             self.job.events.write(event, step=step, **fields)
-        if self.world.first:
-            for listener in self.job.listeners:
-                listener(event, step, {k: float(v) for k, v in fields.items() if isinstance(v, int | float)})
+        named = f"{event} {fields['held_out']}" if "held_out" in fields else event
+        for listener in self.job.listeners:
+            listener(named, step, {k: float(v) for k, v in fields.items() if isinstance(v, int | float)})
 
 
 def train(job: TrainJob) -> TrainResult:
@@ -165,7 +165,7 @@ def train(job: TrainJob) -> TrainResult:
     state, path = _start(trainer)
     steps, began, result = job.config.schedule.steps, time.monotonic(), None
     meter = Meter(trainer.module.model, job.world)
-    with _stop_requests() as stop, Progress(steps, state.step, quiet=job.quiet or not job.world.first) as progress:
+    with stop_requests() as stop, Progress(steps, state.step, quiet=job.quiet or not job.world.first) as progress:
         for batch in job.source.steps(state.step, steps):
             lr = lr_at(batch.step, job.config.schedule)
             result = train_step(
@@ -237,29 +237,3 @@ def _sharded_as(like: torch.Tensor, local: torch.Tensor) -> torch.Tensor:
     if not isinstance(like, DTensor):
         return local
     return DTensor.from_local(local, like.device_mesh, like.placements, shape=like.shape, stride=like.stride())
-
-
-class _Stop:
-    requested = False
-
-
-@contextmanager
-def _stop_requests() -> Iterator[_Stop]:
-    """Turn the first SIGTERM or SIGINT into a checkpoint at the end of the step; a second SIGINT interrupts at once."""
-    stop = _Stop()
-
-    def ask(number: int, frame: object) -> None:
-        if stop.requested and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        stop.requested = True
-
-    try:
-        before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-    except ValueError:  # not the main thread: signals stay with whoever owns it
-        yield stop
-        return
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

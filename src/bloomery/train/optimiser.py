@@ -6,20 +6,25 @@ import torch
 from torch import nn
 
 from bloomery.core.errors import DamagedError
+from bloomery.train.adamw import Bf16StateAdamW
 from bloomery.train.config import Optim
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
-def build_optimiser(parameters: dict[str, nn.Parameter], optim: Optim) -> torch.optim.AdamW:
-    """Fused AdamW; matrices outside embeddings decay, vectors and embeddings do not (OLMo 2, SmolLM3)."""
+def build_optimiser(parameters: dict[str, nn.Parameter], optim: Optim) -> torch.optim.Optimizer:
+    """AdamW, fused where its state is fp32; matrices outside embeddings decay, vectors and embeddings do not
+    (OLMo 2, SmolLM3)."""
     decayed = [p for name, p in parameters.items() if p.ndim >= 2 and "embed" not in name]
     others = [p for name, p in parameters.items() if p.ndim < 2 or "embed" in name]
     groups = [
         {"params": decayed, "weight_decay": optim.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0, betas=optim.betas, eps=optim.eps, fused=True)
+    used = [g for g in groups if g["params"]]
+    if optim.state_dtype == "bf16":
+        return Bf16StateAdamW(used, 0.0, optim.betas, optim.eps)
+    return torch.optim.AdamW(used, lr=0.0, betas=optim.betas, eps=optim.eps, fused=True)
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer, parameters: dict[str, nn.Parameter]) -> dict[str, torch.Tensor]:

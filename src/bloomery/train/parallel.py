@@ -46,9 +46,13 @@ class World:
         """The first process's text, on every process."""
         if self.size == 1:
             return text
-        box = [text]
-        dist.broadcast_object_list(box, src=0, device=self._wire())
-        return box[0]
+        # as bytes, not as an object: torch would pickle it
+        data = torch.tensor(list(text.encode()), dtype=torch.uint8, device=self._wire())
+        length = torch.tensor([len(data)], device=self._wire())
+        dist.broadcast(length, src=0)
+        data = data if self.first else torch.empty(int(length), dtype=torch.uint8, device=self._wire())
+        dist.broadcast(data, src=0)
+        return bytes(data.tolist()).decode()
 
     def _wire(self) -> torch.device:
         return self.device if self.device.type == "cuda" else torch.device("cpu")

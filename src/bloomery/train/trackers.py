@@ -140,8 +140,9 @@ class Trackers:
 
     def __call__(self, event: str, step: int, figures: Mapping[str, float]) -> None:
         """Pass on the figures of one event that trackers have a name for; non-finite ones too."""
-        known = HF_NAMES.get(event, {})
-        named = {known[name]: value for name, value in figures.items() if name in known}
+        kind, _, of = event.partition(" ")
+        known = HF_NAMES.get(kind, {})
+        named = {_named(known[name], of): value for name, value in figures.items() if name in known}
         if named:
             for tracker in list(self._open):
                 self._attempt(tracker, lambda tracker=tracker: tracker.log(named, step))  # type: ignore[misc]
@@ -160,6 +161,12 @@ class Trackers:
             self._open.remove(tracker)
             kind = type(tracker).__name__.lstrip("_")
             sys.stderr.write(f"warning: {kind} failed and gets no more figures: {scrub(str(error))}\n")
+
+
+def _named(figure: str, of: str) -> str:
+    """`eval/loss` of held-out rows called `wiki` is `eval/wiki_loss`, as Hugging Face's Trainer has it."""
+    group, _, name = figure.partition("/")
+    return f"{group}/{of}_{name}" if of else figure
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str | int | float | bool]:

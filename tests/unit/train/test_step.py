@@ -7,7 +7,8 @@ import pytest
 import torch
 from toys import toy_config, toy_job, toy_model, toy_rows
 
-from bloomery.core.errors import TrainingError
+from bloomery.core.errors import InputError, TrainingError
+from bloomery.train.config import Optim
 from bloomery.train.loop import Trainer
 from bloomery.train.step import train_step
 
@@ -78,3 +79,22 @@ def test_the_fused_cross_entropy_is_the_general_one(tmp_path) -> None:
         gradients.append([float(loss), *(float(p) for p in parts.values())])
         gradients[-1] += [float(p.grad.norm()) for p in trainer.module.parameters()]
     assert gradients[0] == pytest.approx(gradients[1], rel=1e-5)
+
+
+def test_moments_in_bf16_stay_close_to_fp32_ones(tmp_path) -> None:
+    after = []
+    for state in ("fp32", "bf16"):
+        trainer = Trainer(toy_job(tmp_path / state, toy_config(optim=Optim(state_dtype=state))))
+        for step in range(5):
+            train_step(
+                trainer.module, trainer.masters, trainer.optimiser, toy_rows(step), 1e-3, trainer.config, trainer.world
+            )
+        after.append(torch.cat([p.detach().flatten() for p in trainer.masters.parameters.values()]))
+    assert 0 < (after[0] - after[1]).abs().max() < 5e-4
+    kinds = {state["exp_avg"].dtype for state in trainer.optimiser.state.values()}
+    assert kinds == {torch.bfloat16}
+
+
+def test_a_beta_that_bf16_cannot_hold_is_refused(tmp_path) -> None:
+    with pytest.raises(InputError, match=r"memory\.state: bf16.*0\.999"):
+        Trainer(toy_job(tmp_path, toy_config(optim=Optim(betas=(0.9, 0.999), state_dtype="bf16"))))

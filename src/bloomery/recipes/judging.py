@@ -1,0 +1,128 @@
+"""Scores the start and every arm of a run on the same rows, and writes the report."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bloomery.core.errors import DamagedError
+from bloomery.core.events import read_events
+from bloomery.lineage.rundir import RunFolder
+from bloomery.recipes.configure import segments
+from bloomery.recipes.plan import Plan
+from bloomery.recipes.prepare import Held, Prepared
+from bloomery.recipes.training import ArmRun, arm_runs, load_start
+
+if TYPE_CHECKING:
+    from bloomery.evals.report import Spent
+    from bloomery.evals.results import EvalResult
+    from bloomery.evals.suites import Suite
+    from bloomery.models.load import Loaded
+
+Say = Callable[[str], None]
+
+
+def judge_run(folder: RunFolder, prepared: Prepared, say: Say) -> dict[str, Any]:
+    """Evaluate start and arms, write `report.json`, `.md` and `.html`; returns status, exit status and headline."""
+    from bloomery.evals.report import make_report, write_report
+
+    plan, runs = prepared.plan, arm_runs(prepared.plan, folder.path)
+    suites = run_suites(plan, prepared.held)
+    if not suites:
+        return {"status": "done", "exit_status": 0, "said": "nothing to evaluate on: no suites and no held-out rows"}
+    start = _result(folder, "start", plan.get("start.ref"), suites, say, lambda: load_start(plan, plan.get("seeds")[0]))
+    results = {run: _result(folder, run.name, run.name, suites, say, _weights(run)) for run in runs}
+    first = runs[0].seed
+    report = make_report(
+        f"{folder.name}: {plan.get('start.ref')} continued",
+        start,
+        results[runs[0]],
+        keep={"general": plan.get("keep.general")} if plan.get("keep.general") is not None else {},
+        arms={run.arm: result for run, result in results.items() if run.arm != runs[0].arm and run.seed == first},
+        plasticity=plan.get("start.plasticity"),
+        seeds=[result for run, result in results.items() if run.arm == runs[0].arm and run.seed != first],
+        spent={"" if run is runs[0] else run.arm: _spent(run) for run in runs if run.seed == first},
+        events=folder.events,
+        segments=segments(plan),
+    )
+    write_report(report, folder.path)
+    status = report.gate.status if plan.get("keep.general") is not None else "done"
+    return {"status": status, "exit_status": report.exit_status, "said": report.headline}
+
+
+def run_suites(plan: Plan, held: Iterable[Held]) -> list[Suite]:
+    """The held-out domain rows and the family's suites for this stage."""
+    return [*domain_suites(plan, held), *family_suites(plan.get("eval.suites"))]
+
+
+def domain_suites(plan: Plan, held: Iterable[Held]) -> list[Suite]:
+    """Bits per byte of every held-out domain source; graded answers too where its rows can be graded."""
+    from bloomery.data.builtin import GRADERS
+    from bloomery.evals.suites import Suite
+
+    found = []
+    builtin = {source.name: source.spec.get("builtin") for source in plan.sources}
+    for one in held:
+        if one.role != "domain":
+            continue
+        found.append(Suite(one.name, "bpb", one.path, "domain"))
+        grader = plan.get("eval.grader") or GRADERS.get(str(builtin.get(one.name)))
+        if grader and one.table.store.shape != "text":
+            found.append(Suite(f"{one.name} answers", "generate", one.path, "domain", grader))
+    return found
+
+
+def family_suites(described: Iterable[dict[str, Any]]) -> list[Suite]:
+    """Suites as a family file describes them."""
+    from bloomery.evals.suites import Suite
+
+    return [
+        Suite(
+            suite["name"],
+            suite["kind"],
+            Path(suite["path"]),
+            suite["role"],
+            suite["grader"],
+            suite["max_new_tokens"],
+            limit=suite["limit"],
+        )
+        for suite in described
+    ]
+
+
+def _weights(run: ArmRun) -> Callable[[], Loaded]:
+    from bloomery.models.load import load_model
+
+    return lambda: load_model(run.weights)
+
+
+def _result(
+    folder: RunFolder, name: str, shown: str, suites: list[Suite], say: Say, load: Callable[[], Loaded]
+) -> EvalResult:
+    """The evaluation under `eval/NAME`, read back where it is whole, made where it is not."""
+    from bloomery.engine.native import NativeEngine
+    from bloomery.evals.results import load_result
+    from bloomery.evals.runner import evaluate
+
+    place = folder.path / "eval" / name
+    try:
+        return load_result(place)
+    except DamagedError:
+        say(f"evaluating {shown}")
+    loaded = load()
+    result = evaluate(NativeEngine(loaded), loaded.tokenizer, suites, place, model=shown)
+    del loaded
+    gc.collect()
+    return result
+
+
+def _spent(run: ArmRun) -> Spent:
+    from bloomery.evals.report import Spent
+
+    log = run.folder / "events.jsonl"
+    if not log.is_file():
+        return Spent()
+    steps = {event["step"]: event for event in read_events(log, "step")}  # a resumed run repeats some
+    return Spent(sum(e["step_tokens"] for e in steps.values()), sum(e["seconds"] for e in steps.values()))

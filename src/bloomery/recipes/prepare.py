@@ -1,0 +1,183 @@
+"""A plan's sources as token stores, held-out documents and rows: everything before the first step but the model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bloomery.core.files import write_text
+from bloomery.core.rows import Segment
+from bloomery.data.blend import Blend, check_supply
+from bloomery.data.config import SourceSpec
+from bloomery.data.overlap import refuse_overlap, without
+from bloomery.data.receipt import data_receipt
+from bloomery.data.render import Renderer
+from bloomery.data.rows import RowTable
+from bloomery.data.shapes import detect, to_example
+from bloomery.data.sources import Record, iter_records
+from bloomery.data.split import holdout
+from bloomery.data.store import TokenStore, build_store
+from bloomery.recipes.configure import segments, source_specs
+from bloomery.recipes.counts import cache_dir, remember
+from bloomery.recipes.feed import BlendSource
+from bloomery.recipes.plan import Plan
+from bloomery.recipes.settle import settle
+
+if TYPE_CHECKING:
+    from bloomery.train.validate import HeldOut
+
+Say = Callable[[str], None]
+
+WATCHED = 200
+"""Most held-out documents of a kind whose loss is followed during training; the report uses all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Held-out rows of one domain source or general suite: as a file for evaluation, as rows for watching the loss."""
+
+    name: str
+    role: str
+    path: Path
+    table: RowTable
+
+    def digests(self) -> npt.NDArray[np.uint64]:
+        """Hashes of the documents, uint64[n]."""
+        return self.table.store.digests[np.unique(self.table.documents())]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A settled plan and the rows behind it, by source name."""
+
+    plan: Plan
+    stores: Mapping[str, TokenStore]
+    tables: Mapping[str, RowTable]
+    held: tuple[Held, ...]
+
+    def source(self, arm: str, seed: int) -> BlendSource:
+        """Steps of one arm, checked to have enough rows. Raises `InputError` where a source would repeat too often."""
+        parts = self._segments(arm)
+        used = {name: self.tables[name] for part in parts for name in part.share}
+        batch, cap = self.plan.get("optim.batch_tokens"), self.plan.get("data.repetition_cap")
+        check_supply(used, parts, self.plan.arm(arm).steps, batch, cap)
+        return BlendSource(Blend(used, parts, batch, seed, cap), used)
+
+    def receipt(self, blend: Blend | None = None) -> dict[str, Any]:
+        """What was read, kept, dropped and cut, what was held out, and what `blend` has taken so far."""
+        held = {one.name: {"documents": one.table.n_documents, "tokens": one.table.n_tokens} for one in self.held}
+        return {**data_receipt(self.tables, blend), "held_out": held}
+
+    def watched(self) -> list[HeldOut]:
+        """What the loss is followed on during training: the first documents of everything held out."""
+        from bloomery.train.validate import HeldOut
+
+        found = []
+        for one in self.held:
+            rows = [one.table.row(i) for i in range(min(one.table.n_rows, WATCHED))]
+            documents = {int(d) for d in one.table.documents()[: len(rows)]}
+            text = one.table.store.shape == "text" and len(rows) == one.table.n_rows
+            size = int(sum(one.table.store.text_bytes[d] for d in documents)) if text else 0
+            found.append(HeldOut(one.name, rows, size))
+        return found
+
+    def _segments(self, arm: str) -> list[Segment]:
+        whole = segments(self.plan, arm)
+        return [Segment(part.start, {name: s for name, s in part.share.items() if s > 0}) for part in whole]
+
+
+def prepare(plan: Plan, folder: Path, say: Say) -> Prepared:
+    """Tokenise what is not stored yet, hold documents out, cut rows, settle the plan by the tokens there are.
+
+    Held-out rows are written under `folder/eval`, readable by their owner only. Raises `InputError` naming file and
+    row of what cannot be trained on, and for a row that would be trained and evaluated on at once.
+    """
+    renderer = Renderer(Path(plan.get("start.tokenizer")), _template(plan))
+    specs, base, context = source_specs(plan), Path(plan.get("base")), plan.get("context")
+    stores = {}
+    for name, spec in specs.items():
+        say(f"reading {name}")
+        stores[name] = build_store(name, spec, base, renderer, cache_dir())
+    held, training = _hold_out(plan, stores, specs, folder)
+    held += _suites(plan, renderer, folder)
+    evaluated = {one.name: one.digests() for one in held}
+    for source in plan.sources:
+        if source.role == "curated" and evaluated:
+            # the family's own data gives way to what is measured; the user's is refused below
+            store = stores[source.name]
+            training[source.name] = without(store, None, np.concatenate(list(evaluated.values())))
+    tables = {
+        name: RowTable(store, context, specs[name].overlong, specs[name].drop_limit, training.get(name))
+        for name, store in stores.items()
+    }
+    refuse_overlap(tables.values(), evaluated)
+    counts = {name: table.n_tokens for name, table in tables.items()}
+    remember(plan, counts, cache_dir())
+    settled = settle(plan, {name: float(count) for name, count in counts.items()})
+    return Prepared(settled, stores, tables, tuple(held))
+
+
+def _hold_out(
+    plan: Plan, stores: Mapping[str, TokenStore], specs: Mapping[str, SourceSpec], folder: Path
+) -> tuple[list[Held], dict[str, Any]]:
+    """Held-out domain documents, and the documents of each source that stay in training."""
+    held, training = [], {}
+    domain = [source.name for source in plan.sources if source.role == "domain"]
+    for name in domain if plan.get("eval.domain") is None else []:
+        split = holdout(stores[name], plan.get("data.holdout"), plan.get("data.holdout_least"), plan.get("seed"))
+        training[name] = split.train
+        path = folder / "eval" / f"{_file_name(name)}.jsonl"
+        if not path.exists():
+            wanted = {int(stores[name].records[doc]) for doc in split.heldout}
+            _write_rows(path, _records(specs[name], Path(plan.get("base")), wanted), specs[name])
+        held.append(
+            Held(name, "domain", path, RowTable(stores[name], plan.get("context"), "split", 1.0, split.heldout))
+        )
+    return held, training
+
+
+def _suites(plan: Plan, renderer: Renderer, folder: Path) -> list[Held]:
+    """The held-out rows that the user named, and the family's general ones."""
+    base, found = Path(plan.get("base")), []
+    asked = [("domain", SourceSpec.model_validate(spec)) for spec in plan.get("eval.domain") or []]
+    for suite in plan.get("eval.suites"):
+        if suite["role"] == "general" and suite["path"]:
+            asked.append(("general", SourceSpec(path=suite["path"], name=suite["name"])))
+    for role, spec in asked:
+        store = build_store(spec.label, spec, base, renderer, cache_dir())
+        path = folder / "eval" / f"{_file_name(spec.label)}.jsonl"
+        if not path.exists():
+            _write_rows(path, iter_records(spec, base), spec)
+        found.append(Held(spec.label, role, path, RowTable(store, plan.get("context"), "split", 1.0)))
+    return found
+
+
+def _records(spec: SourceSpec, base: Path, wanted: set[int]) -> Iterable[Record]:
+    return (record for number, record in enumerate(iter_records(spec, base)) if number in wanted)
+
+
+def _write_rows(path: Path, records: Iterable[Record], spec: SourceSpec) -> None:
+    """Rows as evaluation reads them; what a grader may need goes along."""
+    lines, columns = [], None
+    for record in records:
+        columns = columns or detect(record, spec)
+        example = to_example(record, columns)
+        kept = {key: record.fields[key] for key in ("skill", "reference_answer", "metadata") if key in record.fields}
+        body = {"text": example.text} if example.text is not None else {"messages": list(example.messages)}
+        lines.append(json.dumps({"id": example.example_id, **body, **kept}, ensure_ascii=False) + "\n")
+    write_text(path, "".join(lines), 0o600)
+
+
+def _file_name(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in name)[:60]
+
+
+def _template(plan: Plan) -> str | None:
+    path = plan.get("start.chat_template")
+    return Path(path).read_text(encoding="utf-8") if path else None

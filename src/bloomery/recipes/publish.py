@@ -1,0 +1,79 @@
+"""The model folder of a run: the trained weights with a card that says what they are."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from bloomery.core.errors import InputError, Where
+from bloomery.core.files import MANIFEST, building_folder, read_json, verify_folder, write_text
+from bloomery.lineage.card import CardFacts, Measure, SourceShare, model_card
+from bloomery.lineage.index import ancestry
+from bloomery.lineage.provenance import versions
+from bloomery.lineage.rundir import RunFolder
+from bloomery.recipes.plan import Plan
+
+
+def publish_model(folder: RunFolder, plan: Plan, target: Path) -> Path:
+    """Make `target` from the run's weights, with its card; it appears whole or not at all.
+
+    Raises `InputError` when the run has no weights yet, `DamagedError` when they changed on disk.
+    """
+    weights = folder.path / "weights"
+    if not weights.is_dir():
+        raise InputError("the run is not trained yet", where=Where(folder.path), fix=f"bloomery resume {folder.name}")
+    verify_folder(weights)
+    with building_folder(target, {"kind": "model", "run": folder.name}) as building:
+        for path in sorted(p for p in weights.rglob("*") if p.is_file() and p.name != MANIFEST):
+            place = building / path.relative_to(weights)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            _link(path, place)
+        write_text(building / "README.md", model_card(_facts(folder, plan)))
+    return target
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)  # the same bytes once on disk; neither is ever written to again
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _facts(folder: RunFolder, plan: Plan) -> CardFacts:
+    report = read_json(folder.report()) if folder.report().is_file() else {}
+    return CardFacts(
+        name=folder.name,
+        licence=str(plan.get("licence") or "not stated"),
+        base_model=plan.get("start.ref"),
+        ancestry=ancestry(folder.path.parent, folder.name),
+        blend=_blend(folder, plan),
+        measures=[Measure(**measure) for measure in report.get("card", [])],
+        training=_training(plan),
+        versions=versions(),
+        verdict=report.get("verdict", "not evaluated"),
+        limits=["Read the report beside the run for intervals and for what was not measured."],
+    )
+
+
+def _training(plan: Plan) -> dict[str, str | int | float]:
+    keys = ("method", "objective", "budget.tokens", "budget.steps", "schedule.kind", "schedule.lr", "context")
+    return {key: plan.get(key) for key in keys}
+
+
+def _blend(folder: RunFolder, plan: Plan) -> list[SourceShare]:
+    receipt: dict[str, Any] = read_json(folder.receipt)["sources"]
+    asked = plan.arm().segments[-1]["share"]
+    return [
+        SourceShare(
+            source.name,
+            asked.get(source.name, 0.0),
+            receipt[source.name].get("taken", {}).get("share", 0.0),
+            receipt[source.name].get("taken", {}).get("tokens", 0),
+            receipt[source.name].get("taken", {}).get("epochs", 0.0),
+            source.role == "curated",
+            source.licence or "not stated",
+        )
+        for source in plan.sources
+    ]

@@ -1,0 +1,208 @@
+"""A recipe, run: plan, prepare, train every arm, evaluate, export. Read this, then `train/loop.py`.
+
+    load_recipe -> resolve -> run folder -> prepare (tokens, held-out rows, settled plan) -> pipeline steps
+
+Each step writes what it made into the run folder and is skipped when it is already there, so that a
+resumed run goes on at the step that failed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bloomery.core.errors import BloomeryError
+from bloomery.core.events import EventLog
+from bloomery.core.files import write_json
+from bloomery.lineage import provenance
+from bloomery.lineage.record import FAILED, FINISHED
+from bloomery.lineage.rundir import RunFolder, free_name
+from bloomery.recipes.checks import check_plan
+from bloomery.recipes.judging import judge_run
+from bloomery.recipes.load import Loaded, load_recipe
+from bloomery.recipes.machine import this_machine
+from bloomery.recipes.plan import Plan
+from bloomery.recipes.prepare import Prepared, prepare
+from bloomery.recipes.publish import publish_model
+from bloomery.recipes.resolve import resolve
+from bloomery.recipes.start import RUNS
+from bloomery.recipes.training import ArmRun, arm_runs, train_arm
+from bloomery.train.parallel import World, join_world, leave_world
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How a run ended. `status` is done, within, broken, unproven or interrupted; `said` its headline."""
+
+    name: str
+    folder: Path
+    status: str
+    exit_status: int
+    said: str = ""
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return {"name": self.name, "folder": str(self.folder), "status": self.status, "figures": self.figures}
+
+    def __str__(self) -> str:
+        report = self.folder / "report.html"
+        tail = f"\nreport: {report}" if report.is_file() else ""
+        return f"{self.said or f'run {self.name}: {self.status}'}{tail}"
+
+
+@dataclass(slots=True)
+class Session:
+    """What the steps of one run share."""
+
+    folder: RunFolder
+    plan: Plan
+    events: EventLog | None
+    world: World
+    prepared: Prepared
+    quiet: bool
+    outcome: dict[str, Any] = field(default_factory=lambda: {"status": "done", "exit_status": 0})
+
+    def say(self, text: str) -> None:
+        """One line for a person, on standard error."""
+        if not self.quiet:
+            _say(text)
+
+
+def run(
+    recipe: str | Path, overrides: Sequence[str] = (), *, folder: Path | None = None, quiet: bool = False
+) -> RunResult:
+    """Run a recipe in a new run folder (default `runs/NAME`).
+
+    Raises `InputError` for everything that `bloomery explain` refuses, before anything is written.
+    """
+    loaded = load_recipe(recipe, overrides)
+    plan = resolve(loaded)
+    for problem in check_plan(loaded, plan, this_machine(plan.get("memory.device"), plan.get("memory.precision"))):
+        raise problem.error()
+    world = join_world(plan.get("memory.device"))
+    made = _new_folder(loaded, folder) if world.first else None
+    place = Path(world.share_text(str(made.path) if made else ""))
+    return _execute(RunFolder.open(place), plan, world, quiet)
+
+
+def resume(name: str, *, quiet: bool = False) -> RunResult:
+    """Continue a run by name or folder. The result is that of an uninterrupted run, bit for bit."""
+    folder = RunFolder.open(next((p for p in (RUNS / name, Path(name)) if p.is_dir()), RUNS / name))
+    plan = Plan.read(folder.plan)
+    return _execute(folder, plan, join_world(plan.get("memory.device")), quiet)
+
+
+def _new_folder(loaded: Loaded, folder: Path | None) -> RunFolder:
+    text = loaded.text()
+    if folder is not None:
+        return RunFolder.create(folder.parent, folder.name, recipe=text)
+    name = loaded.name if loaded.recipe.name else free_name(RUNS, loaded.name)
+    return RunFolder.create(RUNS, name, recipe=text)
+
+
+def _execute(folder: RunFolder, plan: Plan, world: World, quiet: bool) -> RunResult:
+    if plan.get("threads"):
+        torch.set_num_threads(plan.get("threads"))
+    with contextlib.ExitStack() as held:
+        events = held.enter_context(folder.writing()) if world.first else None
+        held.callback(leave_world)
+        try:
+            session = _begin(folder, plan, events, world, quiet)
+            for step in plan.get("steps"):
+                STEPS[step["do"]](session, step)
+        except BloomeryError as error:
+            if events:
+                events.write(FAILED, error=str(error))
+            raise
+        outcome = session.outcome
+        if events and outcome["status"] != "interrupted":
+            events.write(FINISHED, **{key: value for key, value in outcome.items() if key != "said"})
+    return RunResult(folder.name, folder.path, **outcome)
+
+
+def _begin(folder: RunFolder, plan: Plan, events: EventLog | None, world: World, quiet: bool) -> Session:
+    loud = world.first and not quiet
+    prepared = prepare(plan, folder.path, _say if loud else _say_nothing)
+    if events:
+        prepared.plan.write(folder.plan)
+        write_json(folder.receipt, prepared.receipt(), 0o600)
+        _record(folder, prepared, events)
+    return Session(folder, prepared.plan, events, world, prepared, not loud)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _say_nothing(text: str) -> None:
+    pass
+
+
+def _record(folder: RunFolder, prepared: Prepared, events: EventLog) -> None:
+    plan = prepared.plan
+    place = plan.get("start.folder")
+    scaffold = plan.get("start.kind") == "scaffold"
+    ref = plan.get("start.ref")
+    start = provenance.Start(ref) if scaffold or not place else provenance.Start.of_folder(ref, Path(place))
+    data = {name: store.path.name.rpartition("-")[2] for name, store in prepared.stores.items()}
+    seeds = {"seed": plan.get("seeds")[0]}
+    text = folder.recipe.read_text(encoding="utf-8")
+    fields = provenance.gather(start, text, data, seeds, Path(plan.get("base")), sys.argv)
+    events.write(provenance.EVENT, **fields)
+
+
+def _train(session: Session, step: dict[str, Any]) -> None:
+    """Train the recipe's blend, then its controls and further seeds."""
+    for arm in arm_runs(session.plan, session.folder.path):
+        if arm.weights.exists():
+            continue
+        if session.outcome["status"] == "interrupted":
+            return
+        session.say(f"training {arm.name}")
+        if not _train_one(session, arm):
+            session.outcome = {
+                "status": "interrupted",
+                "exit_status": 143,
+                "said": f"stopped after a checkpoint; continue with: bloomery resume {session.folder.name}",
+            }
+
+
+def _train_one(session: Session, arm: ArmRun) -> bool:
+    watched = session.prepared.watched()
+    result = train_arm(session.prepared, arm, session.world, session.events, watched, quiet=session.quiet)
+    if session.world.first and arm.folder == session.folder.path and result.finished:
+        blend = session.prepared.source(arm.arm, arm.seed).blend
+        blend.state(session.plan.arm(arm.arm).steps)  # walks to the end, so that the receipt counts what was taken
+        write_json(session.folder.receipt, session.prepared.receipt(blend), 0o600)
+    return result.finished
+
+
+def _evaluate(session: Session, step: dict[str, Any]) -> None:
+    """Score the start and every arm on the same rows; write the report."""
+    if session.outcome["status"] == "interrupted" or not session.world.first:
+        return
+    session.outcome = judge_run(session.folder, session.prepared, session.say)
+
+
+def _export(session: Session, step: dict[str, Any]) -> None:
+    """Publish the model folder with its card."""
+    if session.outcome["status"] == "interrupted" or not session.world.first:
+        return
+    target = Path(step["to"]) if step["to"] else session.folder.model
+    if not target.exists():
+        publish_model(session.folder, session.plan, target)
+
+
+STEPS: dict[str, Callable[[Session, dict[str, Any]], None]] = {
+    "train": _train,
+    "evaluate": _evaluate,
+    "export": _export,
+}
+"""What a recipe's `steps` may do."""

@@ -1,0 +1,105 @@
+"""One arm of a plan, trained: the model it starts from, the loop, and the folder of weights that comes out."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bloomery.core.errors import InputError
+from bloomery.core.events import EventLog
+from bloomery.lineage.index import who_starts_from
+from bloomery.recipes.configure import train_config
+from bloomery.recipes.plan import Plan
+from bloomery.recipes.prepare import Prepared
+from bloomery.recipes.start import read_config
+
+if TYPE_CHECKING:
+    from bloomery.models.load import Loaded
+    from bloomery.train.loop import TrainResult
+    from bloomery.train.parallel import World
+    from bloomery.train.validate import HeldOut
+
+
+@dataclass(frozen=True, slots=True)
+class ArmRun:
+    """One arm at one seed; `folder` holds its `checkpoints/` and, once trained, its `weights/`."""
+
+    arm: str
+    seed: int
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """How reports call it."""
+        return f"{self.arm}-seed{self.seed}"
+
+    @property
+    def weights(self) -> Path:
+        """The trained model as a Hugging Face folder."""
+        return self.folder / "weights"
+
+
+def arm_runs(plan: Plan, folder: Path) -> list[ArmRun]:
+    """The run's own training first, in the run folder itself; other arms and seeds under `arms/`."""
+    asked = [(arm.name, seed) for arm in plan.arms for seed in plan.get("seeds")]
+    first, *others = asked
+    beside = [ArmRun(arm, seed, folder / "arms" / f"{arm}-seed{seed}") for arm, seed in others]
+    return [ArmRun(*first, folder), *beside]
+
+
+def load_start(plan: Plan, seed: int, device: str = "cpu") -> Loaded:
+    """The model that the plan starts from, in fp32. Raises `InputError` for what is not on this machine."""
+    from bloomery.models.load import load_model, load_tokenizer, new_model
+
+    folder = plan.get("start.folder")
+    if folder is None:
+        raise InputError(
+            f"`{plan.get('start.ref')}` lies on the Hub, and this version starts from folders only",
+            fix="download it (`hf download REPO --revision REVISION --local-dir DIR`) and set `model: DIR`",
+        )
+    if plan.get("start.kind") == "scaffold":
+        loaded = new_model(read_config(Path(folder)), seed)
+        loaded.tokenizer = load_tokenizer(plan.get("start.tokenizer"))
+        return loaded
+    return load_model(folder, device=device)
+
+
+def train_arm(
+    prepared: Prepared,
+    run: ArmRun,
+    world: World,
+    events: EventLog | None,
+    held_out: Sequence[HeldOut] = (),
+    quiet: bool = False,
+) -> TrainResult:
+    """Train one arm from its newest checkpoint or its start, and publish its weights when it is done."""
+    from bloomery.models.export import export_weights
+    from bloomery.train.loop import TrainJob, train
+    from bloomery.train.trackers import Trackers
+
+    plan, first = prepared.plan, world.first
+    loaded = load_start(plan, run.seed)
+    config = train_config(plan, run.arm, run.seed)
+    source = prepared.source(run.arm, run.seed)
+    log = _log(run, events) if first else None
+    trackers = Trackers(plan.get("report_to") if first else [], run.name, run.folder, config.to_json())
+    with contextlib.closing(trackers):
+        job = TrainJob(loaded, config, source, run.folder, world, log, held_out, _in_use(run), [trackers], quiet)
+        result = train(job)
+    if result.finished and first and not run.weights.exists():
+        export_weights(loaded, result.checkpoint, run.weights)
+    return result
+
+
+def _log(run: ArmRun, events: EventLog | None) -> EventLog:
+    """The run's own log for its own training; other arms keep one of their own beside their checkpoints."""
+    own = run.folder / "events.jsonl"
+    return events if events is not None and events.path == own else EventLog(own)
+
+
+def _in_use(run: ArmRun) -> Callable[[Path], bool]:
+    root = run.folder.parents[2] if run.folder.parent.name == "arms" else run.folder.parent
+    return lambda checkpoint: bool(who_starts_from(root, checkpoint))

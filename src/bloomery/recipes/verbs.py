@@ -1,0 +1,205 @@
+"""Verbs about models and runs that are no training: eval, compare, ask, export, merge, data show."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bloomery.core.errors import InputError, Where
+from bloomery.families.registry import load_family
+from bloomery.lineage.rundir import RunFolder
+from bloomery.recipes.load import load_recipe
+from bloomery.recipes.plan import Plan
+from bloomery.recipes.publish import publish_model
+from bloomery.recipes.resolve import resolve
+from bloomery.recipes.start import RUNS, from_family
+
+if TYPE_CHECKING:
+    from bloomery.evals.compare import Comparison
+    from bloomery.evals.results import EvalResult
+    from bloomery.evals.suites import Suite
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A model by the name a person gave it; `family` is the one whose suites suit it, if any."""
+
+    name: str
+    folder: Path
+    family: str | None
+    stage: str
+    run: RunFolder | None = None
+
+
+def find_model(name: str) -> Found:
+    """A run (name or folder), FAMILY/STAGE, or a model folder. Raises `InputError` naming what was tried."""
+    for place in (RUNS / name, Path(name)):
+        if (place / "recipe.yaml").is_file():
+            return _of_run(name, RunFolder.open(place))
+    if (Path(name) / "config.json").is_file():
+        return Found(name, Path(name), None, "post")
+    family, _, stage = name.partition("/")
+    if stage and not Path(name).exists():
+        start = from_family(load_family(family), stage)
+        if start.folder is None:
+            raise InputError(f"`{name}` lies on the Hub", fix="download it and give the folder")
+        return Found(name, Path(start.folder), family, start.stage)
+    raise InputError(
+        f"`{name}` is no run, no model folder and no FAMILY/STAGE",
+        fix="see `bloomery models` and `bloomery families list`",
+    )
+
+
+def _of_run(name: str, run: RunFolder) -> Found:
+    folder = next((place for place in (run.model, run.path / "weights") if place.is_dir()), None)
+    if folder is None:
+        raise InputError(f"the run `{name}` has no model yet", where=Where(run.path), fix=f"bloomery resume {name}")
+    plan = Plan.read(run.plan)
+    stage = "post" if plan.get("objective") == "sft" else plan.get("start.stage")
+    return Found(name, folder, plan.get("family"), stage, run)
+
+
+def evaluate(
+    model: str, *, data: Sequence[Path] = (), suites: Sequence[str] | None = None, family: str | None = None
+) -> Evaluation:
+    """Score one model on its family's suites and on rows of the user's own."""
+    found = find_model(model)
+    asked = _suites(family or found.family, found.stage, suites) + _own(data)
+    if not asked:
+        raise InputError(f"there is nothing to measure `{model}` on", fix="give rows with --data, or a --family")
+    return Evaluation(_evaluate(found, asked))
+
+
+def compare(before: str, after: str, *, data: Sequence[Path] = ()) -> Compared:
+    """Score two models on the same rows and say what the second gained and lost."""
+    from bloomery.evals.compare import compare as against
+
+    one, other = find_model(before), find_model(after)
+    asked = _suites(other.family or one.family, other.stage, None) + _own(data)
+    if not asked:
+        raise InputError("there is nothing to compare the two on", fix="give rows with --data")
+    return Compared(against(_evaluate(one, asked), _evaluate(other, asked)))
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Figures of one model, printable."""
+
+    result: EvalResult
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON, without any row."""
+        return self.result.figures()
+
+    def __str__(self) -> str:
+        lines = [f"{self.result.model}"]
+        for suite in self.result.suites.values():
+            unit = "bits per byte" if suite.kind == "bpb" else f"of {len(suite.records)}"
+            shown = f"{suite.value:.4f}" if suite.kind == "bpb" else f"{suite.value:.1%}"
+            lines.append(f"  {suite.name:28} {shown:>8} {unit}")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What the second model gained and lost, printable."""
+
+    comparison: Comparison
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON, without any row."""
+        groups = self.comparison.groups.items()
+        return {name: {"before": c.before, "after": c.after, "change": vars_of(c.change)} for name, c in groups}
+
+    def __str__(self) -> str:
+        from bloomery.evals.markdown import comparison_table
+
+        return comparison_table(self.comparison)
+
+
+def vars_of(interval: Any) -> dict[str, float]:
+    """Estimate and bounds of an interval."""
+    return {"estimate": interval.estimate, "low": interval.low, "high": interval.high}
+
+
+def ask(model: str, prompt: str, *, max_new_tokens: int = 128, temperature: float = 0.0, seed: int = 0) -> str:
+    """One answer. Raises `InputError` for an empty prompt or one longer than the context."""
+    from bloomery.engine.native import NativeEngine
+    from bloomery.engine.protocol import Sampling
+    from bloomery.evals.prompts import Prompter
+    from bloomery.models.load import load_model
+
+    if not prompt.strip():
+        raise InputError("the prompt is empty", fix="ask something")
+    loaded = load_model(find_model(model).folder)
+    ids = Prompter(loaded.tokenizer, "auto").prompt([{"role": "user", "content": prompt}])
+    [answer] = NativeEngine(loaded).generate([ids], Sampling(max_new_tokens, temperature, seed=seed))
+    text: str = loaded.tokenizer.decode(answer.body, skip_special_tokens=True)
+    return text.strip()
+
+
+def export(run: str, folder: Path) -> Path:
+    """Write a run's model as a Hugging Face folder with its card. `folder` must not exist."""
+    found = find_model(run)
+    if found.run is None:
+        raise InputError(f"`{run}` is a model folder already", fix="copy it")
+    if folder.exists():
+        raise InputError("exists already", where=Where(folder), fix="choose another folder")
+    return publish_model(found.run, Plan.read(found.run.plan), folder)
+
+
+def merge(model: str, folder: Path) -> Path:
+    """Merge a LoRA adapter into its base model. `folder` must not exist."""
+    from bloomery.models.lora import merge_folder
+
+    if folder.exists():
+        raise InputError("exists already", where=Where(folder), fix="choose another folder")
+    return merge_folder(find_model(model).folder, folder)
+
+
+def show_batch(of: str, overrides: Sequence[str] = (), *, step: int = 0, rows: int = 8) -> None:
+    """Print rows of one step's batch, trained tokens marked."""
+    from rich.console import Console
+
+    from bloomery.data.show import show_step
+    from bloomery.recipes.prepare import prepare
+
+    place = next((p for p in (RUNS / of, Path(of)) if (p / "plan.json").is_file()), None)
+    plan = Plan.read(place / "plan.json") if place else resolve(load_recipe(of, overrides))
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = prepare(plan, Path(folder), lambda text: None)
+        if step >= prepared.plan.arm().steps:
+            raise InputError(
+                f"the run has {prepared.plan.arm().steps} steps, there is no step {step}", fix="change --step"
+            )
+        source = prepared.source("blend", prepared.plan.get("seeds")[0])
+        tokenizer = Path(prepared.plan.get("start.tokenizer"))
+        show_step(source.blend, prepared.tables, step, tokenizer, Console(), rows)
+
+
+def _evaluate(found: Found, suites: list[Suite]) -> EvalResult:
+    from bloomery.engine.native import NativeEngine
+    from bloomery.evals.runner import evaluate as score
+    from bloomery.models.load import load_model
+
+    loaded = load_model(found.folder)
+    return score(NativeEngine(loaded), loaded.tokenizer, suites, model=found.name)
+
+
+def _suites(family: str | None, stage: str, names: Sequence[str] | None) -> list[Suite]:
+    from bloomery.recipes.judging import family_suites
+
+    if family is None:
+        return []
+    known = load_family(family)
+    described = [s for s in known.file.eval if (s.name in names if names else stage in s.stages) and s.path]
+    return family_suites([{**s.model_dump(), "path": str(known.file_of(str(s.path)))} for s in described])
+
+
+def _own(data: Sequence[Path]) -> list[Suite]:
+    from bloomery.evals.suites import Suite
+
+    return [Suite(path.stem, "bpb", path, "domain") for path in data]

@@ -1,0 +1,35 @@
+"""SIGTERM and SIGINT as a request: finish the step, write a checkpoint, stop."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Stop:
+    """Whether the run was asked to stop."""
+
+    requested = False
+
+
+@contextmanager
+def stop_requests() -> Iterator[Stop]:
+    """Turn the first SIGTERM or SIGINT into a checkpoint at the end of the step; a second SIGINT interrupts at once."""
+    stop = Stop()
+
+    def ask(number: int, frame: object) -> None:
+        if stop.requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.requested = True
+
+    try:
+        before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    except ValueError:  # not the main thread: signals stay with whoever owns it
+        yield stop
+        return
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
