@@ -27,20 +27,20 @@ KEEP_BYTES = 256 * 2**20
 class Head:
     """How an architecture maps hidden states to logits: softcap(scale * (hidden @ weight.T + bias))."""
 
-    linear: nn.Module
+    linear: nn.Linear
     scale: float = 1.0
     softcap: float | None = None
 
     @property
     def weight(self) -> Tensor:
         """[V, H], the parameter itself (tied to the input embedding in many models)."""
-        weight: Tensor = self.linear.weight  # type: ignore[assignment]
+        weight: Tensor = self.linear.weight
         return weight
 
     @property
     def bias(self) -> Tensor | None:
         """[V], or None as in most models."""
-        bias: Tensor | None = getattr(self.linear, "bias", None)  # type: ignore[assignment]
+        bias: Tensor | None = self.linear.bias
         return bias
 
 

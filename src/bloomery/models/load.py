@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from bloomery.core.errors import InputError, Where
-from bloomery.models import attention
+from bloomery.core.errors import DamagedError, InputError, Where, nearest
+from bloomery.models import attention, guard, parity, template
+from bloomery.models.fuse import fuse
 from bloomery.models.head import Head, find_head
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")
 
 
 @dataclass(slots=True)
@@ -20,7 +24,7 @@ class Loaded:
     """A model and what training must know about it.
 
     `packing` is "packed" (documents end to end, bounds given) or "padded" (one document a row, with a
-    mask); `why` says what made it padded.
+    mask); `why` says what made it padded. `folder` is None for a model made from a config.
     """
 
     model: nn.Module
@@ -35,34 +39,94 @@ class Loaded:
 def load_model(
     folder: str | Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu", check: bool = True
 ) -> Loaded:
-    """Load weights (safetensors only), config and tokenizer of a folder on disk.
+    """Load weights (safetensors only), config and tokenizer, if there is one, of a folder on disk.
 
-    Raises `InputError` when the folder is missing, unsafe or not a causal LM.
+    `check=False` skips the comparison with the model's own logits and trusts packed rows.
+    Raises `InputError` when the folder is unsafe or no causal LM, `DamagedError` when weights are missing or cut.
     """
     folder = Path(folder)
-    if not (folder / "config.json").is_file():
-        raise InputError("is not a model folder: it has no config.json", where=Where(folder))
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype, attn_implementation=attention.NAME, use_safetensors=True, local_files_only=True
-    )
-    return _ready(model.to(device), load_tokenizer(folder), folder, check)
+    guard.check_folder(folder)
+    model = load_weights(folder, dtype).to(device)
+    tokenizer = load_tokenizer(folder) if any((folder / name).is_file() for name in TOKENIZER_FILES) else None
+    return _ready(model, tokenizer, folder, check)
 
 
 def new_model(config: dict[str, Any], seed: int, *, dtype: torch.dtype = torch.float32, check: bool = True) -> Loaded:
-    """A model with random weights from a config (the contents of a config.json); the same seed gives the same weights."""
-    settings = {k: v for k, v in config.items() if k != "model_type"}
-    made = AutoConfig.for_model(config["model_type"], **settings)
+    """A model with random weights from the contents of a config.json; the same seed gives the same weights."""
+    made = config_of(config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(made, dtype=dtype, attn_implementation=attention.NAME)
+        model = AutoModelForCausalLM.from_config(made, dtype=dtype)
     return _ready(model, None, None, check)
 
 
+def meta_model(folder: str | Path, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """The folder's model without weights, on the meta device; `slices.py` reads what each rank keeps of them."""
+    guard.check_folder(Path(folder))
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    with torch.device("meta"):
+        model: nn.Module = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    return model
+
+
 def load_tokenizer(folder: str | Path) -> Any:
-    """The fast tokenizer of a folder on disk."""
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    """The tokenizer of a folder on disk, its chat template tried under limits of time and memory.
+
+    Raises `InputError` when there is none or its files ask for code.
+    """
+    folder = Path(folder)
+    guard.check_files(folder)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"has no tokenizer that loads: {str(error)[:200]}", where=Where(folder)) from None
+    template.check(tokenizer, Where(folder))
+    return tokenizer
+
+
+def config_of(settings: dict[str, Any]) -> Any:
+    """A transformers config object from the contents of a config.json."""
+    from transformers import CONFIG_MAPPING
+
+    kind = str(settings.get("model_type"))
+    if kind not in CONFIG_MAPPING:
+        raise InputError(f"`model_type: {kind}` is no architecture of transformers{nearest(kind, CONFIG_MAPPING)}")
+    return AutoConfig.for_model(kind, **{k: v for k, v in settings.items() if k != "model_type"})
+
+
+def load_weights(folder: Path, dtype: torch.dtype) -> nn.Module:
+    """The model alone, every parameter from the folder's safetensors. The folder must have passed the guard.
+
+    Raises `DamagedError` for missing weights, which transformers would fill with random numbers.
+    """
+    opener: Any = AutoModelForCausalLM
+    try:
+        model, info = opener.from_pretrained(
+            folder,
+            dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except SafetensorError as error:
+        raise DamagedError(f"a safetensors file is damaged: {error}", where=Where(folder)) from None
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise InputError(f"is no causal LM that loads: {str(error)[:300]}", where=Where(folder)) from None
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise DamagedError(f"lacks {len(missing)} of the model's weights, such as `{missing[0]}`", where=Where(folder))
+    loaded: nn.Module = model
+    return loaded
 
 
 def _ready(model: nn.Module, tokenizer: Any, folder: Path | None, check: bool) -> Loaded:
+    head = find_head(model)
+    if check:
+        verdict = parity.check(model, head)
+    else:
+        parity.use_attention(model, attention.NAME)
+        fuse(model)
+        verdict = parity.Verdict("packed", "", head)
     model.train()
-    return Loaded(model, tokenizer, model.config, folder, "packed", "", find_head(model))
+    return Loaded(model, tokenizer, model.config, folder, verdict.packing, verdict.why, verdict.head)

@@ -1,0 +1,66 @@
+"""Pieces of a folder's safetensors, so that each rank of a sharded run reads only what it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from bloomery.core.errors import DamagedError, InputError, Where
+from bloomery.core.files import read_json
+
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+
+
+def tensor_files(folder: Path) -> dict[str, Path]:
+    """Which file of a model folder holds each tensor. Raises `InputError` when there are no safetensors."""
+    if (folder / INDEX).is_file():
+        return {name: folder / file for name, file in read_json(folder / INDEX)["weight_map"].items()}
+    if not (folder / SINGLE).is_file():
+        raise InputError(f"has neither {SINGLE} nor {INDEX}", where=Where(folder))
+    with _opened(folder / SINGLE) as file:
+        return dict.fromkeys(file.keys(), folder / SINGLE)
+
+
+def read_slices(folder: Path, name: str, slices: tuple[slice, ...] = ()) -> Tensor:
+    """`tensor[slices]` of one tensor of a model folder, on the CPU; only those bytes are read."""
+    files = tensor_files(folder)
+    if name not in files:
+        raise DamagedError(f"holds no tensor `{name}`", where=Where(folder))
+    return _read(files[name], name, slices)
+
+
+def read_model(folder: Path, model: nn.Module, ranges: dict[str, tuple[slice, ...]]) -> Iterator[tuple[str, Tensor]]:
+    """(name, piece) for every parameter and saved buffer of `model`, whole where `ranges` names no slices.
+
+    Tied parameters come once, under their first name. Raises `InputError` when the folder names its tensors
+    otherwise than the model does (transformers renames or joins them while loading): load that model whole.
+    """
+    files = tensor_files(folder)
+    names = [name for name, _ in model.named_parameters()]
+    if unknown := [name for name in names if name not in files]:
+        raise InputError(
+            f"holds no tensor `{unknown[0]}`: its tensors are renamed while loading, so slices of them cannot be read",
+            where=Where(folder),
+            fix="load the whole model on every rank",
+        )
+    for name in names:
+        yield name, _read(files[name], name, ranges.get(name, ()))
+
+
+def _read(path: Path, name: str, slices: tuple[slice, ...]) -> Tensor:
+    with _opened(path) as file:
+        piece = file.get_slice(name)
+        tensor: Tensor = piece[slices] if slices else piece[:]
+        return tensor.clone()  # the file is mapped: what was read must not change with it
+
+
+def _opened(path: Path) -> safe_open:
+    try:
+        return safe_open(path, framework="pt", device=str(torch.device("cpu")))
+    except (SafetensorError, OSError) as error:
+        raise DamagedError(f"is no whole safetensors file: {error}", where=Where(path)) from None
