@@ -210,8 +210,12 @@ def _sift(draft: _Draft) -> Sift | None:
     condition = _condition(draft)
     earlier = {test.column for made in draft.statements if isinstance(made, Sift) for test in made.condition.tests}
     again = any(test.column in earlier for test in condition.tests)
-    # Two tests of one column often contradict each other; never refusing them could leave nothing that fits.
-    return None if again and draft.rng.random() < 0.8 else Sift(condition, keep=draft.rng.random() < 0.75)
+    # Two tests of one column often contradict each other; refusing them always could leave a long program stuck.
+    return (
+        None
+        if again and (not draft.hard or draft.rng.random() < 0.8)
+        else Sift(condition, keep=draft.rng.random() < 0.75)
+    )
 
 
 def _rank(draft: _Draft) -> Rank | None:
