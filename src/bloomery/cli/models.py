@@ -36,7 +36,7 @@ def evaluate(
     bloomery eval ember/posttrained
     bloomery eval runs/demo --data heldout.jsonl
     """
-    from bloomery.recipes.run import evaluate as measure
+    from bloomery.recipes.verbs import evaluate as measure
 
     finish(measure(model, data=data or [], suites=suite, family=family), json)
 
@@ -54,7 +54,7 @@ def compare(
     \b
     bloomery compare ember/midtrained-warm runs/demo
     """
-    from bloomery.recipes.run import compare as against
+    from bloomery.recipes.verbs import compare as against
 
     finish(against(before, after, data=data or []), json)
 
@@ -71,7 +71,7 @@ def ask(
     \b
     bloomery ask runs/demo "Write a workflow that approves an order over 100"
     """
-    from bloomery.recipes.run import ask as question
+    from bloomery.recipes.verbs import ask as question
 
     text = typer.get_text_stream("stdin").read() if prompt == "-" else prompt
     typer.echo(question(model, text, max_new_tokens=tokens, temperature=temperature, seed=seed))
@@ -86,7 +86,7 @@ def export(
     \b
     bloomery export demo ./my-model
     """
-    from bloomery.recipes.run import export as publish
+    from bloomery.recipes.verbs import export as publish
 
     typer.echo(f"wrote {publish(run, folder)}")
 
@@ -100,6 +100,6 @@ def merge(
     \b
     bloomery merge runs/lora ./merged
     """
-    from bloomery.recipes.run import merge as join
+    from bloomery.recipes.verbs import merge as join
 
     typer.echo(f"wrote {join(model, folder)}")

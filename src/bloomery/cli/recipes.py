@@ -68,6 +68,9 @@ def resume(
     """Continue an interrupted run.
 
     It goes on where it stopped; the result is that of an uninterrupted one, bit for bit.
+
+    \b
+    bloomery resume demo
     """
     from bloomery.recipes.run import resume as again
 
@@ -124,6 +127,6 @@ def show(
     \b
     bloomery data show demo --step 10
     """
-    from bloomery.recipes.run import show_batch
+    from bloomery.recipes.verbs import show_batch
 
     show_batch(of, changes or [], step=step, rows=rows)

@@ -9,11 +9,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from bloomery.core.quantity import parse_budget
 
 Shape = Literal["linear", "1-sqrt", "cosine"]
+
+
+def _count(value: Any) -> int:
+    """1.2e9, '4001B' or '3.4M': a number of tokens or parameters."""
+    return round(value if isinstance(value, int | float) else parse_budget(f"{value} tokens", "tokens").value)
+
+
+Count = Annotated[int, BeforeValidator(_count)]
+"""Tokens or parameters, as a number or with a scale: `8.39e9`, `5T`."""
 
 # What is left of the way from the peak to the floor, by the fraction x of the decay passed.
 DECAY: dict[str, Callable[[float], float]] = {
@@ -30,11 +41,11 @@ class FamilySchedule(BaseModel):
 
     kind: Literal["constant", "linear", "cosine", "wsd"]
     peak: float = Field(gt=0)
-    warmup: float = Field(default=0.0, ge=0)
+    warmup: Count = 0
     """Tokens of warm-up."""
-    horizon: float | None = Field(default=None, gt=0)
+    horizon: Count | None = None
     """Tokens at which the decay ends; not needed for `constant`."""
-    anneal_from: float | None = Field(default=None, ge=0)
+    anneal_from: Count | None = None
     """Tokens at which a `wsd` schedule begins to decay."""
     shape: Shape = "linear"
     """Shape of a `wsd` schedule's decay."""

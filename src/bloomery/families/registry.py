@@ -136,7 +136,9 @@ def _validated(model: Any, data: Any, lines: Lines, path: Path, prefix: str = ""
         return model.model_validate(data)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-        parts = [*prefix.split("."), *map(str, problem["loc"])] if prefix else [*map(str, problem["loc"])]
+        # Names of types of a union stand between the keys of a location; no key of ours has a bracket.
+        found = [str(part) for part in problem["loc"] if "[" not in str(part)]
+        parts = [*prefix.split("."), *found] if prefix else found
         line = next((lines[key] for n in range(len(parts), 0, -1) if (key := ".".join(parts[:n])) in lines), 1)
         cause = problem.get("ctx", {}).get("error")
         if isinstance(cause, InputError):

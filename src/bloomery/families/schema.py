@@ -7,16 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from bloomery.core.errors import InputError
-from bloomery.core.quantity import parse_budget, parse_share
-from bloomery.families.lr import FamilySchedule, lr_at_tokens, plasticity
+from bloomery.core.quantity import parse_share
+from bloomery.families.lr import Count, FamilySchedule, lr_at_tokens, plasticity
 
-
-def _count(value: Any) -> int:
-    """1.2e9, '4001B' or '3.4M': a number of tokens or parameters."""
-    return round(value if isinstance(value, int | float) else parse_budget(f"{value} tokens", "tokens").value)
-
-
-Count = Annotated[int, BeforeValidator(_count)]
 Share = Annotated[float, BeforeValidator(parse_share)]
 Plasticity = Literal["hot", "warm", "cold"]
 Role = Literal["general", "skills", "instruction", "refusal", "over_refusal"]

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bloomery.core.errors import InputError, Where
-from bloomery.recipes.fit import memory_limit, need, planned
+from bloomery.recipes.fit import memory_limit, need, planned, trainable_parameters
 from bloomery.recipes.load import Loaded
-from bloomery.recipes.machine import Machine
+from bloomery.recipes.machine import Machine, this_machine
 from bloomery.recipes.memory import ModelShape, shape_of
 from bloomery.recipes.plan import Plan
 from bloomery.recipes.start import RUNS, start_of
@@ -42,12 +42,26 @@ class Problem:
         return str(self.error())
 
 
+STORED_BYTES = 2.2
+"""Bytes a token takes in a token store: its id, its trained bit, its part of the index."""
+
 Check = Callable[[Loaded, Plan, Machine], Iterator[Problem]]
 
 
 def check_plan(loaded: Loaded, plan: Plan, machine: Machine) -> list[Problem]:
     """Every refusal of a resolved plan, in the order in which a run would meet them; [] when it can run."""
     return [problem for check in CHECKS for problem in check(loaded, plan, machine)]
+
+
+def refuse_problems(loaded: Loaded, plan: Plan) -> None:
+    """Raise one `InputError` for everything that stops this plan on this machine; return when nothing does."""
+    machine = this_machine(plan.get("memory.device"), plan.get("memory.precision"))
+    problems = check_plan(loaded, plan, machine)
+    if not problems:
+        return
+    first = problems[0].error()
+    others = "".join(f"\nalso: {problem}" for problem in problems[1:])
+    raise InputError(first.message, where=first.where, fix=f"{first.fix}{others}" if others else first.fix)
 
 
 def _weights(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
@@ -188,14 +202,15 @@ def _disk(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
 
 
 def disk_bytes(plan: Plan) -> int | None:
-    """Checkpoints (fp32 weights and two moments) of the arm being trained, exported models, token stores."""
-    count = plan.get("start.parameters")
+    """Checkpoints (fp32 masters and two moments of what is trained), exported models, token stores."""
+    count, shape = plan.get("start.parameters"), shape_of(start_of(plan).config())
     if count is None:
         return None
-    kept: int = plan.get("checkpoints.keep") + 2  # the best one, and the one being written
+    trained: int = trainable_parameters(plan, shape) if shape else count
+    kept = plan.get("checkpoints.keep") + 2  # the best one, and the one being written
     trainings = len(plan.arms) * len(plan.get("seeds"))
-    stored = sum(plan.get("source_tokens").values()) * 2.2
-    return int(count * 12 * kept * trainings + count * 4 * trainings + stored)
+    stored = sum(plan.get("source_tokens").values()) * STORED_BYTES
+    return int(trained * 12 * kept * trainings + count * 4 * trainings + stored)
 
 
 CHECKS: tuple[Check, ...] = (_weights, _method, _objective, _supply, _proof, _trackers, _memory, _disk)

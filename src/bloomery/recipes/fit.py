@@ -67,17 +67,21 @@ def planned(plan: Plan) -> Setting:
 
 def need(plan: Plan, shape: ModelShape, setting: Setting, machine: Machine) -> Need:
     """Bytes of a training step of this plan under a setting."""
-    trainable = None
-    if plan.get("method") != "full":
-        trainable = lora_parameters(shape, plan.get("lora.rank"), plan.get("lora.target"))
     return training_bytes(
         shape,
         setting.micro_tokens,
         bf16=machine.bf16,
         state=setting.state,
         checkpointing=setting.checkpointing,
-        trainable=trainable,
+        trainable=trainable_parameters(plan, shape),
     )
+
+
+def trainable_parameters(plan: Plan, shape: ModelShape) -> int:
+    """All weights, or those of the adapters."""
+    if plan.get("method") == "full":
+        return shape.parameters
+    return lora_parameters(shape, plan.get("lora.rank"), plan.get("lora.target"))
 
 
 def _settings(plan: Plan, machine: Machine) -> list[Setting]:

@@ -56,7 +56,7 @@ def _owners(name: str) -> tuple[str, ...]:
 @cache
 def _field_texts() -> dict[tuple[str, str], str]:
     """(class, field) -> the string under the field, read from the source: importing does not keep it."""
-    found = {}
+    found: dict[tuple[str, str], str] = {}
     for module in (schema, sections, config):
         for node in ast.parse(_source(module)).body:
             if isinstance(node, ast.ClassDef):

@@ -37,6 +37,20 @@ class Loaded:
         """The run's name: `name`, else the file's."""
         return self.recipe.name or (self.path.stem if self.path else "recipe")
 
+    def text(self) -> str:
+        """The recipe as one YAML file that means the same anywhere: extended, overridden, its paths absolute."""
+        import io
+
+        from ruamel.yaml import YAML
+
+        yaml = YAML(typ="safe", pure=True)
+        yaml.default_flow_style = False
+        yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+        whole = {key: value for key, value in _anchored(self.data, self.base).items() if key != "extends"}
+        stream = io.StringIO()
+        yaml.dump(whole, stream)
+        return stream.getvalue()
+
     def place(self, key: str) -> Where | None:
         """Where `key`, or the nearest section around it, was set."""
         return _place(self.where, key)
@@ -126,6 +140,8 @@ def _parent(name: Any, file: Path, where: Where) -> Path:
 def _anchored(value: Any, folder: Path) -> Any:
     """A copy of a recipe from another folder, whose relative file paths are made absolute."""
     data: dict[str, Any] = dict(value)
+    if isinstance(data.get("eval"), str | list):
+        data["eval"] = {"domain": data["eval"]}
     for section, key in (("data", "domain"), ("data", "curated"), ("eval", "domain")):
         inner = data.get(section)
         if isinstance(inner, dict) and isinstance(inner.get(key), str | list) and not _is_word(key, inner[key]):

@@ -226,6 +226,7 @@ def _proof(loaded: Loaded, family: Family | None, start: Start, objective: str) 
     return {
         "keep.general": _set(loaded, "keep.general", recipe.keep.general),
         "eval.domain": Value(domain, "user" if held else "derived", "" if held else "the held-out domain documents"),
+        "eval.grader": _set(loaded, "eval.grader", recipe.eval.grader),
         "asked.eval_every": _set(loaded, "eval.every", {every.unit: every.value} if every else None),
         "eval.suites": _suites(loaded, family, start, objective),
     }

@@ -181,6 +181,8 @@ class EvalSection(Section):
 
     domain: list[SourceSpec] | None = None
     """Held-out domain rows. Default: `data.holdout` of the domain data."""
+    grader: dict[str, Any] | None = None
+    """How answers to held-out pairs and conversations are graded, such as `{type: exact}`. Default: they are not."""
     every: Amount | None = None
     """How often the loss on held-out rows is measured during training. Default: eight times in the run."""
     suites: list[str] | Literal["auto", "none"] = "auto"

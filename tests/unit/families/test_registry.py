@@ -1,0 +1,105 @@
+"""Laws of the registry: shipped and dropped-in families are found, and a file at fault is named with its line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bloomery.core.errors import InputError
+from bloomery.families.registry import Family, family_files, load_family, read_family
+from bloomery.families.rules import RULES, choose_start
+
+HEAD = """\
+name: tiny
+title: Tiny
+licence: Apache-2.0
+architecture: LlamaForCausalLM
+parameters: 100k
+context: 128
+tokenizer: hub
+"""
+STAGES = """\
+checkpoints:
+  pretrained: {repo: a/b, revision: step-9, tokens: 4001B, schedule: {kind: constant, peak: 1e-3}}
+  posttrained: {folder: post, stage: post, lr: 0, peak_lr: 1e-3}
+"""
+
+
+def family(folder: Path, text: str) -> Family:
+    path = folder / "tiny.yaml"
+    path.write_text(text)
+    return read_family(path)
+
+
+def test_ember_is_shipped_with_all_its_stages() -> None:
+    ember = load_family("ember")
+    assert {"scaffold", "pretrained", "midtrained-warm", "midtrained", "posttrained"} <= set(ember.file.checkpoints)
+    heat = {stage: checkpoint.heat() for stage, checkpoint in ember.file.checkpoints.items()}
+    assert heat["pretrained"] == "hot"
+    assert heat["midtrained-warm"] == "warm"
+    assert (heat["midtrained"], heat["posttrained"]) == ("cold", "cold")
+    for stage in ember.file.checkpoints:
+        assert ember.mix_name(stage) in ember.mixes, stage
+
+
+def test_a_family_dropped_into_the_project_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "families").mkdir()
+    (tmp_path / "families" / "tiny.yaml").write_text(HEAD + STAGES)
+    assert {"tiny", "ember"} <= set(family_files())
+    assert load_family("tiny").file.checkpoints["pretrained"].tokens == 4_001_000_000_000
+    with pytest.raises(InputError, match=r"no family `tinny` \(did you mean `tiny`\?\)"):
+        load_family("tinny")
+
+
+def test_a_stage_the_family_lacks_is_answered_with_the_nearest_one(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no checkpoint `midtrained`; it has pretrained, posttrained") as caught:
+        family(tmp_path, HEAD + STAGES).checkpoint("midtrained")
+    assert caught.value.fix == "use `start: pretrained`"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        (HEAD + STAGES + "colour: red\n", 11, "no key `colour`"),
+        (HEAD + "checkpoints: {a: {repo: x/y}}\n", 8, "has no `revision`"),
+        (HEAD + "checkpoints: {a: {tokens: 3}}\n", 8, "must have one of `folder` and `repo`"),
+        (HEAD + STAGES + "curated:\n  a:\n    - {name: x, share: 50%, path: p}\n", None, "sum to 0.5, not 1"),
+        (HEAD + STAGES + "curated:\n  a:\n    - {name: x, share: 100%}\n", 13, "one of `builtin`, `path` and `hf`"),
+        (HEAD + STAGES + "eval: [{name: g, role: general, kind: generate, path: p}]\n", 11, "`grader` belongs to"),
+        (HEAD + STAGES.replace("lr: 0", "curated: none"), 10, "`checkpoints.posttrained.curated: none` is no mix"),
+        (HEAD + STAGES.replace("kind: constant", "kind: flat"), 9, "schedule.kind"),
+    ],
+)
+def test_a_family_file_at_fault_is_named_with_its_line(tmp_path: Path, text: str, line: int | None, says: str) -> None:
+    with pytest.raises(InputError, match=says) as caught:
+        family(tmp_path, text)
+    assert caught.value.where is not None
+    assert caught.value.where.line == line
+
+
+def test_mixes_may_stand_in_a_file_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "mixes.yaml").write_text("a:\n  - {name: x, share: 100%, path: p, licence: CC0}\n")
+    tiny = family(tmp_path, HEAD + STAGES + "curated: mixes.yaml\n")
+    assert tiny.mix("a")[0].spec() == {"name": "x", "path": "p"}
+    (tmp_path / "mixes.yaml").write_text("a:\n  - {name: x, share: 100%, path: p}\n  - {nam: y}\n")
+    with pytest.raises(InputError, match=r"mixes.yaml:3: "):
+        family(tmp_path, HEAD + STAGES + "curated: mixes.yaml\n")
+
+
+def test_the_rules_send_more_text_to_earlier_checkpoints() -> None:
+    ember = load_family("ember")
+    order = ["pre", "mid", "post"]
+    for kind in ("sft", "mixed", "text"):
+        stages = [order.index(rule.stage) for rule in RULES if rule.kind == kind]
+        assert stages == sorted(stages, reverse=True), kind
+        stage, why = choose_start(ember, kind, 1e5)
+        assert stage in ember.file.checkpoints
+        assert why
+
+
+def test_a_rule_for_a_stage_the_family_lacks_takes_the_nearest(tmp_path: Path) -> None:
+    stage, why = choose_start(family(tmp_path, HEAD + STAGES), "text", 1e6)
+    assert stage == "pretrained"
+    assert "no such checkpoint" in why

@@ -1,0 +1,124 @@
+"""Laws of refusals: all of them are found together, before anything is trained, each with the key to change."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bloomery.core.errors import InputError
+from bloomery.recipes.checks import Problem, check_plan, refuse_problems
+from bloomery.recipes.explain import explain
+from bloomery.recipes.load import Loaded
+from bloomery.recipes.resolve import resolve
+from bloomery.recipes.settle import settle
+
+from .conftest import CONFIG, CPU, rows
+
+Load = Callable[..., Loaded]
+TEXT = "family: tiny\nstart: hot\ndata: {domain: text.jsonl}\nbudget: 10k tokens\n"
+
+
+def problems(loaded: Loaded) -> list[Problem]:
+    return list(explain(loaded, CPU).problems)
+
+
+def only(loaded: Loaded) -> Problem:
+    (problem,) = problems(loaded)
+    return problem
+
+
+def test_a_recipe_that_can_run_is_refused_nothing(recipe: Load) -> None:
+    assert problems(recipe(TEXT + "keep: {general: 1%}\narms: [domain-only]\n")) == []
+
+
+def test_a_share_beyond_the_repetition_cap_is_refused_by_source(recipe: Load) -> None:
+    loaded = recipe(TEXT, "budget=10M tokens")
+    plan = settle(resolve(loaded), {"text": 1_000_000, "web": 10**7, "code": 10**7})
+    (problem,) = check_plan(loaded, plan, CPU)
+    assert "`text` has 1,000,000 tokens, and its share needs 5.0 epochs" in problem.message
+    assert check_plan(loaded, settle(plan, {"text": 1_250_000, "web": 10**7, "code": 10**7}), CPU) == []
+
+
+def test_an_estimate_is_refused_only_where_it_is_far_off(recipe: Load) -> None:
+    loaded = recipe(TEXT, "budget=10M tokens")
+    counts = {"text": 1_010_000, "web": 10**7, "code": 10**7}
+    assert check_plan(loaded, settle(resolve(loaded), counts, estimated=True), CPU) == []
+    assert len(check_plan(loaded, settle(resolve(loaded), counts), CPU)) == 1
+
+
+def test_weights_that_are_pickles_or_missing_are_refused(recipe: Load, here: Path) -> None:
+    weights = here / "families" / "weights"
+    (weights / "model.safetensors").rename(weights / "pytorch_model.bin")
+    problem = only(recipe(TEXT))
+    assert "pytorch_model.bin, a pickle, which can run code" in problem.message
+    (weights / "config.json").unlink()
+    assert "has no config.json" in only(recipe(TEXT)).message
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (TEXT + "method: qlora\n", "`method: qlora` needs a GPU"),
+        (TEXT + "lora: {rank: 8}\n", "`lora` is set, but `method` is full"),
+        (TEXT + "objective: sft\n", "`objective: sft` trains answers, and `text` holds plain text"),
+        (TEXT + "eval: {suites: none}\nkeep: {general: 1%}\n", "no general text to measure it on"),
+        (TEXT + "report_to: trackio\n", "`report_to: trackio` is not installed"),
+        (TEXT + "memory: {limit: 1 MB}\n", "the smallest step needs"),
+        (TEXT + "phases: [{name: a, length: 100%, curated: {talk: 100%}}]\n", "names `talk`, which is not in the"),
+        ("family: tiny\nstart: scaffold\nmethod: lora\nbudget: 10k tokens\n", "a scaffold has none"),
+        ("family: tiny\nstart: hot\nbudget: 10k tokens\narms: [domain-only]\n", "needs domain data"),
+        ("family: tiny\nstart: hot\nbudget: 1k tokens\ndata: {curated: none}\n", "nothing to train on"),
+        ("family: tiny\nstart: hot\n", "`budget` is needed when there is no domain data"),
+        ("family: tiny\ndata: {domain: gone.jsonl}\n", "`path: .*gone.jsonl` does not exist"),
+    ],
+)
+def test_what_cannot_work_is_refused_with_the_key_to_change(recipe: Load, text: str, says: str) -> None:
+    import re
+
+    found = problems(recipe(text))
+    assert [p for p in found if re.search(says, p.message)], [str(p) for p in found]
+    assert all(problem.fix for problem in found)
+
+
+def test_a_row_with_an_image_is_refused_before_the_run(recipe: Load, here: Path) -> None:
+    part = {"type": "image_url", "image_url": {"url": "a.png"}}
+    turns = [{"role": "user", "content": [part]}, {"role": "assistant", "content": "a"}]
+    rows(here / "pictures.jsonl", [{"messages": turns}])
+    assert "image" in problems(recipe(TEXT, "data.domain=pictures.jsonl"))[0].message
+
+
+def test_all_refusals_are_told_together(recipe: Load) -> None:
+    text = "family: tiny\nstart: hot\nbudget: 1M tokens\ndata: {domain: [gone.jsonl, text.jsonl]}\nreport_to: trackio\n"
+    found = problems(recipe(text + "lora: {rank: 4}\n"))
+    assert len(found) >= 3
+    assert "does not exist" in found[0].message
+
+
+def test_memory_auto_gives_up_speed_step_by_step_before_it_refuses(recipe: Load, here: Path) -> None:
+    config = CONFIG | {"hidden_size": 512, "num_hidden_layers": 16, "intermediate_size": 2048, "vocab_size": 4096}
+    (here / "families" / "weights" / "config.json").write_text(json.dumps(config))
+    seen = []
+    for limit in (6_000, 3_500, 1_250, 200):
+        machine = replace(CPU, memory=limit * 1_000_000)
+        found = explain(recipe(TEXT, "budget=1M tokens"), machine)
+        assert found.plan is not None
+        memory = found.plan.section("memory")
+        seen.append(
+            (
+                memory["micro_tokens"],
+                memory["activation_checkpointing"],
+                any("smallest" in str(p) for p in found.problems),
+            )
+        )
+    assert seen == [(4096, False, False), (2048, False, False), (512, True, False), (128, True, True)]
+
+
+def test_the_run_refuses_with_everything_at_once(recipe: Load) -> None:
+    loaded = recipe(TEXT + "lora: {rank: 4}\nreport_to: trackio\n")
+    with pytest.raises(InputError, match=r"`lora` is set(.|\n)*also: .*`report_to: trackio` is not installed"):
+        refuse_problems(loaded, resolve(loaded))
+    refuse_problems(recipe(TEXT), resolve(recipe(TEXT)))
