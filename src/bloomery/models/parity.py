@@ -82,7 +82,7 @@ def _packed_fault(model: nn.Module, head: Head, documents: list[Tensor], referen
         hidden = hidden_states(model, torch.cat(documents, 1), positions_of(bounds, documents[0].device), bounds)
     except FAULTS as error:
         return f"it cannot run packed rows ({type(error).__name__}: {str(error)[:120]})"
-    return _difference(list(logits(hidden[0], head).split([d.shape[1] for d in documents])), reference)
+    return difference(list(logits(hidden[0], head).split([d.shape[1] for d in documents])), reference)
 
 
 def _padded_fault(model: nn.Module, own: str, head: Head, documents: list[Tensor], reference: list[Tensor]) -> str:
@@ -95,7 +95,7 @@ def _padded_fault(model: nn.Module, own: str, head: Head, documents: list[Tensor
         hidden = padded_hidden_states(model, ids, mask)
     except FAULTS as error:
         return f"it cannot run {own} attention ({type(error).__name__}: {str(error)[:120]})"
-    return _difference([logits(hidden[i, : d.shape[1]], head) for i, d in enumerate(documents)], reference)
+    return difference([logits(hidden[i, : d.shape[1]], head) for i, d in enumerate(documents)], reference)
 
 
 def _one_by_one(model: nn.Module, documents: list[Tensor]) -> list[Tensor]:
@@ -108,12 +108,12 @@ def _proven_head(model: nn.Module, head: Head, document: Tensor, reference: Tens
     whole = (0, document.shape[1])
     decoder: Any = model.get_decoder()  # type: ignore[operator]
     hidden = decoder(input_ids=document, use_cache=False)[0][0]
-    if not (fault := _difference([logits(hidden, head)], [reference])):
+    if not (fault := difference([logits(hidden, head)], [reference])):
         return head
     plain = logits(hidden, Head(head.linear))
     scale = float((plain * reference).sum() / plain.square().sum())
     measured = Head(head.linear, scale)
-    if not _difference([logits(hidden, measured)], [reference]):
+    if not difference([logits(hidden, measured)], [reference]):
         return measured
     raise InputError(
         f"the output layer of {_name(model)} is no scaled and capped linear map of its hidden states: {fault}",
@@ -121,7 +121,7 @@ def _proven_head(model: nn.Module, head: Head, document: Tensor, reference: Tens
     )
 
 
-def _difference(got: list[Tensor], reference: list[Tensor]) -> str:
+def difference(got: list[Tensor], reference: list[Tensor]) -> str:
     """Empty where the logits agree, else by how much they differ."""
     dtype = got[0].dtype
     largest = max(float(r.abs().max()) for r in reference)
