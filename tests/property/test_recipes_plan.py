@@ -103,7 +103,10 @@ JSON = st.recursive(
 )
 
 
-@given(st.dictionaries(st.text(min_size=1), st.tuples(JSON, st.sampled_from(["user", "derived"]), st.text())))
+@settings(max_examples=40, deadline=None)
+@given(
+    st.dictionaries(st.text(min_size=1, max_size=9), st.tuples(JSON, st.sampled_from(["user", "derived"]), st.text()))
+)
 def test_any_plan_survives_json(values: dict[str, tuple[object, str, str]]) -> None:
     plan = Plan({key: Value(*fields) for key, fields in values.items()})  # type: ignore[arg-type]
     assert Plan.from_json(plan.to_json()) == plan

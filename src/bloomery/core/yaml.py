@@ -6,6 +6,8 @@ a 306-byte alias bomb expands to gigabytes, 3,000 nested lists end in a Recursio
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,23 @@ def load_yaml(source: Path | str, where: Path | str | None = None) -> tuple[Any,
     """
     name = where if where is not None else (source if isinstance(source, Path) else "<text>")
     return _Reader(name).read(_text(source, name))
+
+
+def dump_yaml(value: Any) -> str:
+    """A JSON value as YAML that `load_yaml` reads back as it was: in blocks, or as JSON where ruamel's writer errs."""
+    from ruamel.yaml import YAML
+
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style, yaml.width = False, MAX_BYTES
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    stream = io.StringIO()
+    yaml.dump(value, stream)
+    try:
+        if load_yaml(stream.getvalue())[0] == value:
+            return stream.getvalue()
+    except InputError:
+        pass
+    return json.dumps(value, indent=2) + "\n"
 
 
 def _text(source: Path | str, name: Path | str) -> str:
@@ -111,7 +130,7 @@ class _Reader:
         while not isinstance(event := next(events), MappingEndEvent):
             if not isinstance(event, ScalarEvent):
                 raise self._refuse(event, "has a key that is not a plain word", "write `key: value`")
-            key = str(event.value)
+            key = _joined(str(event.value))
             inner = f"{path}.{key}" if path else key
             if key == "<<" and event.implicit[0]:
                 raise self._refuse(event, "uses a merge key `<<`", "write the keys out, or use `extends:`")
@@ -138,7 +157,7 @@ class _Reader:
         self._no_tag(event)
         tag = str(self.resolver.resolve(ScalarNode, event.value, event.implicit))
         try:
-            return _PLAIN[tag](event.value) if tag in _PLAIN else event.value
+            return _PLAIN[tag](event.value) if tag in _PLAIN else _joined(event.value)
         except ValueError:
             raise self._refuse(event, f"holds `{event.value}`, which is not a value of its kind", "quote it") from None
 
@@ -149,6 +168,13 @@ class _Reader:
 
     def _refuse(self, event: Any, message: str, fix: str) -> InputError:
         return InputError(message, where=Where(self.name, event.start_mark.line + 1), fix=fix)
+
+
+def _joined(text: str) -> str:
+    r"""Text whose surrogate pairs are characters: JSON, which is YAML 1.2, writes 😀 as `\ud83d\ude00`."""
+    if not any("\ud800" <= character <= "\udfff" for character in text):
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _integer(text: str) -> int:

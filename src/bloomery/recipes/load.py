@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from bloomery.core.errors import InputError, Where, nearest
 from bloomery.core.resources import recipes_dir
-from bloomery.core.yaml import load_yaml
+from bloomery.core.yaml import dump_yaml, load_yaml
 from bloomery.recipes.schema import UNBUILT, Recipe
 from bloomery.recipes.sections import absolute, as_sources
 
@@ -39,17 +39,7 @@ class Loaded:
 
     def text(self) -> str:
         """The recipe as one YAML file that means the same anywhere: extended, overridden, its paths absolute."""
-        import io
-
-        from ruamel.yaml import YAML
-
-        yaml = YAML(typ="safe", pure=True)
-        yaml.default_flow_style = False
-        yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-        whole = {key: value for key, value in _anchored(self.data, self.base).items() if key != "extends"}
-        stream = io.StringIO()
-        yaml.dump(whole, stream)
-        return stream.getvalue()
+        return dump_yaml({key: v for key, v in _anchored(self.data, self.base).items() if key != "extends"})
 
     def place(self, key: str) -> Where | None:
         """Where `key`, or the nearest section around it, was set."""
