@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bloomery.evals.bootstrap import interval, resampled_sums
 from bloomery.evals.ledger import Entry, ledger
 
+LOADED = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""Holds on a machine that is busy with something else."""
 unit = st.floats(0, 1)
 
 
-@given(st.lists(st.tuples(unit, unit, st.sampled_from([0.0, 0.25, 0.5])), max_size=60))
+@LOADED
+@given(st.lists(st.tuples(unit, unit, st.sampled_from([0.0, 0.25, 0.5])), max_size=30))
 def test_ledger_counts_add_up_and_mirror_when_the_models_are_swapped(rows: list[tuple[float, float, float]]) -> None:
     book = ledger([Entry(*row) for row in rows])
     back = ledger([Entry(after, before, chance) for before, after, chance in rows])
@@ -24,7 +27,7 @@ def test_ledger_counts_add_up_and_mirror_when_the_models_are_swapped(rows: list[
     assert 0 <= book.lost_beyond_chance <= book.lost and 0 < book.p_value <= 1 and book.by_chance >= 0
 
 
-@settings(max_examples=25)
+@LOADED
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=40), st.integers(0, 5))
 def test_resampled_sums_stay_within_what_documents_allow_and_repeat_by_seed(values: list[float], seed: int) -> None:
     columns = np.array([[v, 1.0] for v in values])
@@ -35,7 +38,7 @@ def test_resampled_sums_stay_within_what_documents_allow_and_repeat_by_seed(valu
     assert np.array_equal(sums, resampled_sums(columns, draws=200, seed=seed))
 
 
-@settings(max_examples=25)
+@LOADED
 @given(st.lists(st.floats(0.1, 5), min_size=2, max_size=40), st.floats(0.5, 2))
 def test_pairs_that_move_alike_have_no_interval_at_all(values: list[float], factor: float) -> None:
     columns = np.array([[v, v * factor] for v in values])

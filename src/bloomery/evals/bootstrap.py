@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +14,8 @@ Array = npt.NDArray[np.float64]
 
 DRAWS = 10_000
 LEVEL = 0.95
-BLOCK = 4_000_000
-"""Indices drawn at once: 32 MB."""
+REMEMBERED = 4_000_000
+"""Counts held at once: 32 MB; of sets up to this size they are kept for the next comparison."""
 T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 """97.5 % quantile of Student's t at 1 to 10 degrees of freedom."""
 
@@ -41,18 +42,25 @@ def resampled_sums(columns: Array, draws: int = DRAWS, seed: int = 0) -> Array:
 
     All columns are drawn together, so before and after stay paired. Equal n and seed draw equal documents.
     """
-    rng = np.random.default_rng(seed)
     n = len(columns)
-    sums = np.empty((draws, columns.shape[1]))
-    block = max(1, BLOCK // max(n, 1))
-    for start in range(0, draws, block):
-        rows = min(block, draws - start)
-        picked = rng.integers(0, n, (rows, n))
-        # Counting how often each document came up turns the gather into one matrix product.
-        flat = (picked + np.arange(rows)[:, None] * n).ravel()
-        counts = np.bincount(flat, minlength=rows * n).reshape(rows, n)
-        sums[start : start + rows] = counts.astype(np.float64) @ columns
-    return sums
+    if n * draws <= REMEMBERED:
+        return np.asarray(_remembered(n, draws, seed) @ columns)
+    rng = np.random.default_rng(seed)
+    block = max(1, REMEMBERED // n)
+    sizes = [min(block, draws - start) for start in range(0, draws, block)]
+    return np.concatenate([_counts(rng, n, rows) @ columns for rows in sizes])
+
+
+@lru_cache(maxsize=16)
+def _remembered(n: int, draws: int, seed: int) -> Array:
+    """The draws of a small set: a report compares several models on the same documents."""
+    return _counts(np.random.default_rng(seed), n, draws)
+
+
+def _counts(rng: np.random.Generator, n: int, draws: int) -> Array:
+    """[draws, n]: how often each document came up, which turns a gather into one matrix product."""
+    picked = rng.integers(0, n, (draws, n)) + np.arange(draws)[:, None] * n
+    return np.bincount(picked.ravel(), minlength=draws * n).reshape(draws, n).astype(np.float64)
 
 
 def interval(estimate: float, draws: Array) -> Interval:

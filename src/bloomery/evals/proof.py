@@ -13,9 +13,10 @@ from typing import Literal
 
 import numpy as np
 
-from bloomery.evals.bootstrap import Interval, interval, resampled_sums
+from bloomery.evals.bootstrap import DRAWS, Interval, interval, resampled_sums
 from bloomery.evals.compare import Comparison, compare
 from bloomery.evals.results import EvalResult
+from bloomery.evals.wording import percent
 
 DOMAIN_ONLY, CURATED_ONLY = "domain-only", "curated-only"
 FORGETS = 0.05
@@ -57,7 +58,9 @@ class Proof:
         return all(condition.met is not False for condition in self.conditions)
 
 
-def prove(start: EvalResult, result: EvalResult, arms: Mapping[str, EvalResult], plasticity: Plasticity) -> Proof:
+def prove(
+    start: EvalResult, result: EvalResult, arms: Mapping[str, EvalResult], plasticity: Plasticity, draws: int = DRAWS
+) -> Proof:
     """Check the three conditions on evaluations of the start, the result and the arms by name."""
     conditions = (
         Condition("start checkpoint", True, f"scored in the same run: {start.model}"),
@@ -65,7 +68,7 @@ def prove(start: EvalResult, result: EvalResult, arms: Mapping[str, EvalResult],
         _control(arms, plasticity),
     )
     alone = arms.get(DOMAIN_ONLY)
-    return Proof(conditions, gain_kept(start, result, alone) if alone is not None else None)
+    return Proof(conditions, gain_kept(start, result, alone, draws) if alone is not None else None)
 
 
 def _really_forgets(start: EvalResult, arm: EvalResult | None) -> Condition:
@@ -74,12 +77,12 @@ def _really_forgets(start: EvalResult, arm: EvalResult | None) -> Condition:
         return Condition(
             name, False, "no domain-only arm was trained, so nothing shows that there was anything to forget"
         )
-    change = compare(start, arm).groups.get("general")
+    change = compare(start, arm, draws=1).groups.get("general")
     if change is None or change.kind != "bpb":
         return Condition(name, False, "the arm was not scored on general text")
-    rise = f"general bits per byte {change.change.estimate:+.1%} without replay"
+    rise = f"general bits per byte {percent(change.change.estimate, sign=True)} without replay"
     if change.change.estimate < FORGETS:
-        return Condition(name, False, f"{rise}: less than {FORGETS:.0%}, so keeping it proves little")
+        return Condition(name, False, f"{rise}: less than {percent(FORGETS, 0)}, so keeping it proves little")
     return Condition(name, True, rise)
 
 
@@ -92,7 +95,9 @@ def _control(arms: Mapping[str, EvalResult], plasticity: Plasticity) -> Conditio
     return Condition("curated-only control", False, said)
 
 
-def gain_kept(start: EvalResult, result: EvalResult, alone: EvalResult, seed: int = 0) -> Interval | None:
+def gain_kept(
+    start: EvalResult, result: EvalResult, alone: EvalResult, draws: int = DRAWS, seed: int = 0
+) -> Interval | None:
     """Domain gain of the result over that of the domain-only arm, resampling the same documents for all three."""
     columns = [_column(model, start) for model in (start, result, alone)]
     if len({len(column) for column in columns}) > 1:
@@ -100,7 +105,7 @@ def gain_kept(start: EvalResult, result: EvalResult, alone: EvalResult, seed: in
     graded = np.array([row for row in zip(*columns, strict=True) if None not in row], dtype=np.float64)
     if not len(graded):
         return None
-    sums = np.vstack([graded.sum(0)[None], resampled_sums(graded, seed=seed)])
+    sums = np.vstack([graded.sum(0)[None], resampled_sums(graded, draws, seed)])
     with np.errstate(divide="ignore", invalid="ignore"):
         shares = (sums[:, 1] - sums[:, 0]) / (sums[:, 2] - sums[:, 0])
     return interval(float(shares[0]), shares[1:])

@@ -24,11 +24,14 @@ def test_bits_per_byte_change_is_a_ratio_of_sums_not_a_mean_of_ratios() -> None:
     assert change.worse == change.change
 
 
-def test_equal_models_change_by_exactly_nothing() -> None:
-    suites = [bits("g", "general", range(1, 50)), scores("s", "skills", [1, 0, 1, 1])]
+def test_equal_models_change_by_nothing_and_scores_know_how_little_that_says() -> None:
+    suites = [bits("g", "general", range(1, 50)), scores("s", "skills", [1, 0, 1, 1] * 25)]
     found = compare(evaluation("a", *suites), evaluation("b", *suites))
-    assert [c.change for c in found.changes] == [Interval(0, 0, 0)] * 2
-    assert found.groups["skills"].ledger is not None and found.groups["skills"].ledger.p_value == 1.0
+    assert found.groups["general"].change == Interval(0, 0, 0)
+    still = found.groups["skills"]
+    assert still.change.estimate == 0 and still.ledger is not None and still.ledger.p_value == 1.0
+    assert still.change.high == -still.change.low == pytest.approx(0.0362, abs=1e-4)  # Clopper-Pearson for 0 of 100
+    assert judge("skills", still.worse, 0.01, 100).status == "unproven"
 
 
 def test_skills_weigh_the_same_however_many_examples_they_have() -> None:

@@ -1,0 +1,74 @@
+"""`report.json`: every figure of a report, no row of anybody's data."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from bloomery.evals.bootstrap import LEVEL
+from bloomery.evals.compare import Change, Comparison
+from bloomery.evals.report import Report
+
+FORMAT = 1
+"""Raised when a field changes its meaning."""
+
+
+def to_json(report: Report) -> dict[str, Any]:
+    """Strict JSON: what is not a number is null."""
+    start, result = report.evaluations
+    found = {
+        "format": FORMAT,
+        "title": report.title,
+        "created": report.created,
+        "headline": report.headline,
+        "status": report.gate.status,
+        "exit_status": report.exit_status,
+        "intervals": {"level": LEVEL, "method": "paired bootstrap over documents", "draws": report.comparison.draws},
+        "start": start.figures(),
+        "result": result.figures(),
+        "groups": {name: _change(change) for name, change in report.comparison.groups.items()},
+        "changes": [_change(change) for change in report.comparison.changes],
+        "keep": [dataclasses.asdict(verdict) for verdict in report.gate.verdicts],
+        "proof": _proof(report),
+        "arms": [_arm(arm.name, arm.from_start, arm.tokens, arm.seconds) for arm in report.arms],
+        "against_control": _groups(report.against_control),
+        "seeds": {name: dataclasses.asdict(seeds) for name, seeds in report.seeds.items()},
+        "spent": dataclasses.asdict(report.spent),
+    }
+    finite: dict[str, Any] = _finite(found)
+    return finite
+
+
+def _change(change: Change) -> dict[str, Any]:
+    book = change.ledger
+    extra = {"ledger": dataclasses.asdict(book) | {"examples": book.examples}} if book is not None else {}
+    fields = ("name", "group", "kind", "examples", "before", "after", "unscorable")
+    return {name: getattr(change, name) for name in fields} | {"change": dataclasses.asdict(change.change)} | extra
+
+
+def _groups(comparison: Comparison | None) -> dict[str, Any] | None:
+    return None if comparison is None else {name: _change(change) for name, change in comparison.groups.items()}
+
+
+def _arm(name: str, comparison: Comparison, tokens: int | None, seconds: float | None) -> dict[str, Any]:
+    return {"name": name, "groups": _groups(comparison), "tokens": tokens, "seconds": seconds}
+
+
+def _proof(report: Report) -> dict[str, Any] | None:
+    if report.proof is None:
+        return None
+    kept = report.proof.gain_kept
+    return {
+        "stands": report.proof.stands,
+        "conditions": [dataclasses.asdict(condition) for condition in report.proof.conditions],
+        "gain_kept": dataclasses.asdict(kept) if kept is not None else None,
+    }
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,161 @@
+"""`report.md`: the report as text, for terminals, pull requests and model cards; no row of anybody's data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from bloomery.evals.compare import Change
+from bloomery.evals.report import Report
+from bloomery.evals.wording import (
+    GROUPS,
+    bounds,
+    count,
+    direction,
+    explained,
+    label,
+    level,
+    moved,
+    number,
+    seconds,
+    share,
+)
+
+
+def to_markdown(report: Report) -> str:
+    """The whole report as Markdown tables."""
+    start, result = report.evaluations
+    lines = [
+        f"# {_plain(report.title)}",
+        "",
+        f"**{_plain(report.headline)}**",
+        "",
+        f"{_plain(result.model)} against its start {_plain(start.model)}, {report.created}. "
+        "Intervals are 95 %, by paired bootstrap over documents.",
+        "",
+        *_groups(report),
+        *_budgets(report),
+        *_proof(report),
+        *_skills(report),
+        *_speed(report),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _groups(report: Report) -> Iterator[str]:
+    yield from _table(
+        ["", "Before", "After", "Change", "95 % interval", ""], [_row(report, n) for n in _present(report)]
+    )
+    if report.seeds:
+        yield (
+            "Over seeds: "
+            + "; ".join(
+                f"{GROUPS[name].lower()} "
+                + ", ".join(number(100 * value, 1, True) for value in seeds.changes)
+                + (
+                    f", mean {number(100 * seeds.interval.estimate, 1, True)} {bounds(seeds.interval)}"
+                    if seeds.interval
+                    else ""
+                )
+                for name, seeds in report.seeds.items()
+            )
+            + "."
+        )
+        yield ""
+
+
+def _present(report: Report) -> list[str]:
+    return [name for name in GROUPS if name in report.comparison.groups]
+
+
+def _row(report: Report, name: str) -> list[str]:
+    change = report.comparison.groups[name]
+    unit = ", bits per byte" if change.kind == "bpb" else ""
+    return [GROUPS[name] + unit, *_values(change), direction(change)]
+
+
+def _values(change: Change) -> list[str]:
+    return [level(change, change.before), level(change, change.after), moved(change), bounds(change.change)]
+
+
+def _budgets(report: Report) -> Iterator[str]:
+    if not report.gate.verdicts:
+        return
+    yield from ["## Forgetting budget", ""]
+    yield from (
+        f"- {_plain(explained(verdict))} (interval {bounds(verdict.worse, 2)})" for verdict in report.gate.verdicts
+    )
+    yield ""
+
+
+def _proof(report: Report) -> Iterator[str]:
+    if report.proof is None:
+        return
+    yield from [
+        "## Proof",
+        "",
+        "The figures stand." if report.proof.stands else "The figures do not stand alone yet:",
+        "",
+    ]
+    marks = {True: "x", False: " ", None: "-"}
+    yield from (f"- [{marks[c.met]}] {c.name}: {_plain(c.said)}" for c in report.proof.conditions)
+    if report.proof.gain_kept is not None:
+        kept = report.proof.gain_kept
+        yield f"- domain gain kept: {share(kept)} of the domain-only arm's"
+    yield ""
+    if report.arms:
+        named = [("this model", report.comparison), *((arm.name, arm.from_start) for arm in report.arms)]
+        groups = [name for name in ("domain", "general", "skills") if name in report.comparison.groups]
+        rows = [[name, *(f"{moved(c.groups[g])} {bounds(c.groups[g].change)}" for g in groups)] for name, c in named]
+        yield from _table(["Arm", *(GROUPS[g] for g in groups)], rows)
+
+
+def _skills(report: Report) -> Iterator[str]:
+    graded = [change for change in report.comparison.changes if change.ledger is not None]
+    if not graded:
+        return
+    yield from ["## By skill", ""]
+    rows = []
+    for change in graded:
+        book = change.ledger
+        assert book is not None
+        moves = [str(book.lost), str(book.gained), number(book.by_chance, 1)]
+        rows.append([_plain(label(change)), str(change.examples), *_values(change), *moves])
+    names = [
+        "Skill",
+        "Examples",
+        "Before",
+        "After",
+        "Change",
+        "95 % interval",
+        "Right→wrong",
+        "Wrong→right",
+        "By chance",
+    ]
+    yield from _table(names, rows)
+
+
+def _speed(report: Report) -> Iterator[str]:
+    yield from ["## Speed and cost", ""]
+    rows = []
+    for name, found in zip(("start", "this model"), report.evaluations, strict=True):
+        wait = found.latency() or {}
+        times = [seconds(wait[key]) if key in wait else "–" for key in ("p50", "p95")]
+        rows.append([name, *times, count(found.tokens), seconds(found.seconds)])
+    yield from _table(["", "Answer p50", "Answer p95", "Tokens evaluated", "Evaluation time"], rows)
+    if report.spent.tokens is not None:
+        took = f" in {seconds(report.spent.seconds)}" if report.spent.seconds is not None else ""
+        yield f"Training: {count(report.spent.tokens)} tokens{took}."
+
+
+def _table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield "| " + " | ".join(names) + " |"
+    yield "|" + "|".join(["---"] + ["---:"] * (len(names) - 1)) + "|"
+    yield from ("| " + " | ".join(row) + " |" for row in rows)
+    yield ""
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown does not read as markup or as another cell."""
+    for mark in "\\|`*_<>[]":
+        text = text.replace(mark, "\\" + mark)
+    return " ".join(text.split())

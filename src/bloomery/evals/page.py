@@ -1,0 +1,106 @@
+"""`report.html`: one self-contained page that loads nothing, runs nothing and works in light and dark.
+
+Top to bottom: the sentence, the figures, the arms and the proof, the skills, the ledger, the run, the cost.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib import resources
+
+from bloomery.evals import sections
+from bloomery.evals.charts import strip
+from bloomery.evals.compare import Change
+from bloomery.evals.gate import Verdict
+from bloomery.evals.html import Markup, el
+from bloomery.evals.report import Report
+from bloomery.evals.wording import GROUPS, STATUS, bounds, budget, decisive, direction, explained, level, moved
+
+TONES = {"better": "good", "worse": "bad", "unclear": "flat"}
+WORDS = {"better": "▲ better", "worse": "▼ worse", "unclear": "● no clear change"}
+
+
+def to_html(report: Report) -> str:
+    """The whole page. Its style is allowed by hash, everything else is refused by its own policy."""
+    style = resources.files("bloomery.evals").joinpath("report.css").read_text("utf-8")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    head = el(
+        "head",
+        el("meta", charset="utf-8"),
+        el("meta", http_equiv="Content-Security-Policy", content=policy),
+        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        el("meta", name="color-scheme", content="light dark"),
+        el("meta", name="referrer", content="no-referrer"),
+        el("title", f"{report.title} · Bloomery report"),
+        el("style", Markup(style)),
+    )
+    main = el(
+        "main",
+        _header(report),
+        _cards(report),
+        sections.arms(report),
+        sections.skills(report),
+        sections.ledgers(report),
+        sections.run(report),
+        sections.cost(report),
+        sections.method(report),
+    )
+    return f"<!doctype html>\n{el('html', head, el('body', main), lang='en')}\n"
+
+
+def _header(report: Report) -> Markup:
+    start, result = report.evaluations
+    status = report.gate.status if report.gate.verdicts else "none"
+    badge = STATUS[report.gate.status] if report.gate.verdicts else "no budget set"
+    mark = {"within": "✓", "broken": "✕", "unproven": "?", "none": "–"}[status]
+    models = [el("strong", result.model), " against its start ", el("strong", start.model)]
+    badges = [el("span", f"{mark} {badge}", class_=f"badge {status}"), _proof_badge(report)]
+    others = [v for v in report.gate.verdicts if v is not decisive(report.gate)]  # the headline holds that one
+    return el(
+        "header",
+        el("p", "Bloomery report", class_="overline"),
+        el("h1", report.title),
+        el("p", models, f" · {report.created}", class_="sub"),
+        el("p", report.headline, class_="headline"),
+        el("p", badges, class_="badges"),
+        [el("p", f"{explained(verdict)}.", class_="verdict") for verdict in others],
+    )
+
+
+def _proof_badge(report: Report) -> Markup | None:
+    if report.proof is None:
+        return None
+    said = "✓ proof complete" if report.proof.stands else "? proof incomplete"
+    return el("span", said, class_="badge within" if report.proof.stands else "badge unproven")
+
+
+def _cards(report: Report) -> Markup:
+    groups = report.comparison.groups
+    limits = {verdict.name: verdict for verdict in reversed(report.gate.verdicts)}
+    cards = [_card(report, name, groups[name], limits.get(name)) for name in GROUPS if name in groups]
+    return el("section", el("h2", "What changed"), el("div", cards, class_="cards"))
+
+
+def _card(report: Report, name: str, change: Change, verdict: Verdict | None) -> Markup:
+    way = direction(change)
+    unit = " bits per byte" if change.kind == "bpb" else ""
+    limit = None if verdict is None else (verdict.budget if change.kind == "bpb" else -verdict.budget)
+    allowed = el("span", f"allowed {budget(verdict)}", class_="allowed") if verdict else None
+    seeds = report.seeds.get(name)
+    over = None
+    if seeds is not None:
+        many = f"{len(seeds.changes)} seeds"
+        over = f"over {many} {bounds(seeds.interval)}" if seeds.interval else f"{many}: no interval below three"
+    return el(
+        "article",
+        el("h3", GROUPS[name]),
+        el("p", moved(change), class_=f"figure tone-{TONES[way]}"),
+        el("p", f"{level(change, change.before)} → {level(change, change.after)}{unit}", class_="from-to"),
+        strip(change.change, TONES[way], limit, f"{GROUPS[name]}: {moved(change)} {bounds(change.change)}"),
+        el("p", el("span", WORDS[way], class_=f"tone-{TONES[way]} way"), " ", bounds(change.change), class_="note"),
+        el("p", f"{change.examples:,} examples ", allowed, class_="note"),
+        None if over is None else el("p", over, class_="note"),
+        class_="card",
+    )

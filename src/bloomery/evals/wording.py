@@ -1,0 +1,156 @@
+"""Numbers and sentences of a report, in one voice for Markdown, HTML and the command line."""
+
+from __future__ import annotations
+
+import math
+
+from bloomery.evals.bootstrap import Interval
+from bloomery.evals.compare import Change, Comparison
+from bloomery.evals.gate import Gate, Verdict
+
+GROUPS = {
+    "domain": "Domain",
+    "general": "General text",
+    "skills": "Skills",
+    "instruction": "Instruction following",
+    "refusal": "Harmful requests refused",
+    "over_refusal": "Safe requests answered",
+}
+"""Group -> what the report calls it, in the order it shows them."""
+
+STATUS = {"within": "within budget", "broken": "budget broken", "unproven": "not proven either way"}
+MINUS, NARROW = "\u2212", "\u202f"
+
+
+def number(value: float, digits: int = 2, sign: bool = False) -> str:
+    """A number with a true minus; a dash where there is none."""
+    if not math.isfinite(value):
+        return "–"
+    shown = f"{value:{'+' if sign else ''},.{digits}f}"
+    zero = float(shown.replace(",", "")) == 0
+    return (shown.lstrip("+-") if zero else shown).replace("-", MINUS)
+
+
+def percent(value: float, digits: int = 1, sign: bool = False) -> str:
+    """A fraction as per cent: 0.123 -> 12.3 %."""
+    return f"{number(100 * value, digits, sign)}{NARROW}%"
+
+
+def level(change: Change, value: float) -> str:
+    """A figure in its unit: bits per byte, or per cent of the score."""
+    return number(value, 3) if change.kind == "bpb" else percent(value)
+
+
+def moved(change: Change) -> str:
+    """The change in its unit: per cent of the bits, or points of the score."""
+    estimate = change.change.estimate
+    return percent(estimate, sign=True) if change.kind == "bpb" else f"{number(100 * estimate, 1, True)} points"
+
+
+def bounds(interval: Interval, digits: int = 1) -> str:
+    """[low, high] in hundredths."""
+    return f"[{number(100 * interval.low, digits, True)}, {number(100 * interval.high, digits, True)}]"
+
+
+def share(interval: Interval) -> str:
+    """A share with its interval: 92.1 % (90.4 to 93.8)."""
+    return f"{percent(interval.estimate)} ({number(100 * interval.low, 1)} to {number(100 * interval.high, 1)})"
+
+
+def direction(change: Change) -> str:
+    """`better`, `worse`, or `unclear` where the interval holds zero."""
+    worse = change.worse
+    return "worse" if worse.low > 0 else "better" if worse.high < 0 else "unclear"
+
+
+def seconds(value: float) -> str:
+    """A time as people say it."""
+    if value < 1:
+        return f"{1000 * value:.0f} ms"
+    if value < 120:
+        return f"{value:.1f} s"
+    return f"{value / 60:.1f} min" if value < 7200 else f"{value / 3600:.1f} h"
+
+
+def count(value: float) -> str:
+    """A large count with its letter: 1.2M."""
+    for scale, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if value >= scale:
+            return f"{value / scale:.3g}{letter}"
+    return f"{value:g}"
+
+
+def label(change: Change) -> str:
+    """What a suite or skill is called: `skills/dates` is `dates`, `over_refusal` as its group."""
+    return GROUPS.get(change.name, change.name.removeprefix(f"{change.group}/"))
+
+
+def headline(comparison: Comparison, gate: Gate) -> str:
+    """What was gained, what was lost, what did not clearly change, and the verdict."""
+    shown = {name: comparison.groups[name] for name in GROUPS if name in comparison.groups}
+    gained = [_said(name, change) for name, change in shown.items() if direction(change) == "better"]
+    lost = [_said(name, change) for name, change in shown.items() if direction(change) == "worse"]
+    unclear = [
+        name for name in ("general", "domain", "skills") if name in shown and direction(shown[name]) == "unclear"
+    ]
+    clauses = ", but ".join(_listed(items) for items in (gained, lost) if items)
+    same = [f"{_SHORT[name]} ({moved(shown[name])})" for name in unclear]
+    held = f"no clear change in {_listed(same)}" if same else ""
+    sentence = "; ".join(part for part in (clauses, held) if part) or "no clear change in anything measured"
+    return f"{sentence[0].upper()}{sentence[1:]}. {_verdict(gate)}."
+
+
+_SHORT = {
+    "domain": "domain text",
+    "general": "general text",
+    "skills": "skills",
+    "instruction": "instruction following",
+    "refusal": "refusals",
+    "over_refusal": "answers to safe requests",
+}
+
+
+def _said(name: str, change: Change) -> str:
+    size = abs(change.change.estimate)
+    if change.kind == "bpb":
+        return f"{_SHORT[name]} takes {percent(size)} {'more' if change.change.estimate > 0 else 'fewer'} bits"
+    subject = "the domain score" if name == "domain" else _SHORT[name]
+    verb = "rise" if change.change.estimate > 0 else "fall"
+    ending = "s" if name in ("domain", "general", "instruction") else ""
+    return f"{subject} {verb}{ending} by {number(100 * size, 1)} points"
+
+
+def _listed(items: list[str]) -> str:
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def _verdict(gate: Gate) -> str:
+    if not gate.verdicts:
+        return "No forgetting budget was set"
+    return explained(decisive(gate))
+
+
+def decisive(gate: Gate) -> Verdict:
+    """The budget that settles the gate's status; the gate must have one."""
+    return next(verdict for verdict in gate.verdicts if verdict.status == gate.status)
+
+
+def explained(verdict: Verdict) -> str:
+    """One budget in words: what was measured against what was allowed, or what it would take to know."""
+    measured = f"{_measured(verdict)} against {verdict.against}, {budget(verdict)} allowed"
+    said = f"{STATUS[verdict.status].capitalize()} on {_SHORT[verdict.name]}: {measured}"
+    if verdict.status != "unproven":
+        return said
+    need = f"about {verdict.needed:,} would settle it" if verdict.needed else "more are needed"
+    return f"{said} (on {verdict.documents:,} examples; {need})"
+
+
+def _measured(verdict: Verdict) -> str:
+    if verdict.name == "general":
+        return percent(verdict.worse.estimate, 2, True)
+    return f"{number(-100 * verdict.worse.estimate, 1, True)} points"
+
+
+def budget(verdict: Verdict) -> str:
+    """The budget in its unit."""
+    return percent(verdict.budget, 2) if verdict.name == "general" else f"{number(100 * verdict.budget, 1)} points"
