@@ -44,6 +44,7 @@ class Comparison:
     after: str
     changes: tuple[Change, ...]
     groups: dict[str, Change]
+    """By group; `domain_answers`, `general_answers` and `skills_text` stand beside one that has both kinds."""
     draws: int = DRAWS
 
 
@@ -82,11 +83,24 @@ def compare(
         drawn[cell.name] = resampled_sums(columns, draws, seed + number)
         changes.append(_change(cell, columns, drawn[cell.name], left_out, noise.get(cell.name)))
     groups = {}
-    for group in dict.fromkeys(change.group for change in changes):
-        members = [change for change in changes if change.group == group]
-        pairs = [pair for cell, _ in cells if cell.group == group for pair in cell.pairs]
-        groups[group] = _pooled(group, members, [drawn[m.name] for m in members], pairs, noise)
+    for name, members in _grouped(changes).items():
+        held = {member.name for member in members}
+        pairs = [pair for cell, _ in cells if cell.name in held for pair in cell.pairs]
+        groups[name] = _pooled(name, members, [drawn[m.name] for m in members], pairs, noise)
     return Comparison(before.model, after.model, tuple(changes), groups, draws)
+
+
+def _grouped(changes: Sequence[Change]) -> dict[str, list[Change]]:
+    """Changes by group. Bits and scores have no common mean: where a group has both, the ones that are not its
+    measure (bits for the domain and general text, scores for the rest) get a group of their own beside it."""
+    found: dict[str, list[Change]] = {}
+    for group in dict.fromkeys(change.group for change in changes):
+        bits = [c for c in changes if c.group == group and c.kind == "bpb"]
+        scored = [c for c in changes if c.group == group and c.kind != "bpb"]
+        in_bits = bool(bits) and (group in ("domain", "general") or not scored)
+        main, other = (bits, scored) if in_bits else (scored, bits)
+        found |= {group: main} | ({f"{group}_{'answers' if in_bits else 'text'}": other} if other else {})
+    return found
 
 
 def _cells(before: EvalResult, after: EvalResult) -> list[tuple[_Cell, int]]:
@@ -136,9 +150,6 @@ def _pooled(
     group: str, members: list[Change], drawn: list[Array], pairs: Sequence[tuple[Record, Record]], noise: dict[str, int]
 ) -> Change:
     """Bits per byte pool all bytes of the group, scores weigh every skill the same."""
-    kinds = {m.kind == "bpb" for m in members}
-    if len(kinds) > 1:
-        raise InputError(f"the group `{group}` mixes bits per byte with scores", fix="give them different groups")
     examples, left_out = sum(m.examples for m in members), sum(m.unscorable for m in members)
     if members[0].kind == "bpb":
         sums = np.sum(drawn, axis=0)

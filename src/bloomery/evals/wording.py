@@ -10,8 +10,11 @@ from bloomery.evals.gate import Gate, Verdict
 
 GROUPS = {
     "domain": "Domain",
+    "domain_answers": "Domain answers",
     "general": "General text",
+    "general_answers": "General tasks",
     "skills": "Skills",
+    "skills_text": "Skills as text",
     "instruction": "Instruction following",
     "refusal": "Harmful requests refused",
     "over_refusal": "Safe requests answered",
@@ -102,8 +105,11 @@ def headline(comparison: Comparison, gate: Gate) -> str:
 
 _SHORT = {
     "domain": "domain text",
+    "domain_answers": "domain answers",
     "general": "general text",
+    "general_answers": "general tasks",
     "skills": "skills",
+    "skills_text": "text of skills",
     "instruction": "instruction following",
     "refusal": "refusals",
     "over_refusal": "answers to safe requests",
@@ -115,8 +121,10 @@ def _said(name: str, change: Change) -> str:
     if change.kind == "bpb":
         return f"{_SHORT[name]} takes {percent(size)} {'more' if change.change.estimate > 0 else 'fewer'} bits"
     subject = "the domain score" if name == "domain" else _SHORT[name]
+    if name == "general":
+        subject = "general tasks"
     verb = "rise" if change.change.estimate > 0 else "fall"
-    ending = "s" if name in ("domain", "general", "instruction") else ""
+    ending = "s" if name in ("domain", "instruction") else ""
     return f"{subject} {verb}{ending} by {number(100 * size, 1)} points"
 
 

@@ -43,6 +43,22 @@ def test_skills_weigh_the_same_however_many_examples_they_have() -> None:
     assert change.change.estimate == 0.5 and change.worse.estimate == -0.5
 
 
+def test_bits_and_scores_of_one_group_stand_beside_each_other() -> None:
+    mixed = [
+        bits("d", "domain", [9, 8]),
+        scores("a", "domain", [1, 0]),
+        bits("t", "skills", [5]),
+        scores("s", "skills", [1]),
+    ]
+    found = compare(evaluation("a", *mixed), evaluation("b", *mixed)).groups
+    assert {name: change.kind for name, change in found.items()} == {
+        "domain": "bpb",
+        "domain_answers": "generate",
+        "skills": "generate",
+        "skills_text": "bpb",
+    }
+
+
 def test_rows_with_a_skill_are_compared_skill_by_skill() -> None:
     a, b = scores("s", "skills", [1, 1], part="add"), scores("s", "skills", [0, 1], part="sort")
     both = scores("s", "skills", [])
