@@ -37,6 +37,9 @@ COMMON = frozenset(
     "attn_implementation _attn_implementation _attn_implementation_internal problem_type rope_type type "
     "finetuning_task task_specific_params hidden_act rope_parameters rope_scaling pruned_heads".split()
 )
+COUNTS = re.compile(r"(num|n)_.*(layers?|experts|heads)|n_layer|n_head|num_stages")
+MAX_COUNT = 16384
+"""Of layers, heads or experts: more would only keep the machine busy building them."""
 MAX_JSON = 8 * 2**20
 MAX_DEPTH = 20
 BIG_JSON = frozenset(("tokenizer.json", "vocab.json"))
@@ -84,6 +87,8 @@ def _check_json(path: Path) -> None:
             raise _refused(path, at, "asks for code or a format from elsewhere")
         if key.endswith("attn_implementation") and inner is not None and inner not in ATTENTIONS:
             raise _refused(path, at, f"names the attention `{str(inner)[:80]}`, which is none of torch's own")
+        if COUNTS.fullmatch(key) and isinstance(inner, int | float) and not 0 <= inner <= MAX_COUNT:
+            raise InputError(f"`{at}` is {inner}, outside 0 to {MAX_COUNT:,}", where=Where(path))
     if path.name == "config.json":
         _check_texts(path, value)
     if path.name.endswith(".index.json"):
@@ -153,7 +158,10 @@ def _known_keys(model_type: str, path: Path) -> frozenset[str]:
         raise InputError(
             f"`model_type: {model_type[:80]}` is no architecture of the installed transformers", where=Where(path)
         )
-    config = CONFIG_MAPPING[model_type]()
+    try:
+        config = CONFIG_MAPPING[model_type]()
+    except Exception as error:  # whatever a config class of theirs raises without arguments
+        raise InputError(f"`model_type: {model_type}` has no defaults: {str(error)[:200]}", where=Where(path)) from None
     return frozenset(vars(config)) | frozenset(config.attribute_map) | COMMON
 
 

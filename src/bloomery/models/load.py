@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from bloomery.core.errors import DamagedError, InputError, Where, nearest
+from bloomery.core.files import read_json
 from bloomery.models import attention, guard, parity, template
 from bloomery.models.fuse import fuse
 from bloomery.models.head import Head, find_head
@@ -47,8 +49,7 @@ def load_model(
     folder = Path(folder)
     guard.check_folder(folder)
     model = load_weights(folder, dtype).to(device)
-    tokenizer = load_tokenizer(folder) if any((folder / name).is_file() for name in TOKENIZER_FILES) else None
-    return _ready(model, tokenizer, folder, check)
+    return ready(model, tokenizer_of(folder), folder, check)
 
 
 def new_model(config: dict[str, Any], seed: int, *, dtype: torch.dtype = torch.float32, check: bool = True) -> Loaded:
@@ -57,13 +58,14 @@ def new_model(config: dict[str, Any], seed: int, *, dtype: torch.dtype = torch.f
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(made, dtype=dtype)
-    return _ready(model, None, None, check)
+    return ready(model, None, None, check)
 
 
 def meta_model(folder: str | Path, dtype: torch.dtype = torch.float32) -> nn.Module:
     """The folder's model without weights, on the meta device; `slices.py` reads what each rank keeps of them."""
-    guard.check_folder(Path(folder))
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    folder = Path(folder)
+    guard.check_folder(folder)
+    config = config_of(read_json(folder / "config.json"))
     with torch.device("meta"):
         model: nn.Module = AutoModelForCausalLM.from_config(config, dtype=dtype)
     return model
@@ -84,6 +86,11 @@ def load_tokenizer(folder: str | Path) -> Any:
     return tokenizer
 
 
+def tokenizer_of(folder: Path) -> Any:
+    """`load_tokenizer`, or None where a folder has weights alone."""
+    return load_tokenizer(folder) if any((folder / name).is_file() for name in TOKENIZER_FILES) else None
+
+
 def config_of(settings: dict[str, Any]) -> Any:
     """A transformers config object from the contents of a config.json."""
     from transformers import CONFIG_MAPPING
@@ -91,7 +98,10 @@ def config_of(settings: dict[str, Any]) -> Any:
     kind = str(settings.get("model_type"))
     if kind not in CONFIG_MAPPING:
         raise InputError(f"`model_type: {kind}` is no architecture of transformers{nearest(kind, CONFIG_MAPPING)}")
-    return AutoConfig.for_model(kind, **{k: v for k, v in settings.items() if k != "model_type"})
+    try:
+        return AutoConfig.for_model(kind, **{k: v for k, v in settings.items() if k != "model_type"})
+    except (StrictDataclassError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"this config makes no {kind} model: {str(error)[:300]}") from None
 
 
 def load_weights(folder: Path, dtype: torch.dtype) -> nn.Module:
@@ -111,7 +121,7 @@ def load_weights(folder: Path, dtype: torch.dtype) -> nn.Module:
         )
     except SafetensorError as error:
         raise DamagedError(f"a safetensors file is damaged: {error}", where=Where(folder)) from None
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (StrictDataclassError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise InputError(f"is no causal LM that loads: {str(error)[:300]}", where=Where(folder)) from None
     missing = sorted(info["missing_keys"])
     if missing:
@@ -120,7 +130,8 @@ def load_weights(folder: Path, dtype: torch.dtype) -> nn.Module:
     return loaded
 
 
-def _ready(model: nn.Module, tokenizer: Any, folder: Path | None, check: bool) -> Loaded:
+def ready(model: nn.Module, tokenizer: Any, folder: Path | None, check: bool) -> Loaded:
+    """Find the head, choose the attention (tried if `check`, else trusted to be packed) and set training mode."""
     head = find_head(model)
     if check:
         verdict = parity.check(model, head)
