@@ -25,7 +25,7 @@ _VISIBLE = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"
 def show_rows(rows: Iterable[TokenRow], tokenizer: Path, console: Console, part: str = "ce") -> None:
     """Print each row with its source, example and counts. Without colour, trained stretches stand in ⟦ ⟧."""
     decode = load_tokenizer(tokenizer)
-    marks = ("", "") if console.color_system else ("⟦", "⟧")
+    marks = ("⟦", "⟧") if console.no_color or not console.color_system else ("", "")
     for row in rows:
         body = Text(overflow="fold")
         for trained, ids in _stretches(row, part):
@@ -37,8 +37,10 @@ def show_rows(rows: Iterable[TokenRow], tokenizer: Path, console: Console, part:
         console.print(Panel(body, title=Text(title), title_align="left"))
 
 
-def show_step(blend: Blend, tables: Mapping[str, RowTable], step: int, tokenizer: Path, console: Console) -> None:
-    """Print the rows of one step and what each source gave to it."""
+def show_step(
+    blend: Blend, tables: Mapping[str, RowTable], step: int, tokenizer: Path, console: Console, most: int | None = None
+) -> None:
+    """Print what each source gave to a step, and its rows (the first `most` of them)."""
     rows = [tables[ref.source].row(ref.index, ref.epoch) for ref in blend.step(step)]
     total = sum(map(len, rows))
     table = Table("source", "rows", "tokens", "of the step", "trained", title=f"step {step}: {total:,} tokens")
@@ -48,7 +50,7 @@ def show_step(blend: Blend, tables: Mapping[str, RowTable], step: int, tokenizer
         trained = sum(row.trained() for row in own)
         table.add_row(name, f"{len(own):,}", f"{tokens:,}", f"{tokens / total:.1%}", f"{trained:,}")
     console.print(Group(table))
-    show_rows(rows, tokenizer, console)
+    show_rows(rows[:most], tokenizer, console)
 
 
 def _stretches(row: TokenRow, part: str) -> Iterable[tuple[bool, list[int]]]:

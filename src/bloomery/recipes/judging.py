@@ -26,7 +26,8 @@ Say = Callable[[str], None]
 
 def judge_run(folder: RunFolder, prepared: Prepared, say: Say) -> dict[str, Any]:
     """Evaluate start and arms, write `report.json`, `.md` and `.html`; returns status, exit status and headline."""
-    from bloomery.evals.report import make_report, write_report
+    from bloomery.evals.report import make_report
+    from bloomery.evals.write import write_report
 
     plan, runs = prepared.plan, arm_runs(prepared.plan, folder.path)
     suites = run_suites(plan, prepared.held)

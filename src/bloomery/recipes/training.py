@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bloomery.core.errors import InputError
 from bloomery.core.events import EventLog
@@ -62,9 +62,25 @@ def load_start(plan: Plan, seed: int, device: str = "cpu") -> Loaded:
         )
     if plan.get("start.kind") == "scaffold":
         loaded = new_model(read_config(Path(folder)), seed)
+    else:
+        loaded = load_model(folder, device=device)
+    if loaded.tokenizer is None:
         loaded.tokenizer = load_tokenizer(plan.get("start.tokenizer"))
-        return loaded
-    return load_model(folder, device=device)
+    return loaded
+
+
+def _adapt(plan: Plan, loaded: Loaded, seed: int) -> None:
+    from bloomery.models.lora import LoraSettings, add_lora
+
+    settings = plan.section("lora")
+    add_lora(
+        loaded.model, LoraSettings(settings["rank"], settings["alpha"], settings["dropout"], _targets(settings)), seed
+    )
+
+
+def _targets(settings: dict[str, Any]) -> str | tuple[str, ...]:
+    named = {"attention": ("q_proj", "k_proj", "v_proj", "o_proj")}
+    return named.get(settings["target"], "all-linear")
 
 
 def train_arm(
@@ -76,12 +92,13 @@ def train_arm(
     quiet: bool = False,
 ) -> TrainResult:
     """Train one arm from its newest checkpoint or its start, and publish its weights when it is done."""
-    from bloomery.models.export import export_weights
     from bloomery.train.loop import TrainJob, train
     from bloomery.train.trackers import Trackers
 
     plan, first = prepared.plan, world.first
     loaded = load_start(plan, run.seed)
+    if plan.get("method") == "lora":
+        _adapt(plan, loaded, run.seed)
     config = train_config(plan, run.arm, run.seed)
     source = prepared.source(run.arm, run.seed)
     log = _log(run, events) if first else None
@@ -90,8 +107,29 @@ def train_arm(
         job = TrainJob(loaded, config, source, run.folder, world, log, held_out, _in_use(run), [trackers], quiet)
         result = train(job)
     if result.finished and first and not run.weights.exists():
-        export_weights(loaded, result.checkpoint, run.weights)
+        export_weights(plan, run, loaded, result.checkpoint)
     return result
+
+
+def export_weights(plan: Plan, run: ArmRun, loaded: Loaded, checkpoint: Path) -> None:
+    """Publish the weights of a checkpoint as `weights/`, and adapters as `adapter/` before they are merged into it."""
+    from bloomery.models.export import export_model
+    from bloomery.models.lora import merge_lora, save_lora
+    from bloomery.models.turns import stop_ids
+    from bloomery.train.checkpoint import Checkpoint
+
+    saved = Checkpoint(checkpoint)
+    state = {n.removeprefix("weight/"): saved.read(n) for n in saved.names() if n.startswith("weight/")}
+    if plan.get("method") != "full":
+        adapted = dict(loaded.model.named_parameters())
+        for name, tensor in state.items():
+            adapted[name].data = tensor
+        if not (run.folder / "adapter").exists():
+            save_lora(loaded.model, run.folder / "adapter", plan.get("start.ref"))
+        merge_lora(loaded.model)
+        state = {}
+    stop = {"eos_token_id": stop_ids(loaded.tokenizer)} if loaded.tokenizer else {}
+    export_model(loaded, run.weights, state=state, generation=stop, about={"run": run.name})
 
 
 def _log(run: ArmRun, events: EventLog | None) -> EventLog:

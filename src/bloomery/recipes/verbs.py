@@ -112,16 +112,19 @@ class Compared:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, without any row."""
         groups = self.comparison.groups.items()
-        return {name: {"before": c.before, "after": c.after, "change": vars_of(c.change)} for name, c in groups}
+        return {name: {"before": c.before, "after": c.after, "change": _bounds(c.change)} for name, c in groups}
 
     def __str__(self) -> str:
-        from bloomery.evals.markdown import comparison_table
+        lines = [f"{self.comparison.before} -> {self.comparison.after}"]
+        for change in (*self.comparison.groups.values(), *self.comparison.changes):
+            unit = "%" if change.kind == "bpb" else " points"
+            low, mid, high = (100 * v for v in (change.change.low, change.change.estimate, change.change.high))
+            moved = f"{mid:+.2f}{unit} ({low:+.2f} to {high:+.2f})"
+            lines.append(f"  {change.name:28} {change.before:8.4f} {change.after:8.4f}  {moved}")
+        return "\n".join(lines)
 
-        return comparison_table(self.comparison)
 
-
-def vars_of(interval: Any) -> dict[str, float]:
-    """Estimate and bounds of an interval."""
+def _bounds(interval: Any) -> dict[str, float]:
     return {"estimate": interval.estimate, "low": interval.low, "high": interval.high}
 
 
@@ -153,11 +156,20 @@ def export(run: str, folder: Path) -> Path:
 
 def merge(model: str, folder: Path) -> Path:
     """Merge a LoRA adapter into its base model. `folder` must not exist."""
-    from bloomery.models.lora import merge_folder
+    from bloomery.models.export import export_model
+    from bloomery.models.load import load_model
+    from bloomery.models.lora import load_lora, merge_lora
 
     if folder.exists():
         raise InputError("exists already", where=Where(folder), fix="choose another folder")
-    return merge_folder(find_model(model).folder, folder)
+    run = next((p for p in (RUNS / model, Path(model)) if (p / "adapter").is_dir()), None)
+    if run is None:
+        raise InputError(f"`{model}` is no run with an adapter", fix="train one with `method: lora`")
+    loaded = load_model(Plan.read(run / "plan.json").get("start.folder"))
+    load_lora(loaded.model, run / "adapter")
+    merge_lora(loaded.model)
+    export_model(loaded, folder)
+    return folder
 
 
 def show_batch(of: str, overrides: Sequence[str] = (), *, step: int = 0, rows: int = 8) -> None:

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from bloomery.core.rows import TokenRow
 from bloomery.data.packing import best_fit
 
 Tensors = dict[str, torch.Tensor]
+Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +89,20 @@ def make_micro_batch(rows: Sequence[TokenRow], device: torch.device, packed: boo
     offset = starts[:-1] if packed else np.arange(len(rows)) * width
     flat = _flatten(rows, offset)
     ids, positions, mask = _packed_ids(rows) if packed else _padded_ids(rows, width)
-    to = {"device": device, "non_blocking": True}
+
+    def put(array: Array) -> torch.Tensor:
+        return torch.from_numpy(array).to(device, non_blocking=True)
+
     return MicroBatch(
-        input_ids=torch.from_numpy(ids).to(**to),
-        position_ids=torch.from_numpy(positions).to(**to),
+        input_ids=put(ids),
+        position_ids=put(positions),
         bounds=tuple(int(s) for s in starts) if packed else None,
-        attention_mask=None if mask is None else torch.from_numpy(mask).to(**to),
-        at=torch.from_numpy(flat.pop("at")).to(**to),
-        targets=torch.from_numpy(flat.pop("targets")).to(**to),
-        row=torch.from_numpy(flat.pop("row")).to(**to),
-        weight={p: torch.from_numpy(flat.pop(f"weight/{p}")).to(**to) for p in _parts(rows)},
-        extra={name: torch.from_numpy(value).to(**to) for name, value in flat.items()},
+        attention_mask=None if mask is None else put(mask),
+        at=put(flat.pop("at")),
+        targets=put(flat.pop("targets")),
+        row=put(flat.pop("row")),
+        weight={p: put(flat.pop(f"weight/{p}")) for p in _parts(rows)},
+        extra={name: put(value) for name, value in flat.items()},
         rows=len(rows),
     )
 
@@ -105,10 +111,10 @@ def _parts(rows: Sequence[TokenRow]) -> list[str]:
     return sorted({part for row in rows for part in row.weight})
 
 
-def _flatten(rows: Sequence[TokenRow], offset: np.ndarray) -> dict[str, np.ndarray]:
+def _flatten(rows: Sequence[TokenRow], offset: Array) -> dict[str, Array]:
     parts = _parts(rows)
     extras = [n for n in ("advantage", "logp_sampled", "logp_ref") if any(getattr(r, n) is not None for r in rows)]
-    pieces: dict[str, list[np.ndarray]] = {key: [] for key in ("at", "targets", "row")}
+    pieces: dict[str, list[Array]] = {key: [] for key in ("at", "targets", "row")}
     for index, row in enumerate(rows):
         weights = np.stack([row.weight.get(p, _zeros(row)) for p in parts]) if parts else np.zeros((0, len(row)))
         used = np.flatnonzero((weights != 0).any(axis=0))
@@ -124,17 +130,17 @@ def _flatten(rows: Sequence[TokenRow], offset: np.ndarray) -> dict[str, np.ndarr
     return {key: np.concatenate(value).astype(kinds.get(key, np.float32)) for key, value in pieces.items()}
 
 
-def _zeros(row: TokenRow) -> np.ndarray:
+def _zeros(row: TokenRow) -> Array:
     return np.zeros(len(row), np.float32)
 
 
-def _packed_ids(rows: Sequence[TokenRow]) -> tuple[np.ndarray, np.ndarray, None]:
+def _packed_ids(rows: Sequence[TokenRow]) -> tuple[Array, Array, None]:
     ids = np.concatenate([row.ids for row in rows]).astype(np.int64)[None]
     positions = np.concatenate([np.arange(len(row)) for row in rows]).astype(np.int64)[None]
     return ids, positions, None
 
 
-def _padded_ids(rows: Sequence[TokenRow], width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _padded_ids(rows: Sequence[TokenRow], width: int) -> tuple[Array, Array, Array]:
     ids = np.zeros((len(rows), width), np.int64)
     mask = np.zeros((len(rows), width), np.int64)
     for index, row in enumerate(rows):

@@ -97,7 +97,8 @@ class Checkpoint:
         if rank >= self._ranks:
             return {}
         with safe_open(self.path / _shard_name(rank, self._ranks), framework="pt") as file:
-            return {name[4:]: file.get_tensor(name).clone() for name in file.keys() if name.startswith("rng/")}
+            names = [name for name in file.keys() if name.startswith("rng/")]  # noqa: SIM118 - not a dict
+            return {name[4:]: file.get_tensor(name).clone() for name in names}
 
     def _slice(self, rank: int, name: str, rows: tuple[int, int] | None) -> torch.Tensor:
         with safe_open(self.path / _shard_name(rank, self._ranks), framework="pt") as file:

@@ -99,7 +99,7 @@ class Trainer:
         torch.manual_seed(job.config.seed)
         bf16 = job.config.precision == "bf16" or (job.config.precision == "auto" and native_bf16(job.world.device))
         if job.config.activation_checkpointing:
-            job.loaded.model.gradient_checkpointing_enable({"use_reentrant": False})
+            job.loaded.model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
         self.module = TrainModule(job.loaded).to(job.world.device)
         shard(self.module, job.world, bf16)
         self.masters = Masters(self.module.model, bf16 and job.world.size == 1)

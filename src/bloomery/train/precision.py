@@ -8,6 +8,8 @@ residual stream is bf16, which halves the traffic of everything between the matr
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
@@ -15,7 +17,7 @@ from torch import nn
 def native_bf16(device: torch.device) -> bool:
     """Whether bf16 matrix products are native on `device`, so that they are faster than fp32."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and "bf16" in _cpu_flags()
 
 
@@ -54,7 +56,7 @@ class Masters:
     def refresh(self) -> None:
         """Copy the masters into the module, after an optimiser step or a restore."""
         if self._compute:
-            torch._foreach_copy_(self._compute, list(self.parameters.values()))
+            torch._foreach_copy_(list[torch.Tensor](self._compute), list(self.parameters.values()))
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
@@ -62,7 +64,7 @@ class Masters:
             parameter.grad = None
 
 
-def _moving_grad_to(master: nn.Parameter):  # type: ignore[no-untyped-def]
+def _moving_grad_to(master: nn.Parameter) -> Callable[[torch.Tensor], None]:
     def move(compute: torch.Tensor) -> None:
         assert compute.grad is not None
         if master.grad is None:
