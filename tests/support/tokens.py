@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 SENTENCES = [
@@ -24,10 +27,10 @@ MARKED = (
 )
 UNMARKED = MARKED.replace("{% generation %}", "").replace("{% endgeneration %}", "")
 THINKING = (
-    "{%- for m in messages %}<|im_start|>{{ m.role }}\n"
-    "{%- if m.role == 'assistant' and loop.last %}\n<think>\n\n</think>\n{% endif %}\n"
-    "{{ m.content.strip() }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    "{%- for m in messages %}{{- '<|im_start|>' + m.role + '\n' }}"
+    "{%- if m.role == 'assistant' and loop.last %}{{- '<think>\n\n</think>\n\n' }}{%- endif %}"
+    "{{- m.content.strip() + '<|im_end|>\n' }}{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}"
 )
 LLAMA3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -96,3 +99,14 @@ def texts(count: int, words: int = 30) -> list[dict[str, Any]]:
 def pairs(count: int) -> list[dict[str, Any]]:
     """Prompt and response rows."""
     return [{"id": f"p{i}", "prompt": f"What is {i} + 1?", "response": f"It is {i + 1}."} for i in range(count)]
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """What a blend needs of a table: the tokens of each row."""
+
+    lengths: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, *lengths: int) -> Lengths:
+        return cls(np.array(lengths, np.int64))

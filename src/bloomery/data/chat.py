@@ -7,6 +7,7 @@ each assistant turn, and what follows up to its end of turn is the assistant's.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
@@ -75,22 +76,28 @@ def assistant_spans(
     for number, message in enumerate(messages):
         if message["role"] == "assistant":
             prefix = render(messages[:number], tools, add_generation_prompt=True)
-            spans.append(_turn_span(marked, prefix, str(message["content"]).strip(), ends, where, number + 1))
+            spans.append(_turn_span(marked, prefix, message, ends, where))
     return marked, spans
 
 
-def _turn_span(text: str, prefix: str, content: str, ends: Sequence[str], where: Where, number: int) -> Span:
-    at = text.find(content, len(prefix)) if text.startswith(prefix) else -1
-    if at < 0:
+def _turn_span(text: str, prefix: str, message: Mapping[str, Any], ends: Sequence[str], where: Where) -> Span:
+    content = str(message["content"]).strip()
+    first = text.find(content, len(prefix)) if text.startswith(prefix) else -1
+    if first < 0:
         raise InputError(
-            f"cannot tell which part of the rendered conversation the assistant wrote (message {number})",
+            f"cannot tell which part of the rendered conversation the assistant wrote: {content[:40]!r}",
             where=where,
             fix="mark it in the chat template with {% generation %} ... {% endgeneration %}",
         )
-    after = at + len(content)
-    found = [(text.find(end, after), len(end)) for end in ends]
-    closing = min(((place, length) for place, length in found if place >= 0), default=None)
-    return len(prefix), sum(closing) if closing and not text[after : closing[0]].strip() else after
+    between = r".*?" if message.get("tool_calls") else r"\s*"
+    closing = re.compile(f"{between}(?:{'|'.join(map(re.escape, ends))})", re.DOTALL)
+    at = first
+    while at >= 0:
+        # What the template puts before an answer may hold the same characters: the answer is what the turn ends after.
+        if ends and (found := closing.match(text, at + len(content))):
+            return len(prefix), found.end()
+        at = text.find(content, at + 1)
+    return len(prefix), first + len(content)
 
 
 def _unmark(marked: str) -> tuple[str, list[Span]]:

@@ -14,9 +14,7 @@ from tokenizers import Regex, pre_tokenizers
 SCOPE = ((0, 0xD800), (0xE000, 0x10000), (0x1F000, 0x1FC00))
 """Code points whose classes we ask for: the basic plane and emoji. Asking for all takes five seconds."""
 
-OUT_OF_SCOPE = re.compile(
-    "[^" + "".join(f"{chr(a)}-{chr(b - 1)}" for a, b in SCOPE).replace("\x00", r"\x00") + "]|[ſK]"
-)
+OUT_OF_SCOPE = re.compile("[^" + "".join(rf"\U{a:08x}-\U{b - 1:08x}" for a, b in SCOPE) + "]|[\u017f\u212a]")
 """Finds a character we know nothing about, or one that only case folding makes equal to an ASCII letter."""
 
 _TOKEN = re.compile(

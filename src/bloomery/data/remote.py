@@ -102,6 +102,7 @@ def _fetch_s3(rest: str) -> list[Path]:
 
 
 def _copy_s3(files: Any, name: str) -> Path:
+    name = name.lstrip("/")
     about = files.info(name)
     version = str(about.get("ETag") or about.get("LastModified") or about.get("created") or "") + str(about.get("size"))
     folder = cache_folder() / "remote" / hashlib.sha256(f"s3://{name}\x00{version}".encode()).hexdigest()[:20]

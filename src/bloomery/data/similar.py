@@ -11,6 +11,7 @@ from collections import defaultdict
 import numpy as np
 import numpy.typing as npt
 
+from bloomery.data.cursor import mix
 from bloomery.data.store import TokenStore
 
 SHINGLE = 5
@@ -18,10 +19,11 @@ SHINGLE = 5
 
 HASHES, BAND = 32, 2
 """Minima kept per document, and how many must agree at once to compare two documents (16 bands of 2:
-a pair at similarity 0.5 is compared with probability 0.99)."""
+at similarity 0.5 two documents are compared with probability 0.99)."""
 
-ALIKE = 0.5
-"""Similarity from which documents count as near-duplicates."""
+ALIKE = 0.4
+"""Estimated similarity from which documents count as near-duplicates; unrelated ones are near 0. Its standard
+deviation is 0.09: keeping two documents too many together costs less than measuring on what was trained."""
 
 COMMON = 0.05
 """A stretch in more than this share of documents (and in 50) is boilerplate (a system prompt) and does not count."""
@@ -59,14 +61,13 @@ def minima(store: TokenStore) -> npt.NDArray[np.uint32]:
         counts += np.bincount(_bucket(_shingles(store, first, last)[0]), minlength=_BUCKETS).astype(np.int32)
     limit = max(50, COMMON * store.n_docs)
     signatures = np.full((store.n_docs, HASHES), 0xFFFFFFFF, np.uint32)
-    factors = np.random.default_rng(20_230_517).integers(1, 1 << 63, HASHES, dtype=np.uint64) * np.uint64(
-        2
-    ) + np.uint64(1)
+    salts = mix(np.arange(2 * HASHES, dtype=np.uint64), 0).reshape(2, HASHES)
     for first, last in _chunks(store):
         hashes, starts = _shingles(store, first, last)
         rare = (counts[_bucket(hashes)] <= limit) & (hashes != _MAX)
-        for number, factor in enumerate(factors):
-            mixed = np.where(rare, (hashes * factor) >> np.uint64(32), np.uint64(0xFFFFFFFF))
+        for number, (salt, factor) in enumerate(zip(*salts, strict=True)):
+            mixed = ((hashes ^ salt) * (factor | np.uint64(1))) >> np.uint64(32)
+            mixed[~rare] = 0xFFFFFFFF
             signatures[first:last, number] = np.minimum.reduceat(mixed, starts).astype(np.uint32)
     return signatures
 

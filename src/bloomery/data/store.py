@@ -7,6 +7,7 @@ depends on. It is verified whenever it is opened; a store with a changed bit is 
 from __future__ import annotations
 
 import contextlib
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -115,6 +116,8 @@ def build_store(
     final = cache / "tokens" / folder_name(name, key)
     with _waiting_lock(final.parent / f".{final.name}.lock", f"the token store of `{name}`"):
         if not final.exists():
+            for left in final.parent.glob(f".{final.name}.*.building"):  # of a builder that was killed
+                shutil.rmtree(left, ignore_errors=True)
             _build(name, spec, base, renderer, final, workers, progress)
     return TokenStore(final, name)
 

@@ -1,0 +1,102 @@
+"""Laws of the blend: exact shares at every step boundary, resumption, independence of sources."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokens import Lengths
+
+from bloomery.core.rows import Segment
+from bloomery.data.blend import Blend, RowRef
+
+NAMES = [f"s{i}" for i in range(8)]
+
+
+@st.composite
+def blends(draw: st.DrawFn, least: int = 1) -> tuple[dict[str, Lengths], dict[str, float], int]:
+    """Tables of any lengths, shares of any unevenness, and a step size."""
+    names = NAMES[: draw(st.integers(least, len(NAMES)))]
+    longest = [draw(st.sampled_from([1, 5, 60, 400])) for _ in names]
+    tables = {
+        name: Lengths.of(*draw(st.lists(st.integers(1, top), min_size=1, max_size=25)))
+        for name, top in zip(names, longest, strict=True)
+    }
+    parts = [draw(st.integers(1, 1000)) ** draw(st.integers(1, 3)) for _ in names]
+    return tables, {n: part / sum(parts) for n, part in zip(names, parts, strict=True)}, draw(st.integers(1, 300))
+
+
+def build(tables: dict[str, Lengths], share: dict[str, float], batch: int, *more: Segment) -> Blend:
+    return Blend(tables, [Segment(0, share), *more], batch, 7, 1e12)
+
+
+def longest_row(tables: dict[str, Lengths]) -> int:
+    return max(int(table.lengths.max()) for table in tables.values())
+
+
+@settings(max_examples=150, deadline=None)
+@given(given=blends())
+def test_realised_is_asked_within_one_row_at_every_step_boundary(given: tuple) -> None:  # type: ignore[type-arg]
+    tables, share, batch = given
+    blend = build(tables, share, batch)
+    for step in range(40):
+        blend.step(step)
+        asked, realised = blend.asked(), blend.realised()
+        assert all(abs(asked[name] - realised[name]) <= longest_row(tables) + 1e-6 for name in tables)
+
+
+@settings(max_examples=100, deadline=None)
+@given(given=blends(), other=st.data(), start=st.integers(1, 20))
+def test_shares_that_change_stay_exact_within_two_rows(given: tuple, other: st.DataObject, start: int) -> None:  # type: ignore[type-arg]
+    tables, share, batch = given
+    parts = {name: other.draw(st.integers(0, 5)) for name in tables} | {"s0": 1}
+    later = {name: part / sum(parts.values()) for name, part in parts.items()}
+    blend = build(tables, share, batch, Segment(start, later))
+    for step in range(40):
+        blend.step(step)
+        asked, realised = blend.asked(), blend.realised()
+        assert all(abs(asked[name] - realised[name]) <= 2 * longest_row(tables) + 1e-6 for name in tables)
+
+
+@settings(max_examples=80, deadline=None)
+@given(given=blends(), stop=st.integers(0, 30))
+def test_resuming_at_any_step_equals_never_stopping(given: tuple, stop: int) -> None:  # type: ignore[type-arg]
+    tables, share, batch = given
+    whole = build(tables, share, batch)
+    straight = [whole.step(step) for step in range(40)]
+    first, second = build(tables, share, batch), build(tables, share, batch)
+    for step in range(stop):
+        first.step(step)
+    second.restore(json.loads(json.dumps(first.state())))
+    assert [second.step(step) for step in range(stop, 40)] == straight[stop:]
+    assert second.realised() == whole.realised()
+
+
+def reads(tables: dict[str, Lengths], share: dict[str, float], name: str, rows: int) -> list[RowRef]:
+    """The first rows that a blend takes from one source."""
+    blend = build(tables, share, 500)
+    taken: list[RowRef] = []
+    step = 0
+    while len(taken) < rows:
+        taken += [ref for ref in blend.step(step) if ref.source == name]
+        step += 1
+    return taken[:rows]
+
+
+@settings(max_examples=50, deadline=None)
+@given(given=blends(least=2))
+def test_adding_a_source_reorders_no_other(given: tuple) -> None:  # type: ignore[type-arg]
+    tables = given[0]
+    fewer = dict(sorted(tables.items())[:-1])
+    before = reads(fewer, dict.fromkeys(fewer, 1 / len(fewer)), "s0", 60)
+    assert reads(tables, dict.fromkeys(tables, 1 / len(tables)), "s0", 60) == before
+
+
+@settings(max_examples=50, deadline=None)
+@given(given=blends(), names=st.permutations(NAMES))
+def test_the_order_in_which_sources_are_written_changes_nothing(given: tuple, names: list[str]) -> None:  # type: ignore[type-arg]
+    tables, share, batch = given
+    turned = {name: tables[name] for name in names if name in tables}
+    one, other = build(tables, share, batch), build(turned, {name: share[name] for name in turned}, batch)
+    assert [one.step(step) for step in range(10)] == [other.step(step) for step in range(10)]

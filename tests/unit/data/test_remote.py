@@ -1,0 +1,99 @@
+"""Remote sources: fetched once, read like local files, and refused with a reason when they cannot be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from tokens import jsonl
+
+from bloomery.core.errors import InputError
+from bloomery.data.config import SourceSpec
+from bloomery.data.sources import iter_records, source_files
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """A dataset repository on disk in place of the Hub; gives the calls that were made."""
+    root = tmp_path / "snapshot"
+    for name in ("data/train-00000-of-00002.jsonl", "data/train-00001-of-00002.jsonl", "data/test.jsonl"):
+        jsonl(root / name, [{"text": name}])
+    jsonl(root / "fr/train/0000.jsonl", [{"text": "fr"}])
+    (root / "README.md").write_text("train")
+    calls: list[dict[str, Any]] = []
+
+    def snapshot(repository: str, **options: Any) -> str:
+        calls.append({"repository": repository, **options})
+        return str(root)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    return calls
+
+
+def read(**spec: Any) -> list[str]:
+    return [record.fields["text"] for record in iter_records(SourceSpec(**spec), Path())]
+
+
+def test_a_hub_dataset_gives_the_files_of_its_split_and_configuration(hub: list[dict[str, Any]]) -> None:
+    assert read(hf="owner/name", config="fr") == ["fr"]
+    assert read(hf="owner/name", split="test", revision="abc") == ["data/test.jsonl"]
+    assert hub[-1]["repository"] == "owner/name" and hub[-1]["revision"] == "abc" and hub[-1]["repo_type"] == "dataset"
+    assert "*test*.parquet" in hub[-1]["allow_patterns"]
+    assert [p.name for p in source_files(SourceSpec(hf="owner/name"), Path())][:2] == [
+        "train-00000-of-00002.jsonl",
+        "train-00001-of-00002.jsonl",
+    ]
+    with pytest.raises(InputError, match="no data file for split `dev`"):
+        read(hf="owner/name", split="dev")
+
+
+def test_a_hub_path_names_files_and_a_revision(hub: list[dict[str, Any]]) -> None:
+    assert read(path="hf://owner/name@v2/data/train-*.jsonl") == [
+        "data/train-00000-of-00002.jsonl",
+        "data/train-00001-of-00002.jsonl",
+    ]
+    assert hub[-1]["revision"] == "v2" and hub[-1]["allow_patterns"] == ["data/train-*.jsonl"]
+    with pytest.raises(InputError, match="matches no file of the dataset"):
+        read(path="hf://owner/name/nope.jsonl")
+    with pytest.raises(InputError, match="names no file"):
+        read(path="hf://owner/name")
+
+
+def test_a_hub_that_cannot_be_reached_is_an_error_with_a_remedy() -> None:
+    with pytest.raises(InputError, match="`owner/none` cannot be fetched from the Hub") as error:
+        read(hf="owner/none")
+    assert "use `path`" in str(error.value)
+
+
+def test_s3_objects_are_copied_once_per_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = MemoryFileSystem()
+    memory.pipe("/bucket/rows/a.jsonl", b'{"text": "one"}\n')
+    fetched: list[str] = []
+    original = memory.get_file
+    monkeypatch.setattr(memory, "get_file", lambda name, to: (fetched.append(name), original(name, to)))
+    monkeypatch.setattr(fsspec, "filesystem", lambda scheme: memory)
+    monkeypatch.setenv("BLOOMERY_CACHE", str(tmp_path))
+    assert read(path="s3://bucket/rows/*.jsonl") == ["one"]
+    assert read(path="s3://bucket/rows/a.jsonl") == ["one"]
+    assert len(fetched) == 1
+    memory.pipe("/bucket/rows/a.jsonl", b'{"text": "changed"}\n')
+    assert read(path="s3://bucket/rows/a.jsonl") == ["changed"]
+    with pytest.raises(InputError, match=r"`path: s3://bucket/none.jsonl` cannot be read"):
+        read(path="s3://bucket/none.jsonl")
+    with pytest.raises(InputError, match="matches no object"):
+        read(path="s3://bucket/none/*.jsonl")
+
+
+def test_a_missing_extra_and_an_unknown_scheme_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(scheme: str) -> None:
+        raise ImportError("Install s3fs")
+
+    monkeypatch.setattr(fsspec, "filesystem", missing)
+    with pytest.raises(InputError, match="needs the extra `s3`") as error:
+        read(path="s3://bucket/a.jsonl")
+    assert "pip install 'bloomery[s3]'" in str(error.value)
+    with pytest.raises(InputError, match="`ftp://` is not supported"):
+        read(path="ftp://host/a.jsonl")

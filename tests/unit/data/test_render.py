@@ -1,0 +1,176 @@
+"""Rendering: what is trained is exactly what the assistant says, in the tokenizer's own tokens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tokens import MARKED, THINKING, UNMARKED, tokenizer_folder, toy_tokenizer
+
+from bloomery.core.errors import InputError, Where
+from bloomery.data.config import SourceSpec
+from bloomery.data.readers import Record
+from bloomery.data.render import Renderer
+from bloomery.data.shapes import Example, detect, to_example
+
+HERE = Where("rows.jsonl", 1)
+TALK = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Hello, how are you?"},
+    {"role": "assistant", "content": "I'm fine;\n  you're late."},
+    {"role": "user", "content": "What is 12 + 30?"},
+    {"role": "assistant", "content": "It is 42."},
+]
+
+
+def example(**fields: Any) -> Example:
+    record = Record(fields, HERE)
+    return to_example(record, detect(record, SourceSpec(path="rows.jsonl")))
+
+
+def trained_text(renderer: Renderer, row: Example) -> list[str]:
+    """The trained stretches of a row as text."""
+    ids, trained = renderer.encode(row)
+    tokenizer = toy_tokenizer()
+    stretches: list[list[int]] = []
+    for index, (token, flag) in enumerate(zip(ids.tolist(), trained.tolist(), strict=True)):
+        if flag:
+            if index == 0 or not trained[index - 1]:
+                stretches.append([])
+            stretches[-1].append(token)
+    return [tokenizer.decode(stretch, skip_special_tokens=False) for stretch in stretches]
+
+
+@pytest.mark.parametrize("template", [MARKED, UNMARKED])
+def test_assistant_turns_and_their_end_are_trained_and_nothing_else(tmp_path: Path, template: str) -> None:
+    renderer = Renderer(tokenizer_folder(tmp_path, template))
+    assert trained_text(renderer, example(messages=TALK)) == [
+        "I'm fine;\n  you're late.<|im_end|>",
+        "It is 42.<|im_end|>",
+    ]
+
+
+def test_what_a_template_adds_to_the_last_answer_is_the_assistants(tmp_path: Path) -> None:
+    renderer = Renderer(tokenizer_folder(tmp_path, THINKING))
+    spans = trained_text(renderer, example(messages=TALK))
+    assert spans[-1] == "<think>\n\n</think>\n\nIt is 42.<|im_end|>"
+    assert spans[0] == "I'm fine;\n  you're late.<|im_end|>"
+
+
+def test_masks_agree_with_transformers(tmp_path: Path) -> None:
+    from transformers import PreTrainedTokenizerFast
+
+    folder = tokenizer_folder(tmp_path, MARKED)
+    theirs = PreTrainedTokenizerFast.from_pretrained(folder).apply_chat_template(
+        TALK, return_dict=True, return_assistant_tokens_mask=True
+    )
+    ids, trained = Renderer(folder).encode(example(messages=TALK))
+    assert ids.tolist() == theirs["input_ids"]
+    assert trained.tolist() == [bool(flag) for flag in theirs["assistant_masks"]]
+
+
+def test_content_parts_and_sharegpt_turns_render_like_plain_messages(tmp_path: Path) -> None:
+    renderer = Renderer(tokenizer_folder(tmp_path))
+    parts = [m | {"content": [{"type": "text", "text": m["content"]}]} for m in TALK]
+    names = {"system": "system", "user": "human", "assistant": "gpt"}
+    shared = [{"from": names[m["role"]], "value": m["content"]} for m in TALK]
+    expected = renderer.encode(example(messages=TALK))[0].tolist()
+    assert renderer.encode(example(messages=parts))[0].tolist() == expected
+    assert renderer.encode(example(conversations=shared))[0].tolist() == expected
+
+
+@pytest.mark.parametrize("bos", [False, True])
+def test_text_ends_itself_and_every_token_but_the_first_is_trained(tmp_path: Path, bos: bool) -> None:
+    renderer = Renderer(tokenizer_folder(tmp_path, bos=bos))
+    ids, trained = renderer.encode(example(text="The quick brown fox"))
+    expected = toy_tokenizer().encode("The quick brown fox").ids
+    assert ids.tolist() == [*([3] if bos else []), *expected, 0]
+    assert trained.tolist() == [False] + [True] * (len(ids) - 1)
+
+
+def test_a_document_that_quotes_special_tokens_does_not_end_itself(tmp_path: Path) -> None:
+    renderer = Renderer(tokenizer_folder(tmp_path))
+    ids, _ = renderer.encode(example(text="write <|endoftext|> here"))
+    assert ids.tolist().count(0) == 1
+    assert toy_tokenizer().decode(ids.tolist(), skip_special_tokens=False) == "write <|endoftext|> here<|endoftext|>"
+
+
+def test_pairs_are_chats_where_there_is_a_template_and_lines_where_there_is_none(tmp_path: Path) -> None:
+    pair = example(prompt="What is 12 + 30?", response="It is 42.")
+    with_template = Renderer(tokenizer_folder(tmp_path / "a"))
+    turns = [{"role": "user", "content": "What is 12 + 30?"}, {"role": "assistant", "content": "It is 42."}]
+    assert with_template.encode(pair)[0].tolist() == with_template.encode(example(messages=turns))[0].tolist()
+    plain = Renderer(tokenizer_folder(tmp_path / "b", template=None))
+    assert trained_text(plain, pair) == ["It is 42.<|endoftext|>"]
+    with pytest.raises(InputError, match=r"rows.jsonl:1: a conversation needs a chat template"):
+        plain.encode(example(messages=turns))
+
+
+def test_instruction_rows_put_their_input_below_and_their_system_above(tmp_path: Path) -> None:
+    renderer = Renderer(tokenizer_folder(tmp_path))
+    ids, _ = renderer.encode(example(instruction="Add.", input="12 + 30", output="42", system="Be brief."))
+    text = toy_tokenizer().decode(ids.tolist(), skip_special_tokens=False)
+    assert "system\nBe brief.<|im_end|>" in text
+    assert "user\nAdd.\n\n12 + 30<|im_end|>" in text
+
+
+def test_a_tool_call_is_trained_up_to_its_end_of_turn(tmp_path: Path) -> None:
+    told = "{{ m.content }}{% for call in m.tool_calls or [] %}[{{ call }}]{% endfor %}"
+    template = UNMARKED.replace("{{ m.content }}", told)
+    calls = [TALK[1], {"role": "assistant", "content": "Let me see.", "tool_calls": ["add(12, 30)"]}, *TALK[3:]]
+    spans = trained_text(Renderer(tokenizer_folder(tmp_path, template)), example(messages=calls))
+    assert spans == ["Let me see.[add(12, 30)]<|im_end|>", "It is 42.<|im_end|>"]
+
+
+def test_a_template_that_hides_the_answer_is_refused(tmp_path: Path) -> None:
+    shouting = UNMARKED.replace("{{ m.content }}", "{{ m.content | upper }}")
+    with pytest.raises(InputError, match=r"rows.jsonl:1: cannot tell which part .* wrote: \"I'm fine") as error:
+        Renderer(tokenizer_folder(tmp_path, shouting)).encode(example(messages=TALK))
+    assert "{% generation %}" in str(error.value)
+
+
+def test_a_template_that_refuses_or_escapes_is_an_error_of_that_row(tmp_path: Path) -> None:
+    refusing = "{{ raise_exception('roles must alternate') }}"
+    with pytest.raises(InputError, match=r"rows.jsonl:1: the chat template refuses .* roles must alternate"):
+        Renderer(tokenizer_folder(tmp_path / "a", refusing)).encode(example(messages=TALK))
+    escaping = "{{ messages.__class__.__mro__[-1].__subclasses__() }}"
+    with pytest.raises(InputError, match="chat template refuses"):
+        Renderer(tokenizer_folder(tmp_path / "b", escaping)).encode(example(messages=TALK))
+    with pytest.raises(InputError, match="does not parse"):
+        Renderer(tokenizer_folder(tmp_path / "c", "{% for %}"))
+
+
+def test_a_caller_may_render_conversations_itself(tmp_path: Path) -> None:
+    def render(messages: Any, tools: Any = (), add_generation_prompt: bool = False) -> str:
+        lines = "".join(f"[{m['role']}] {m['content']}<|im_end|>" for m in messages)
+        return lines + ("[assistant]" if add_generation_prompt else "")
+
+    renderer = Renderer(tokenizer_folder(tmp_path, template=None), render_chat=render)
+    assert trained_text(renderer, example(messages=TALK))[1] == " It is 42.<|im_end|>"
+    assert not renderer.portable
+
+
+def test_the_template_given_replaces_the_folders_and_changes_the_fingerprint(tmp_path: Path) -> None:
+    folder = tokenizer_folder(tmp_path, UNMARKED)
+    one, other = Renderer(folder), Renderer(folder, template=MARKED.replace("im_start", "im_end"))
+    assert one.fingerprint != other.fingerprint
+    assert one.fingerprint == Renderer(folder, template=UNMARKED).fingerprint
+
+
+def test_a_tokenizer_folder_without_an_end_token_is_refused(tmp_path: Path) -> None:
+    folder = tokenizer_folder(tmp_path)
+    (folder / "tokenizer_config.json").write_text("{}")
+    with pytest.raises(InputError, match="names no end-of-sequence token"):
+        Renderer(folder)
+    with pytest.raises(InputError, match=r"has no tokenizer.json"):
+        Renderer(tmp_path / "nowhere")
+
+
+def test_tokens_by_words_and_by_the_librarys_offsets_have_the_same_masks(tmp_path: Path, monkeypatch: Any) -> None:
+    folder = tokenizer_folder(tmp_path)
+    rows = [example(messages=TALK), example(text="naïve café 😀 \n x"), example(prompt=" a ", response="\n\nb  ")]
+    fast = [renderer_row for row in rows for renderer_row in Renderer(folder).encode(row)]
+    monkeypatch.setattr("bloomery.data.render.word_encoder", lambda tokenizer: None)
+    slow = [renderer_row for row in rows for renderer_row in Renderer(folder).encode(row)]
+    assert [part.tolist() for part in fast] == [part.tolist() for part in slow]

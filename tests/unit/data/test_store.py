@@ -1,0 +1,167 @@
+"""The token store: built once from the same content, in any number of processes, to the same bytes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tokens import UNMARKED, jsonl, pairs, texts, tokenizer_folder
+
+from bloomery.core.errors import BloomeryError, InputError
+from bloomery.data import documents, pool
+from bloomery.data.config import SourceSpec
+from bloomery.data.render import Renderer
+from bloomery.data.store import TokenStore, build_store
+
+SPEC = SourceSpec(path="rows.jsonl")
+
+
+@pytest.fixture(scope="module")
+def renderer(tmp_path_factory: pytest.TempPathFactory) -> Renderer:
+    return Renderer(tokenizer_folder(tmp_path_factory.mktemp("tokenizer")))
+
+
+def built(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "tokens").iterdir() if not path.name.endswith(".lock"))
+
+
+def contents(store: TokenStore) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in store.path.glob("*.bin")}
+
+
+def test_documents_come_back_as_rendered(renderer: Renderer, tmp_path: Path) -> None:
+    jsonl(tmp_path / "rows.jsonl", pairs(9))
+    store = build_store("pairs", SPEC, tmp_path, renderer, tmp_path / "cache")
+    from bloomery.data.shapes import detect, to_example
+    from bloomery.data.sources import iter_records
+
+    records = list(iter_records(SPEC, tmp_path))
+    columns = detect(records[0], SPEC)
+    for index, record in enumerate(records):
+        ids, trained = renderer.encode(to_example(record, columns))
+        stored, mask, name = store.document(index)
+        assert stored.tolist() == ids.tolist() and mask.tolist() == trained.tolist()
+        assert name == record.fields["id"] and store.records[index] == index
+        assert store.lengths[index] == len(ids)
+        part, flags = store.tokens(index, 3, 11)
+        assert part.tolist() == ids[3:11].tolist() and flags.tolist() == trained[3:11].tolist()
+    assert store.n_tokens == store.stats.tokens == int(store.lengths.sum())
+    assert store.columns.startswith("prompt: prompt <- prompt (guessed)")
+
+
+def test_bytes_of_text_are_counted_for_bits_per_byte(renderer: Renderer, tmp_path: Path) -> None:
+    jsonl(tmp_path / "rows.jsonl", [{"text": "Grüße"}, {"text": "abc"}])
+    store = build_store("t", SPEC, tmp_path, renderer, tmp_path / "cache")
+    assert store.text_bytes.tolist() == [7, 3]
+
+
+def test_an_unchanged_source_is_not_read_again(
+    renderer: Renderer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jsonl(tmp_path / "rows.jsonl", texts(20))
+    first = build_store("t", SPEC, tmp_path, renderer, tmp_path / "cache")
+    monkeypatch.setattr("bloomery.data.store._build", lambda *a: pytest.fail("built again"))
+    monkeypatch.setattr("bloomery.data.keys.sha256_file", lambda path: pytest.fail("read again"))
+    assert build_store("t", SPEC, tmp_path, renderer, tmp_path / "cache").path == first.path
+
+
+def test_the_key_follows_content_not_names_or_times(renderer: Renderer, tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "rows.jsonl", texts(20))
+    cache = tmp_path / "cache"
+    first = build_store("t", SPEC, tmp_path, renderer, cache)
+    os.utime(path, ns=(1, 1))
+    assert build_store("t", SPEC, tmp_path, renderer, cache).path == first.path
+    copy = jsonl(tmp_path / "copy" / "rows.jsonl", texts(20))
+    assert build_store("t", SPEC, copy.parent, renderer, cache).path == first.path
+    changed = path.read_text().replace("Document 3", "Document 4")
+    path.write_text(changed)
+    assert build_store("t", SPEC, tmp_path, renderer, cache).path != first.path
+
+
+def test_tokenizer_template_and_columns_are_part_of_the_key(renderer: Renderer, tmp_path: Path) -> None:
+    jsonl(tmp_path / "rows.jsonl", pairs(5))
+    cache = tmp_path / "cache"
+    build_store("t", SPEC, tmp_path, renderer, cache)
+    other = Renderer(renderer.folder, template=UNMARKED)
+    build_store("t", SPEC, tmp_path, other, cache)
+    turned = SourceSpec(path="rows.jsonl", columns={"prompt": "response", "response": "prompt"})
+    build_store("t", turned, tmp_path, renderer, cache)
+    assert len(built(cache)) == 3
+
+
+def test_a_generated_source_is_stored_by_its_options(renderer: Renderer, tmp_path: Path) -> None:
+    for count in (3, 4, 3):
+        spec = SourceSpec(builtin="skills", options={"count": count})
+        assert build_store("skills", spec, tmp_path, renderer, tmp_path).n_docs == count
+    assert len(built(tmp_path)) == 2
+
+
+def test_many_processes_store_the_same_bytes_as_one(
+    renderer: Renderer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(documents, "BATCH_ROWS", 7)
+    jsonl(tmp_path / "rows.jsonl", [*pairs(100), {"id": None, "prompt": "Grüße 😀", "response": "x"}])
+    alone = build_store("t", SPEC, tmp_path, renderer, tmp_path / "one", workers=1)
+    seen: list[int] = []
+    together = build_store(
+        "t", SPEC, tmp_path, renderer, tmp_path / "two", workers=2, progress=lambda rows, tokens: seen.append(rows)
+    )
+    assert contents(alone) == contents(together)
+    assert seen == sorted(seen) and seen[-1] == 101
+    assert together.example_id(100) == "rows.jsonl:101"
+
+
+def test_a_bad_row_is_named_from_a_worker_too(
+    renderer: Renderer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(documents, "BATCH_ROWS", 7)
+    jsonl(tmp_path / "rows.jsonl", [*texts(60), {"id": "bad", "text": None}, *texts(20)])
+    with pytest.raises(InputError, match=r"rows.jsonl:61: column `text` \(text\) must hold text, it is empty") as error:
+        build_store("t", SPEC, tmp_path, renderer, tmp_path / "cache", workers=2)
+    assert "bad_rows: skip" in str(error.value)
+    assert built(tmp_path / "cache") == []
+
+
+def test_a_worker_that_dies_is_reported(renderer: Renderer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "BATCH_ROWS", 7)
+    start = pool._start
+
+    def dying(prepare: object) -> subprocess.Popen[bytes]:
+        process = start(prepare)  # type: ignore[arg-type]
+        process.kill()
+        process.wait()
+        return process
+
+    monkeypatch.setattr(pool, "_start", dying)
+    jsonl(tmp_path / "rows.jsonl", texts(80))
+    with pytest.raises(BloomeryError, match="a tokenizing process died"):
+        build_store("t", SPEC, tmp_path, renderer, tmp_path / "cache", workers=2)
+    assert built(tmp_path / "cache") == []
+
+
+def test_two_processes_build_one_store_once(renderer: Renderer, tmp_path: Path) -> None:
+    jsonl(tmp_path / "rows.jsonl", texts(300))
+    program = (
+        "import sys; from pathlib import Path; from bloomery.data.config import SourceSpec;"
+        "from bloomery.data.render import Renderer; from bloomery.data.store import build_store;"
+        "folder = Path(sys.argv[1]);"
+        "renderer = Renderer(Path(sys.argv[2]));"
+        "print(build_store('t', SourceSpec(path='rows.jsonl'), folder, renderer, folder / 'cache').path)"
+    )
+    arguments = [sys.executable, "-c", program, str(tmp_path), str(renderer.folder)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    both = [subprocess.Popen(arguments, stdout=subprocess.PIPE, env=environment) for _ in range(2)]
+    paths = {process.communicate(timeout=60)[0] for process in both}
+    assert [process.returncode for process in both] == [0, 0]
+    assert len(paths) == 1 and len(built(tmp_path / "cache")) == 1
+
+
+def test_small_vocabularies_take_two_bytes_a_token(renderer: Renderer, tmp_path: Path) -> None:
+    jsonl(tmp_path / "rows.jsonl", texts(5))
+    store = build_store("t", SPEC, tmp_path, renderer, tmp_path / "cache")
+    assert (store.path / "ids.bin").stat().st_size == 2 * store.n_tokens
+    assert store.document(0)[0].dtype == np.int32
