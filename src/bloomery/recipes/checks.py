@@ -7,14 +7,16 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bloomery.core.errors import InputError, Where
+from bloomery.models.guard import CODE, FORBIDDEN, PICKLES
 from bloomery.recipes.fit import memory_limit, need, planned, trainable_parameters
 from bloomery.recipes.load import Loaded
 from bloomery.recipes.machine import Machine, this_machine
 from bloomery.recipes.memory import ModelShape, shape_of
 from bloomery.recipes.plan import Plan
-from bloomery.recipes.start import RUNS, start_of
+from bloomery.recipes.start import RUNS, start_of, whole_config
 
 TRACKER_MODULES = {"mlflow": "mlflow", "wandb": "wandb", "tensorboard": "tensorboard", "trackio": "trackio"}
 ESTIMATE_MARGIN = 1.25
@@ -72,11 +74,29 @@ def _weights(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
     key = "start" if loaded.recipe.family else "model"
     if not (path / "config.json").is_file():
         yield Problem(f"`{ref}` has no config.json in {path}", loaded.place(key), f"choose another `{key}`")
-    elif plan.get("start.kind") != "scaffold" and not list(path.glob("*.safetensors")):
-        pickles = [p.name for p in (*path.glob("*.bin"), *path.glob("*.pt"), *path.glob("*.pth"))]
-        held = f"; it holds {pickles[0]}, a pickle, which can run code" if pickles else ""
-        fix = "convert it to safetensors" if pickles else f"choose another `{key}`"
-        yield Problem(f"`{ref}` has no safetensors weights in {path}{held}", loaded.place(key), fix)
+        return
+    yield from _hostile(path)
+    if plan.get("start.kind") != "scaffold" and not any(path.glob("*.safetensors")):
+        yield Problem(f"`{ref}` has no safetensors weights in {path}", loaded.place(key), f"choose another `{key}`")
+
+
+def _hostile(folder: Path) -> Iterator[Problem]:
+    """What the guard refuses at load and can be seen without the libraries: code, pickles, keys that ask for code."""
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in PICKLES | CODE:
+            what = f"`{path.name}` is code, or can run code when opened"
+            yield Problem(what, Where(folder), "delete it; weights must be safetensors")
+    for key in _keys(whole_config(folder)):
+        if FORBIDDEN.fullmatch(key):
+            yield Problem(f"the key `{key}` asks for code", Where(folder / "config.json"), f"remove `{key}`")
+
+
+def _keys(value: Any) -> Iterator[str]:
+    """Every key in a JSON value that has something under it."""
+    if isinstance(value, dict):
+        yield from (key for key, inner in value.items() if inner)
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _keys(inner)
 
 
 def _method(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:

@@ -51,18 +51,24 @@ class Start:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
+    """The language model's part of a folder's config.json; {} where there is none."""
+    config = whole_config(folder)
+    inner = config.get("text_config")
+    return inner if isinstance(inner, dict) else config
+
+
+def whole_config(folder: Path) -> dict[str, Any]:
     """A model folder's config.json; {} where there is none. Raises `InputError` when it does not parse."""
     path = folder / "config.json"
     if not path.is_file():
         return {}
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"is not a model configuration: {error}", where=Where(path)) from None
     if not isinstance(config, dict):
         raise InputError("is not a model configuration: it is no JSON object", where=Where(path))
-    text: dict[str, Any] = config.get("text_config") or config
-    return text
+    return config
 
 
 def from_family(family: Family, stage: str) -> Start:

@@ -50,11 +50,16 @@ def test_an_estimate_is_refused_only_where_it_is_far_off(recipe: Load) -> None:
     assert len(check_plan(loaded, settle(resolve(loaded), counts), CPU)) == 1
 
 
-def test_weights_that_are_pickles_or_missing_are_refused(recipe: Load, here: Path) -> None:
+def test_a_hostile_or_empty_model_folder_is_refused_before_anything_is_read(recipe: Load, here: Path) -> None:
     weights = here / "families" / "weights"
-    (weights / "model.safetensors").rename(weights / "pytorch_model.bin")
-    problem = only(recipe(TEXT))
-    assert "pytorch_model.bin, a pickle, which can run code" in problem.message
+    (weights / "extra.bin").write_bytes(b"")
+    assert "can run code when opened" in only(recipe(TEXT)).message
+    (weights / "extra.bin").unlink()
+    (weights / "config.json").write_text(json.dumps(CONFIG | {"vision": {"auto_map": {"AutoModel": "evil.Model"}}}))
+    assert "asks for code" in only(recipe(TEXT)).message
+    (weights / "config.json").write_text(json.dumps(CONFIG))
+    (weights / "model.safetensors").unlink()
+    assert "has no safetensors weights" in only(recipe(TEXT)).message
     (weights / "config.json").unlink()
     assert "has no config.json" in only(recipe(TEXT)).message
 
