@@ -1,7 +1,22 @@
 """Bloomery: build your own foundation model from an open model family's stage checkpoints.
 
-The public verbs live in `bloomery.api` and are re-exported here lazily, so that `import bloomery`
-stays free of torch.
+The public functions live in `bloomery.api` and are found here on first use, so that `import bloomery` stays quick.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bloomery.api import ask, compare, evaluate, explain, export, models, resume, run, runs
+
 __version__ = "0.1.0"
+__all__ = ["ask", "compare", "evaluate", "explain", "export", "models", "resume", "run", "runs"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module `bloomery` has no attribute `{name}`")
+    from bloomery import api
+
+    return getattr(api, name)

@@ -9,6 +9,7 @@ resumed run goes on at the step that failed.
 from __future__ import annotations
 
 import contextlib
+import html
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -51,6 +52,14 @@ class RunResult:
         """Plain JSON."""
         return {"name": self.name, "folder": str(self.folder), "status": self.status, "figures": self.figures}
 
+    def _repr_html_(self) -> str:
+        """The headline, and the report's own page in a frame."""
+        page = self.folder / "report.html"
+        head = f"<p><b>{html.escape(self.said)}</b></p>"
+        if not page.is_file():
+            return head
+        return f'{head}<iframe srcdoc="{html.escape(page.read_text())}" width="100%" height="640"></iframe>'
+
     def __str__(self) -> str:
         report = self.folder / "report.html"
         tail = f"\nreport: {report}" if report.is_file() else ""
@@ -76,13 +85,13 @@ class Session:
 
 
 def run(
-    recipe: str | Path, overrides: Sequence[str] = (), *, folder: Path | None = None, quiet: bool = False
+    recipe: str | Path | Loaded, overrides: Sequence[str] = (), *, folder: Path | None = None, quiet: bool = False
 ) -> RunResult:
     """Run a recipe in a new run folder (default `runs/NAME`).
 
     Raises `InputError` for everything that `bloomery explain` refuses, before anything is written.
     """
-    loaded = load_recipe(recipe, overrides)
+    loaded = recipe if isinstance(recipe, Loaded) else load_recipe(recipe, overrides)
     plan = resolve(loaded)
     for problem in check_plan(loaded, plan, this_machine(plan.get("memory.device"), plan.get("memory.precision"))):
         raise problem.error()
@@ -132,7 +141,8 @@ def _begin(folder: RunFolder, plan: Plan, events: EventLog | None, world: World,
     prepared = prepare(plan, folder.path, _say if loud else _say_nothing)
     if events:
         prepared.plan.write(folder.plan)
-        write_json(folder.receipt, prepared.receipt(), 0o600)
+        if not folder.receipt.exists():
+            write_json(folder.receipt, prepared.receipt(), 0o600)
         _record(folder, prepared, events)
     return Session(folder, prepared.plan, events, world, prepared, not loud)
 

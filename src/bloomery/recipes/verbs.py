@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -94,6 +95,9 @@ class Evaluation:
         """Plain JSON, without any row."""
         return self.result.figures()
 
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
+
     def __str__(self) -> str:
         lines = [f"{self.result.model}"]
         for suite in self.result.suites.values():
@@ -113,6 +117,9 @@ class Compared:
         """Plain JSON, without any row."""
         groups = self.comparison.groups.items()
         return {name: {"before": c.before, "after": c.after, "change": _bounds(c.change)} for name, c in groups}
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
 
     def __str__(self) -> str:
         lines = [f"{self.comparison.before} -> {self.comparison.after}"]

@@ -1,0 +1,99 @@
+"""The verbs as Python functions, with results that a notebook shows well.
+
+    import bloomery
+    bloomery.explain("demo")
+    result = bloomery.run("demo", {"budget": "200k tokens", "name": "first"})
+    bloomery.ask(result.name, "Write a tapline program: load the orders, then show the first 3.")
+
+A recipe is a file, the name of a shipped one, or a dictionary of its keys; changes are given by dotted key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bloomery.recipes.load import Loaded, load_recipe, recipe_from
+from bloomery.recipes.start import RUNS
+
+if TYPE_CHECKING:
+    from bloomery.lineage.index import ModelRecord
+    from bloomery.lineage.record import RunRecord
+    from bloomery.recipes.explain import Explanation
+    from bloomery.recipes.run import RunResult
+    from bloomery.recipes.verbs import Compared, Evaluation
+
+Recipe = str | Path | Mapping[str, Any]
+
+
+def explain(recipe: Recipe, changes: Mapping[str, Any] | None = None) -> Explanation:
+    """What a run would do: tokens and epochs of each source, steps, memory, disk, time, and every refusal."""
+    from bloomery.recipes.explain import explain as look
+
+    return look(_loaded(recipe, changes))
+
+
+def run(
+    recipe: Recipe, changes: Mapping[str, Any] | None = None, *, folder: Path | None = None, quiet: bool = False
+) -> RunResult:
+    """Train, evaluate and export as the recipe says. Raises `InputError` for everything that `explain` refuses."""
+    from bloomery.recipes.run import run as start
+
+    return start(_loaded(recipe, changes), folder=folder, quiet=quiet)
+
+
+def resume(name: str, *, quiet: bool = False) -> RunResult:
+    """Continue an interrupted run, by name or folder, where it stopped."""
+    from bloomery.recipes.run import resume as again
+
+    return again(name, quiet=quiet)
+
+
+def evaluate(model: str, *, data: Sequence[str | Path] = (), suites: Sequence[str] | None = None) -> Evaluation:
+    """Measure a run, a model folder or FAMILY/STAGE on its family's suites and on rows of your own."""
+    from bloomery.recipes.verbs import evaluate as measure
+
+    return measure(model, data=[Path(path) for path in data], suites=suites)
+
+
+def compare(before: str, after: str, *, data: Sequence[str | Path] = ()) -> Compared:
+    """What `after` gained and lost against `before`, with intervals."""
+    from bloomery.recipes.verbs import compare as against
+
+    return against(before, after, data=[Path(path) for path in data])
+
+
+def ask(model: str, prompt: str, *, max_new_tokens: int = 128, temperature: float = 0.0, seed: int = 0) -> str:
+    """One answer of a run, a model folder or FAMILY/STAGE."""
+    from bloomery.recipes.verbs import ask as question
+
+    return question(model, prompt, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
+
+
+def export(run: str, folder: str | Path) -> Path:
+    """Write a run's model as a Hugging Face folder with its card."""
+    from bloomery.recipes.verbs import export as publish
+
+    return publish(run, Path(folder))
+
+
+def runs(root: Path = RUNS) -> list[RunRecord]:
+    """All runs under `root`, newest first, read from their folders."""
+    from bloomery.lineage.index import runs as known
+
+    return known(root)
+
+
+def models(root: Path = RUNS) -> list[ModelRecord]:
+    """All models under `root` with their ancestry."""
+    from bloomery.lineage.index import models as known
+
+    return known(root)
+
+
+def _loaded(recipe: Recipe, changes: Mapping[str, Any] | None) -> Loaded:
+    from bloomery.recipes.load import with_changes
+
+    loaded = recipe_from(recipe) if isinstance(recipe, Mapping) else load_recipe(recipe)
+    return with_changes(loaded, changes) if changes else loaded
