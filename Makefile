@@ -24,7 +24,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 RUN := demo-$(shell date +%Y%m%d-%H%M%S)
 QUESTION := Write a tapline program: Load the orders, then show just the buyer and city.
-EMBER := scaffold pretrained midtrained posttrained
+EMBER := pretrained midtrained-warm midtrained posttrained
 
 demo: venv
 	$(BIN)/bloomery explain demo
@@ -45,7 +45,10 @@ bench: dev
 	$(BIN)/python bench/train.py
 
 ember: venv
-	for stage in $(EMBER); do $(BIN)/bloomery run families/ember/recipes/$$stage.yaml; done
+	for stage in $(EMBER); do \
+	  test -d runs/ember-$$stage && $(BIN)/bloomery resume ember-$$stage || $(BIN)/bloomery run families/ember/recipes/$$stage.yaml; \
+	  rm -rf families/ember/$$stage; $(BIN)/bloomery export ember-$$stage families/ember/$$stage; \
+	done
 
 venv: $(VENV)/.ready
 dev: $(VENV)/.ready-dev
