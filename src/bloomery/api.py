@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bloomery.lineage.index import ModelRecord
     from bloomery.lineage.record import RunRecord
     from bloomery.recipes.explain import Explanation
-    from bloomery.recipes.run import RunResult
+    from bloomery.recipes.result import RunResult
     from bloomery.recipes.verbs import Compared, Evaluation
 
 Recipe = str | Path | Mapping[str, Any]

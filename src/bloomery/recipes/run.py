@@ -9,9 +9,8 @@ resumed run goes on at the step that failed.
 from __future__ import annotations
 
 import contextlib
-import html
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,42 +27,15 @@ from bloomery.recipes.checks import check_plan
 from bloomery.recipes.judging import judge_run
 from bloomery.recipes.load import Loaded, load_recipe
 from bloomery.recipes.machine import this_machine
+from bloomery.recipes.pipeline import starting_from, trainings
 from bloomery.recipes.plan import Plan
 from bloomery.recipes.prepare import Prepared, prepare
 from bloomery.recipes.publish import publish_model
 from bloomery.recipes.resolve import resolve
+from bloomery.recipes.result import RunResult
 from bloomery.recipes.start import RUNS
 from bloomery.recipes.training import ArmRun, arm_runs, train_arm
 from bloomery.train.parallel import World, join_world, leave_world
-
-
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """How a run ended. `status` is done, within, broken, unproven or interrupted; `said` its headline."""
-
-    name: str
-    folder: Path
-    status: str
-    exit_status: int
-    said: str = ""
-    figures: dict[str, Any] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON."""
-        return {"name": self.name, "folder": str(self.folder), "status": self.status, "figures": self.figures}
-
-    def _repr_html_(self) -> str:
-        """The headline, and the report's own page in a frame."""
-        page = self.folder / "report.html"
-        head = f"<p><b>{html.escape(self.said)}</b></p>"
-        if not page.is_file():
-            return head
-        return f'{head}<iframe srcdoc="{html.escape(page.read_text())}" width="100%" height="640"></iframe>'
-
-    def __str__(self) -> str:
-        report = self.folder / "report.html"
-        tail = f"\nreport: {report}" if report.is_file() else ""
-        return f"{self.said or f'run {self.name}: {self.status}'}{tail}"
 
 
 @dataclass(slots=True)
@@ -92,20 +64,54 @@ def run(
     Raises `InputError` for everything that `bloomery explain` refuses, before anything is written.
     """
     loaded = recipe if isinstance(recipe, Loaded) else load_recipe(recipe, overrides)
-    plan = resolve(loaded)
-    for problem in check_plan(loaded, plan, this_machine(plan.get("memory.device"), plan.get("memory.precision"))):
-        raise problem.error()
-    world = join_world(plan.get("memory.device"))
-    made = _new_folder(loaded, folder) if world.first else None
-    place = Path(world.share_text(str(made.path) if made else ""))
-    return _execute(RunFolder.open(place), plan, world, quiet)
+    plan = _planned(trainings(loaded)[0])
+    with _joined(plan) as world:
+        made = _new_folder(loaded, folder) if world.first else None
+        place = Path(world.share_text(str(made.path) if made else ""))
+        return _pipeline(RunFolder.open(place), loaded, world, quiet)
 
 
 def resume(name: str, *, quiet: bool = False) -> RunResult:
     """Continue a run by name or folder. The result is that of an uninterrupted run, bit for bit."""
     folder = RunFolder.open(next((p for p in (RUNS / name, Path(name)) if p.is_dir()), RUNS / name))
-    plan = Plan.read(folder.plan)
-    return _execute(folder, plan, join_world(plan.get("memory.device")), quiet)
+    loaded = load_recipe(folder.recipe)
+    with _joined(_planned(trainings(loaded)[0])) as world:
+        return _pipeline(folder, loaded, world, quiet)
+
+
+def _pipeline(folder: RunFolder, loaded: Loaded, world: World, quiet: bool) -> RunResult:
+    """Every training of the recipe with the steps after it; the last one in the run folder itself.
+
+    Ends early where one is interrupted or leaves its budget.
+    """
+    parts = trainings(loaded)
+    start: Path | None = None
+    for number, part in enumerate(parts, 1):
+        last = number == len(parts)
+        current = part if start is None else starting_from(part, start)
+        place = folder if last else _part_folder(folder, number, current, world)
+        plan = Plan.read(place.plan) if place.plan.is_file() else _planned(current)
+        result = _execute(place, plan, world, quiet)
+        if last or result.exit_status:
+            return result
+        start = place.path
+    raise AssertionError("a recipe has at least one training")
+
+
+def _planned(loaded: Loaded) -> Plan:
+    plan = resolve(loaded)
+    for problem in check_plan(loaded, plan, this_machine(plan.get("memory.device"), plan.get("memory.precision"))):
+        raise problem.error()
+    return plan
+
+
+@contextlib.contextmanager
+def _joined(plan: Plan) -> Iterator[World]:
+    world = join_world(plan.get("memory.device"))
+    try:
+        yield world
+    finally:
+        leave_world()
 
 
 def _new_folder(loaded: Loaded, folder: Path | None) -> RunFolder:
@@ -116,12 +122,19 @@ def _new_folder(loaded: Loaded, folder: Path | None) -> RunFolder:
     return RunFolder.create(RUNS, name, recipe=text)
 
 
+def _part_folder(folder: RunFolder, number: int, loaded: Loaded, world: World) -> RunFolder:
+    place = folder.path / "steps" / f"{number}-{loaded.name}"
+    if world.first and not place.is_dir():
+        RunFolder.create(place.parent, place.name, recipe=loaded.text())
+    world.barrier()
+    return RunFolder.open(place)
+
+
 def _execute(folder: RunFolder, plan: Plan, world: World, quiet: bool) -> RunResult:
     if plan.get("threads"):
         torch.set_num_threads(plan.get("threads"))
     with contextlib.ExitStack() as held:
         events = held.enter_context(folder.writing()) if world.first else None
-        held.callback(leave_world)
         try:
             session = _begin(folder, plan, events, world, quiet)
             for step in plan.get("steps"):

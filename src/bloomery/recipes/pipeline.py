@@ -1,0 +1,47 @@
+"""A recipe's `steps` as trainings: each `train` with what follows it, up to the next `train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bloomery.core.errors import InputError
+from bloomery.recipes.load import Loaded, with_changes
+
+
+def trainings(loaded: Loaded) -> list[Loaded]:
+    """One recipe for each `train` step, its `set` laid over the whole; a later one continues from the one before.
+
+    A training that another follows also exports its model, since the next one starts from that.
+    Raises `InputError` for steps that do not begin with `train`, and for `set` on a step that trains nothing.
+    """
+    steps = [step.model_dump() for step in loaded.recipe.steps]
+    if not steps or steps[0]["do"] != "train":
+        raise InputError("`steps` must begin with `train`", where=loaded.place("steps"), fix="put `train` first")
+    groups: list[list[dict[str, Any]]] = []
+    for number, step in enumerate(steps):
+        if step["do"] == "train":
+            groups.append([])
+        elif step["set"]:
+            where = loaded.place(f"steps.{number}")
+            raise InputError(
+                f"`set` on a step that does `{step['do']}` changes nothing", where=where, fix="remove `set`"
+            )
+        groups[-1].append(step)
+    if len(groups) == 1 and not groups[0][0]["set"]:
+        return [loaded]
+    return [_training(loaded, group, last=group is groups[-1]) for group in groups]
+
+
+def starting_from(loaded: Loaded, run: Path) -> Loaded:
+    """The recipe with a finished run in place of its start."""
+    key = "start" if loaded.recipe.family else "model"
+    return with_changes(loaded, {key: str(run if key == "start" else run / "model")})
+
+
+def _training(loaded: Loaded, group: list[dict[str, Any]], last: bool) -> Loaded:
+    first = group[0]
+    does = [step["do"] for step in group]
+    steps: list[Any] = ["train", *group[1:], *([] if last or "export" in does else ["export"])]
+    name = loaded.name if last else first["name"] or "train"
+    return with_changes(loaded, {**first["set"], "steps": steps, "name": name})
