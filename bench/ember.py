@@ -12,7 +12,6 @@ import lzma
 import math
 import sys
 from collections import Counter
-from pathlib import Path
 
 from bloomery.core.resources import families_dir
 from bloomery.data.builtin import generate

@@ -1,6 +1,6 @@
 """Loss curves at full precision, recorded once. A change that moves them must say why and record them again:
 
-    PYTHONPATH=tests/support .venv/bin/python tests/golden/test_curves.py
+PYTHONPATH=tests/support .venv/bin/python tests/golden/test_curves.py
 """
 
 from __future__ import annotations

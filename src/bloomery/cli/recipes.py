@@ -12,6 +12,10 @@ from bloomery.cli.output import Json, console, finish, print_json
 Name = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped one (demo).")]
 Changes = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Keys to change.")]
 
+Processes = Annotated[
+    int, typer.Option(min=1, help="Processes on this machine, under torchrun; the status is then torchrun's.")
+]
+
 data = typer.Typer(help="Look at the data of a recipe or a run.", no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -48,6 +52,7 @@ def run(
     recipe: Name,
     changes: Changes = None,
     folder: Annotated[Path | None, typer.Option(help="Run folder. Default: runs/NAME.")] = None,
+    processes: Processes = 1,
     json: Json = False,
 ) -> None:
     """Train, evaluate and export as a recipe says.
@@ -56,6 +61,9 @@ def run(
     bloomery run demo
     bloomery run recipe.yaml data.share=30% budget="2M tokens" seeds=3
     """
+    if processes > 1:
+        place = [f"--folder={folder}"] if folder else []
+        _in_processes(["run", recipe, *(changes or []), *place], processes)
     from bloomery.recipes.run import run as start
 
     finish(start(recipe, changes or [], folder=folder), json)
@@ -63,6 +71,7 @@ def run(
 
 def resume(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Name or folder of a run that was interrupted.")],
+    processes: Processes = 1,
     json: Json = False,
 ) -> None:
     """Continue an interrupted run.
@@ -72,9 +81,17 @@ def resume(
     \b
     bloomery resume demo
     """
+    if processes > 1:
+        _in_processes(["resume", run], processes)
     from bloomery.recipes.run import resume as again
 
     finish(again(run), json)
+
+
+def _in_processes(arguments: list[str], processes: int) -> None:
+    from bloomery.launch.torchrun import run_torchrun
+
+    raise typer.Exit(run_torchrun("bloomery.cli", arguments, processes))
 
 
 def explain(
