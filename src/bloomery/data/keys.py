@@ -18,7 +18,7 @@ from bloomery.core.files import canonical_hash, read_json, sha256_file, write_js
 from bloomery.data.config import SourceSpec
 from bloomery.data.sources import source_files
 
-FORMAT = 1
+FORMAT = 2
 """Layout of the store's files; part of every key."""
 
 

@@ -13,8 +13,9 @@ from queue import SimpleQueue
 from typing import IO
 
 from bloomery.core.errors import BloomeryError
-from bloomery.data.prepare import Preparation
-from bloomery.data.wire import Batch, Prepared, batch_out, prepared_in, receive, send
+from bloomery.data.block import Block
+from bloomery.data.prepare import Batch, Preparation
+from bloomery.data.wire import batch_out, block_in, receive, send
 
 
 def cores() -> int:
@@ -22,7 +23,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def prepare_all(batches: Iterable[Batch], prepare: Preparation, workers: int) -> Iterator[Prepared]:
+def prepare_all(batches: Iterable[Batch], prepare: Preparation, workers: int) -> Iterator[Block]:
     """What `prepare` makes of each batch, in order, worked out by `workers` processes.
 
     Raises the first `InputError` in the order of the rows, and `BloomeryError` when a worker dies.
@@ -32,7 +33,7 @@ def prepare_all(batches: Iterable[Batch], prepare: Preparation, workers: int) ->
     for process in started:
         idle.put(process)
     threads = ThreadPoolExecutor(workers)
-    waiting: deque[Future[Prepared]] = deque()
+    waiting: deque[Future[Block]] = deque()
     try:
         for batch in batches:
             waiting.append(threads.submit(_ask, idle, batch))
@@ -62,11 +63,11 @@ def _start(prepare: Preparation) -> subprocess.Popen[bytes]:
     return process
 
 
-def _ask(idle: SimpleQueue[subprocess.Popen[bytes]], batch: Batch) -> Prepared:
+def _ask(idle: SimpleQueue[subprocess.Popen[bytes]], batch: Batch) -> Block:
     process = idle.get()
     try:
-        send(_pipe(process.stdin), batch_out(batch))
-        return prepared_in(*receive(_pipe(process.stdout)))
+        send(_pipe(process.stdin), *batch_out(batch))
+        return block_in(*receive(_pipe(process.stdout)))
     except (EOFError, OSError):
         first = batch[0][1].where
         raise BloomeryError(

@@ -1,39 +1,45 @@
-"""Raw rows to rendered documents, in order: the part of building a store that costs time."""
+"""Raw rows to rendered documents: the part of building a store that costs time, done alike in every process."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from bloomery.core.errors import InputError
+from bloomery.data.block import Block, block
 from bloomery.data.digest import digest
-from bloomery.data.readers import Record
+from bloomery.data.readers import Line, Record
 from bloomery.data.render import Rendered, Renderer
 from bloomery.data.shapes import Columns, Example, to_example
-from bloomery.data.writer import Document
+
+Batch = list[tuple[int, Line | Record]]
+"""Rows with their numbers in the source, from 0."""
 
 
 class Preparation:
-    """Turns batches of records into documents; bad rows stop the work or are counted, as the source says."""
+    """Turns batches of rows into blocks; bad rows stop the work or are counted, as the source says."""
 
     def __init__(self, renderer: Renderer, columns: Columns, skip: bool) -> None:
         self._renderer, self._columns, self._skip = renderer, columns, skip
 
-    def __call__(self, records: list[tuple[int, Record]]) -> tuple[list[Document], list[str]]:
-        """Documents of (row number, record) pairs in order, and the reason for every row that was skipped."""
+    def __call__(self, batch: Batch) -> Block:
+        """The documents of a batch, in order, and the reason for every row that was skipped."""
         reasons: list[str] = []
-        examples = []
-        for number, record in records:
+        examples: list[tuple[int, Example]] = []
+        for number, row in batch:
             try:
+                record = row.parsed() if isinstance(row, Line) else row
                 examples.append((number, to_example(record, self._columns)))
             except InputError as error:
                 self._bad(error, reasons)
         rendered = self._render([example for _, example in examples], reasons)
-        documents = [
-            Document(one, example.example_id, number, digest(example))
-            for (number, example), one in zip(examples, rendered, strict=True)
-            if one is not None
-        ]
-        return documents, reasons
+        kept = [(number, example, one) for (number, example), one in zip(examples, rendered, strict=True) if one]
+        return block(
+            [one for _, _, one in kept],
+            [example.example_id for _, example, _ in kept],
+            [number for number, _, _ in kept],
+            [digest(example) for _, example, _ in kept],
+            reasons,
+        )
 
     def job(self) -> dict[str, Any]:
         """JSON from which a worker process builds the same preparation."""
@@ -69,6 +75,6 @@ class Preparation:
 
 def _says_something(example: Example) -> bool:
     if example.text is not None:
-        return bool(example.text.strip())
+        return not example.text.isspace()
     said = [part["text"] for m in example.messages if m["role"] == "assistant" for part in m["content"]]
     return any(text.strip() for text in said) or any("tool_calls" in m for m in example.messages)

@@ -26,12 +26,28 @@ class Record:
     where: Where
 
 
-def read_jsonl(path: Path) -> Iterator[Record]:
-    """One JSON object a line; blank lines are allowed. Lines above `MAX_ROW_BYTES` are refused."""
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A row that is not parsed yet, so that parsing can be shared out among processes."""
+
+    data: bytes
+    where: Where
+
+    def parsed(self) -> Record:
+        """The row. Raises `InputError` unless it is a JSON object in UTF-8."""
+        return Record(_object(_json(self.data, self.where), self.where), self.where)
+
+
+def read_lines(path: Path) -> Iterator[Line]:
+    """The lines of a JSON-lines file but blank ones. Lines above `MAX_ROW_BYTES` are refused."""
     for number, line in _lines(path):
         if line.strip():
-            where = Where(path, number)
-            yield Record(_object(_json(line, where), where), where)
+            yield Line(line, Where(path, number))
+
+
+def read_jsonl(path: Path) -> Iterator[Record]:
+    """One JSON object a line; blank lines are allowed. Lines above `MAX_ROW_BYTES` are refused."""
+    return (line.parsed() for line in read_lines(path))
 
 
 def read_json(path: Path) -> Iterator[Record]:

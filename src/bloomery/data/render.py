@@ -59,18 +59,17 @@ class Renderer:
     def __init__(self, folder: Path, template: str | None = None, render_chat: RenderChat | None = None) -> None:
         """Raises `InputError` when the folder has no fast tokenizer or no end-of-sequence token."""
         self.folder, self.template = Path(folder), template
-        self.vocabulary = read_vocabulary(self.folder)
+        self._tokenizer = load_tokenizer(self.folder)
+        self.vocabulary = read_vocabulary(self.folder, self._tokenizer)
         source = template if template is not None else self.vocabulary.template
         self.portable = render_chat is None
         self.fingerprint = canonical_hash([VERSION, self.vocabulary.sha256, source, self.vocabulary.special])
         self._chat = render_chat or (ChatTemplate(source, self.vocabulary.special) if source else None)
-        self._for_chat = load_tokenizer(self.folder)
-        self._for_text = load_tokenizer(self.folder)
-        # A document that quotes `<|endoftext|>` must not end itself: special tokens in text are plain characters.
-        self._for_text.encode_special_tokens = True
         # The post-processor is not used but for its offsets, which must not leave out white space.
-        self._for_chat.post_processor = ByteLevel(trim_offsets=False)
-        self._text_words, self._chat_words = word_encoder(self._for_text), word_encoder(self._for_chat)
+        self._tokenizer.post_processor = ByteLevel(trim_offsets=False)
+        self._chat_words = word_encoder(self._tokenizer)
+        # A document that quotes `<|endoftext|>` must not end itself: special tokens in text are plain characters.
+        self._text_words = self._chat_words and self._chat_words.with_plain_special_tokens()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Renderer, (self.folder, self.template)
@@ -110,13 +109,15 @@ class Renderer:
     def _text_ids(self, texts: list[str]) -> list[list[int]]:
         own = [self._text_words.encode(text) if self._text_words else None for text in texts]
         left = [text for text, ids in zip(texts, own, strict=True) if ids is None]
-        library = iter(self._for_text.encode_batch_fast(left, add_special_tokens=False) if left else [])
+        self._tokenizer.encode_special_tokens = True
+        library = iter(self._tokenizer.encode_batch_fast(left, add_special_tokens=False) if left else [])
         return [next(library).ids if ids is None else ids for ids in own]
 
     def _chats(self, chats: list[Chat]) -> list[Rendered]:
         own = [self._by_words(chat) for chat in chats]
         left = [chat.text for chat, tokens in zip(chats, own, strict=True) if tokens is None]
-        library = iter(self._for_chat.encode_batch(left, add_special_tokens=False) if left else [])
+        self._tokenizer.encode_special_tokens = False
+        library = iter(self._tokenizer.encode_batch(left, add_special_tokens=False) if left else [])
         return [
             self._finish(chat, *(_by_offsets(chat, next(library)) if tokens is None else tokens))
             for chat, tokens in zip(chats, own, strict=True)

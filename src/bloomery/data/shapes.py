@@ -49,7 +49,7 @@ TURNS = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assi
 """Names of turns in other conventions (ShareGPT) -> ours."""
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "observation", "function")
-MEDIA = ("image", "images", "image_url", "video", "videos", "audio", "audios", "pixel_values")
+MEDIA = frozenset({"image", "images", "image_url", "video", "videos", "audio", "audios", "pixel_values"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,8 +241,10 @@ def _parsed(value: Any, where: Where, column: str) -> Any:
 
 
 def _refuse_media(record: Record) -> None:
-    for name in MEDIA:
-        if record.fields.get(name):
+    if MEDIA.isdisjoint(record.fields):
+        return
+    for name in sorted(MEDIA.intersection(record.fields)):
+        if record.fields[name]:
             raise InputError(
                 f"has a column `{name}`: Bloomery trains on text only for now",
                 where=record.where,

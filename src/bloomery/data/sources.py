@@ -8,10 +8,10 @@ from pathlib import Path
 from bloomery.core.errors import InputError, Where
 from bloomery.data.config import SourceSpec
 from bloomery.data.paths import expand, format_of
-from bloomery.data.readers import READERS, Record
+from bloomery.data.readers import READERS, Line, Record, read_lines
 from bloomery.data.remote import fetch, fetch_dataset, is_remote
 
-__all__ = ["Record", "iter_records", "source_files"]
+__all__ = ["Line", "Record", "iter_records", "iter_rows", "source_files"]
 
 
 def iter_records(spec: SourceSpec, base: Path) -> Iterator[Record]:
@@ -20,10 +20,15 @@ def iter_records(spec: SourceSpec, base: Path) -> Iterator[Record]:
     `base` is the folder that relative paths start from. Raises `InputError` with file and row for
     anything unreadable, and when the source has no row at all.
     """
+    return (row.parsed() if isinstance(row, Line) else row for row in iter_rows(spec, base))
+
+
+def iter_rows(spec: SourceSpec, base: Path) -> Iterator[Line | Record]:
+    """`iter_records` with JSON lines not parsed yet."""
     empty = True
-    for record in _builtin(spec) if spec.builtin else _files(spec, base):
+    for row in _builtin(spec) if spec.builtin else _files(spec, base):
         empty = False
-        yield record
+        yield row
     if empty:
         place = Where(f"builtin:{spec.builtin}") if spec.builtin else Where(source_files(spec, base)[0])
         raise InputError(f"source `{spec.label}` has no rows", where=place, fix="remove the source, or put rows in it")
@@ -39,9 +44,10 @@ def source_files(spec: SourceSpec, base: Path) -> list[Path]:
     return list(found)
 
 
-def _files(spec: SourceSpec, base: Path) -> Iterator[Record]:
+def _files(spec: SourceSpec, base: Path) -> Iterator[Line | Record]:
     for path in source_files(spec, base):
-        yield from READERS[format_of(path, spec.format)](path)
+        kind = format_of(path, spec.format)
+        yield from read_lines(path) if kind == "jsonl" else READERS[kind](path)
 
 
 def _builtin(spec: SourceSpec) -> Iterator[Record]:

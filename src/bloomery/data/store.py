@@ -19,11 +19,12 @@ import numpy.typing as npt
 from bloomery.core.errors import BloomeryError, DamagedError, InputError
 from bloomery.core.files import building_folder, lock, verify_folder
 from bloomery.core.rows import Ids
+from bloomery.data.block import PER_DOCUMENT
 from bloomery.data.config import SourceSpec
 from bloomery.data.documents import Documents
 from bloomery.data.keys import folder_name, store_key
 from bloomery.data.render import Mask, Renderer
-from bloomery.data.writer import ARRAYS, Stats, StoreWriter
+from bloomery.data.writer import Stats, StoreWriter
 
 Progress = Callable[[int, int], None]
 """Called with rows and tokens stored so far."""
@@ -32,8 +33,9 @@ Progress = Callable[[int, int], None]
 class TokenStore:
     """Documents of one source as token ids; opening verifies every byte against the manifest.
 
-    `lengths` is int64[n_docs] in tokens, `text_bytes` int64[n_docs] in UTF-8 bytes, `records` int64[n_docs]
-    the row number in the source (from 0), `digests` uint64[n_docs] a hash of the normalised text.
+    `offsets` is int64[n_docs + 1], the first token of each document; `lengths` int64[n_docs] in tokens,
+    `text_bytes` int64[n_docs] in UTF-8 bytes, `records` int64[n_docs] the row number in the source (from 0),
+    `digests` uint64[n_docs] a hash of the normalised text.
     """
 
     def __init__(self, path: Path, name: str | None = None) -> None:
@@ -49,15 +51,14 @@ class TokenStore:
         self.n_docs, self.n_tokens = self.stats.kept, self.stats.tokens
         self._ids = self._map("ids", about["dtype"])
         self._bits = self._map("trained", "u1")
-        self._id_text = self._map("example_ids", "u1")
-        arrays = {name: np.fromfile(path / f"{name}.bin", dtype) for name, dtype in ARRAYS.items()}
-        self.offsets: npt.NDArray[np.int64] = np.append(arrays["offsets"], self.n_tokens)
-        self.lengths: npt.NDArray[np.int64] = np.diff(self.offsets)
-        self.text_bytes: npt.NDArray[np.int64] = arrays["bytes"]
+        self._name_text = self._map("names", "u1")
+        arrays = {name: np.fromfile(path / f"{name}.bin", dtype) for name, dtype in PER_DOCUMENT.items()}
+        self.lengths: npt.NDArray[np.int64] = arrays["lengths"]
+        self.text_bytes: npt.NDArray[np.int64] = arrays["text_bytes"]
         self.records: npt.NDArray[np.int64] = arrays["records"]
         self.digests: npt.NDArray[np.uint64] = arrays["digests"]
-        self._id_ends: npt.NDArray[np.int64] = np.append(np.zeros(1, np.int64), arrays["names"])
-        self._bit_starts: npt.NDArray[np.int64] = np.append(np.zeros(1, np.int64), np.cumsum((self.lengths + 7) // 8))
+        self.offsets = _edges(self.lengths)
+        self._name_edges, self._bit_edges = _edges(arrays["name_sizes"]), _edges((self.lengths + 7) // 8)
 
     def document(self, index: int) -> tuple[Ids, Mask, str]:
         """Ids int32[T], trained bool[T] and the example id of document `index` (from 0)."""
@@ -83,18 +84,23 @@ class TokenStore:
         return counts
 
     def _mask(self, index: int, start: int, stop: int) -> Mask:
-        bit = int(self._bit_starts[index])
+        bit = int(self._bit_edges[index])
         bits = np.unpackbits(self._bits[bit + start // 8 : bit + (stop + 7) // 8])
         return bits[start % 8 : start % 8 + stop - start].astype(np.bool_)
 
     def example_id(self, index: int) -> str:
         """The id the row came with, or `file:row`."""
-        return bytes(self._id_text[self._id_ends[index] : self._id_ends[index + 1]]).decode()
+        return bytes(self._name_text[self._name_edges[index] : self._name_edges[index + 1]]).decode()
 
     def _map(self, name: str, dtype: str) -> npt.NDArray[Any]:
         path = self.path / f"{name}.bin"
         # The plain view: slicing an np.memmap builds a subclass each time, which costs more than the copy.
         return np.asarray(np.memmap(path, dtype, mode="r")) if path.stat().st_size else np.empty(0, dtype)
+
+
+def _edges(sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Where each of consecutive stretches begins, and where the last one ends: int64[n + 1]."""
+    return np.append(np.zeros(1, np.int64), np.cumsum(sizes))
 
 
 def build_store(
@@ -135,9 +141,9 @@ def _build(
     with building_folder(final, about) as folder:
         writer = StoreWriter(folder, renderer.vocabulary.size)
         try:
-            source = Documents(spec, base, renderer, writer.stats, workers)
-            for batch in source:
-                writer.add(batch)
+            source = Documents(spec, base, renderer, workers)
+            for block in source:
+                writer.add(block)
                 if progress:
                     progress(writer.stats.kept, writer.stats.tokens)
         finally:

@@ -44,12 +44,11 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     return tokenizer
 
 
-def read_vocabulary(folder: Path) -> Vocabulary:
+def read_vocabulary(folder: Path, tokenizer: Tokenizer) -> Vocabulary:
     """Special tokens, template and size of a tokenizer folder.
 
     Raises `InputError` when no end-of-sequence token can be found: documents would run into each other.
     """
-    tokenizer = load_tokenizer(folder)
     config = _json(folder / "tokenizer_config.json")
     special = _special_tokens(folder, config)
     eos = tokenizer.token_to_id(special["eos_token"]) if "eos_token" in special else None

@@ -10,12 +10,9 @@ from typing import IO, Any
 import numpy as np
 
 from bloomery.core.errors import InputError, Where
-from bloomery.data.readers import Record
-from bloomery.data.render import Rendered
-from bloomery.data.writer import Document
-
-Batch = list[tuple[int, Record]]
-Prepared = tuple[list[Document], list[str]]
+from bloomery.data.block import PER_DOCUMENT, Block
+from bloomery.data.prepare import Batch
+from bloomery.data.readers import Line, Record
 
 
 def send(stream: IO[bytes], value: Any, *arrays: bytes) -> None:
@@ -39,38 +36,45 @@ def receive(stream: IO[bytes]) -> tuple[Any, list[bytes]]:
     return header["value"], arrays
 
 
-def batch_out(batch: Batch) -> list[Any]:
-    """A batch of records as JSON."""
-    return [[number, record.fields, str(record.where.path), record.where.line] for number, record in batch]
+def batch_out(batch: Batch) -> tuple[list[Any], bytes]:
+    """A batch as JSON, and the bytes of its unparsed lines."""
+    lines = [row.data for _, row in batch if isinstance(row, Line)]
+    rows = [
+        [number, str(row.where.path), row.where.line, len(row.data) if isinstance(row, Line) else row.fields]
+        for number, row in batch
+    ]
+    return rows, b"".join(lines)
 
 
-def batch_in(value: Sequence[Any]) -> Batch:
+def batch_in(value: Sequence[Any], lines: bytes) -> Batch:
     """The inverse of `batch_out`."""
-    return [(number, Record(fields, Where(path, line))) for number, fields, path, line in value]
+    batch: Batch = []
+    start = 0
+    for number, path, line, content in value:
+        where = Where(path, line)
+        if isinstance(content, int):
+            batch.append((number, Line(lines[start : start + content], where)))
+            start += content
+        else:
+            batch.append((number, Record(content, where)))
+    return batch
 
 
-def prepared_out(prepared: Prepared) -> tuple[Any, bytes, bytes]:
-    """Documents as a JSON value and two arrays: all ids int32, all trained masks as bytes."""
-    documents, reasons = prepared
-    about = [[d.example_id, d.record, str(d.digest), d.rendered.text_bytes, len(d.rendered.ids)] for d in documents]
-    ids = b"".join(d.rendered.ids.tobytes() for d in documents)
-    trained = b"".join(d.rendered.trained.tobytes() for d in documents)
-    return {"documents": about, "reasons": reasons}, ids, trained
+def block_out(block: Block) -> tuple[Any, list[bytes]]:
+    """A block as a JSON value and its arrays."""
+    about = [block.about[name].tobytes() for name in PER_DOCUMENT]
+    return {"trained": block.trained, "reasons": block.reasons}, [block.ids.tobytes(), block.bits, block.names, *about]
 
 
-def prepared_in(value: Any, arrays: Sequence[bytes]) -> Prepared:
-    """The inverse of `prepared_out`; raises the error that the worker met."""
+def block_in(value: Any, arrays: Sequence[bytes]) -> Block:
+    """The inverse of `block_out`; raises the error that the worker met."""
     if "error" in value:
         error = value["error"]
         where = Where(Path(error["path"]), error["line"]) if error["path"] else None
         raise InputError(error["message"], where=where, fix=error["fix"])
-    ids, trained = np.frombuffer(arrays[0], np.int32), np.frombuffer(arrays[1], np.bool_)
-    documents, start = [], 0
-    for example_id, record, digest, text_bytes, length in value["documents"]:
-        rendered = Rendered(ids[start : start + length], trained[start : start + length], text_bytes)
-        documents.append(Document(rendered, example_id, record, int(digest)))
-        start += length
-    return documents, value["reasons"]
+    ids, bits, names, *rest = arrays
+    about = {name: np.frombuffer(data, PER_DOCUMENT[name]) for name, data in zip(PER_DOCUMENT, rest, strict=True)}
+    return Block(np.frombuffer(ids, np.int32), bits, names, about, value["trained"], value["reasons"])
 
 
 def error_out(error: InputError) -> Any:

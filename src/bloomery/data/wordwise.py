@@ -12,6 +12,7 @@ import json
 import random
 import re
 import unicodedata
+from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
@@ -44,14 +45,17 @@ class Words(dict[str, tuple[int, ...]]):
 class WordEncoder:
     """Encodes as `tokenizer.encode(text, add_special_tokens=False)` does, or gives None."""
 
-    def __init__(self, tokenizer: Tokenizer, split: re.Pattern[str], nfc: bool) -> None:
-        """`split` finds the words; `nfc` says that the tokenizer normalises text to NFC."""
-        self._split, self._nfc, self._words = split, nfc, Words(tokenizer)
-        plain = tokenizer.encode_special_tokens
-        added = tokenizer.get_added_tokens_decoder().items()
-        self._added = {token.content: (index,) for index, token in added if not (token.special and plain)}
+    def __init__(self, words: Words, split: re.Pattern[str], nfc: bool, added: Mapping[str, tuple[int, bool]]) -> None:
+        """`split` finds the words, `nfc` says that text is normalised so, `added` maps tokens to id and special."""
+        self._words, self._split, self._nfc, self._tokens = words, split, nfc, dict(added)
+        self._added = {text: (index,) for text, (index, _) in added.items()}
         longest = sorted(self._added, key=len, reverse=True)
         self._find = re.compile(f"({'|'.join(map(re.escape, longest))})") if longest else None
+
+    def with_plain_special_tokens(self) -> WordEncoder:
+        """The same encoder, remembering the same words, for which special tokens are plain characters."""
+        added = {text: token for text, token in self._tokens.items() if not token[1]}
+        return WordEncoder(self._words, self._split, self._nfc, added)
 
     def encode(self, text: str) -> list[int] | None:
         """Token ids, or None when the library must do it."""
@@ -89,7 +93,8 @@ def word_encoder(tokenizer: Tokenizer) -> WordEncoder | None:
     split = translate(pattern)
     if split is None:
         return None
-    encoder = WordEncoder(tokenizer, split, normalizer is not None)
+    added = {token.content: (index, token.special) for index, token in tokenizer.get_added_tokens_decoder().items()}
+    encoder = WordEncoder(Words(tokenizer), split, normalizer is not None, added)
     agrees = all(
         own is None or own == encoding.ids
         for text, encoding in zip(_TRIALS, tokenizer.encode_batch_fast(_TRIALS, add_special_tokens=False), strict=True)

@@ -15,7 +15,7 @@ from bloomery.core.errors import InputError
 from bloomery.data.prepare import Preparation
 from bloomery.data.render import Renderer
 from bloomery.data.shapes import Columns
-from bloomery.data.wire import batch_in, error_out, prepared_out, receive, send
+from bloomery.data.wire import batch_in, block_out, error_out, receive, send
 
 
 def serve() -> None:
@@ -27,11 +27,12 @@ def serve() -> None:
     prepare = Preparation(renderer, Columns(job["shape"], job["by_role"], ()), job["skip"])
     while True:
         try:
-            batch, _ = receive(source)
+            batch, lines = receive(source)
         except EOFError:
             return
         try:
-            send(sink, *prepared_out(prepare(batch_in(batch))))
+            value, arrays = block_out(prepare(batch_in(batch, *lines)))
+            send(sink, value, *arrays)
         except InputError as error:
             send(sink, error_out(error))
 

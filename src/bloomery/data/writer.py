@@ -1,19 +1,15 @@
-"""Writes a token store: arrays appended document by document, and the count of everything that was read."""
+"""Writes a token store: arrays appended block by block, and the count of everything that was read."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bloomery.data.render import Rendered
-
-ARRAYS = {"offsets": "<i8", "bytes": "<i8", "records": "<i8", "digests": "<u8", "names": "<i8"}
-"""Per-document arrays: first token, UTF-8 bytes of text, row number in the source, hash of the text, end of its id."""
+from bloomery.data.block import PER_DOCUMENT, Block
 
 
 @dataclass(slots=True)
@@ -44,42 +40,28 @@ class Stats:
         return cls(**counts, dropped=Counter(value["dropped"]))
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A rendered row on its way into the store. `record` is its number in the source, from 0."""
-
-    rendered: Rendered
-    example_id: str
-    record: int
-    digest: int
-
-
 class StoreWriter:
-    """Appends documents to the arrays of a store under construction; memory use does not grow with the source."""
+    """Appends blocks to the arrays of a store under construction; memory use does not grow with the source."""
 
     def __init__(self, folder: Path, vocabulary: int) -> None:
         self.stats = Stats()
         self.dtype = np.dtype("<u2") if vocabulary <= 1 << 16 else np.dtype("<u4")
-        names = ["ids", "trained", "example_ids", *ARRAYS]
+        names = ["ids", "trained", "names", *PER_DOCUMENT]
         self._files = {name: open(folder / f"{name}.bin", "wb") for name in names}  # noqa: SIM115 - closed in `close`
-        self._names = 0
 
-    def add(self, documents: Iterable[Document]) -> None:
-        """Append documents in order."""
-        for document in documents:
-            ids, trained = document.rendered.ids, document.rendered.trained
-            name = document.example_id.encode("utf-8", "replace")
-            self._names += len(name)
-            self._files["ids"].write(ids.astype(self.dtype).tobytes())
-            self._files["trained"].write(np.packbits(trained).tobytes())
-            self._files["example_ids"].write(name)
-            values = (self.stats.tokens, document.rendered.text_bytes, document.record, document.digest, self._names)
-            for (array, dtype), value in zip(ARRAYS.items(), values, strict=True):
-                self._files[array].write(np.array(value, dtype).tobytes())
-            self.stats.kept += 1
-            self.stats.tokens += len(ids)
-            self.stats.trained += int(np.count_nonzero(trained))
-            self.stats.text_bytes += document.rendered.text_bytes
+    def add(self, block: Block) -> None:
+        """Append the documents of a block, and count them and the rows it skipped."""
+        self._files["ids"].write(block.ids.astype(self.dtype).tobytes())
+        self._files["trained"].write(block.bits)
+        self._files["names"].write(block.names)
+        for name, values in block.about.items():
+            self._files[name].write(values.tobytes())
+        self.stats.read += block.documents + len(block.reasons)
+        self.stats.kept += block.documents
+        self.stats.tokens += len(block.ids)
+        self.stats.trained += block.trained
+        self.stats.text_bytes += int(block.about["text_bytes"].sum())
+        self.stats.dropped.update(block.reasons)
 
     def close(self) -> None:
         """Flush and close every array."""

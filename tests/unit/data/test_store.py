@@ -103,7 +103,7 @@ def test_a_generated_source_is_stored_by_its_options(renderer: Renderer, tmp_pat
 def test_many_processes_store_the_same_bytes_as_one(
     renderer: Renderer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(documents, "BATCH_ROWS", 7)
+    monkeypatch.setattr(documents, "BATCH_ROWS", 4)
     jsonl(tmp_path / "rows.jsonl", [*pairs(100), {"id": None, "prompt": "Grüße 😀", "response": "x"}])
     alone = build_store("t", SPEC, tmp_path, renderer, tmp_path / "one", workers=1)
     seen: list[int] = []
@@ -118,7 +118,7 @@ def test_many_processes_store_the_same_bytes_as_one(
 def test_a_bad_row_is_named_from_a_worker_too(
     renderer: Renderer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(documents, "BATCH_ROWS", 7)
+    monkeypatch.setattr(documents, "BATCH_ROWS", 4)
     jsonl(tmp_path / "rows.jsonl", [*texts(60), {"id": "bad", "text": None}, *texts(20)])
     with pytest.raises(InputError, match=r"rows.jsonl:61: column `text` \(text\) must hold text, it is empty") as error:
         build_store("t", SPEC, tmp_path, renderer, tmp_path / "cache", workers=2)
@@ -127,7 +127,7 @@ def test_a_bad_row_is_named_from_a_worker_too(
 
 
 def test_a_worker_that_dies_is_reported(renderer: Renderer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents, "BATCH_ROWS", 7)
+    monkeypatch.setattr(documents, "BATCH_ROWS", 4)
     start = pool._start
 
     def dying(prepare: object) -> subprocess.Popen[bytes]:
