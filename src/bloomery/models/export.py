@@ -46,6 +46,8 @@ def export_model(
             loaded.tokenizer.save_pretrained(building)
         if card:
             write_text(building / "README.md", card)
+        for path in building.iterdir():
+            path.chmod(0o644)  # safetensors writes 0600; a model folder is for sharing
         _compare(building, expected, DTYPES[dtype])
 
 
