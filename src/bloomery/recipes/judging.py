@@ -34,7 +34,7 @@ def judge_run(folder: RunFolder, prepared: Prepared, say: Say) -> dict[str, Any]
     if not suites:
         return {"status": "done", "exit_status": 0, "said": "nothing to evaluate on: no suites and no held-out rows"}
     start = _result(folder, "start", plan.get("start.ref"), suites, say, lambda: load_start(plan, plan.get("seeds")[0]))
-    results = {run: _result(folder, run.name, run.name, suites, say, _weights(run)) for run in runs}
+    results = {run: _result(folder, run.name, _shown(folder, run, runs), suites, say, _weights(run)) for run in runs}
     first = runs[0].seed
     report = make_report(
         f"{folder.name}: {plan.get('start.ref')} continued",
@@ -91,6 +91,13 @@ def family_suites(described: Iterable[dict[str, Any]]) -> list[Suite]:
         )
         for suite in described
     ]
+
+
+def _shown(folder: RunFolder, run: ArmRun, runs: list[ArmRun]) -> str:
+    """What the report calls an arm: the run's own model by the run's name, others by arm, and by seed where it varies."""
+    if run is runs[0]:
+        return folder.name
+    return run.arm if sum(other.arm == run.arm for other in runs) == 1 else run.name
 
 
 def _weights(run: ArmRun) -> Callable[[], Loaded]:
