@@ -94,7 +94,7 @@ def family_suites(described: Iterable[dict[str, Any]]) -> list[Suite]:
 
 
 def _shown(folder: RunFolder, run: ArmRun, runs: list[ArmRun]) -> str:
-    """What the report calls an arm: the run's own model by the run's name, others by arm, and by seed where it varies."""
+    """What the report calls an arm: the run's own model by its name, others by arm, and by seed where it varies."""
     if run is runs[0]:
         return folder.name
     return run.arm if sum(other.arm == run.arm for other in runs) == 1 else run.name
