@@ -81,7 +81,7 @@ from bloomery.data import documents
 from bloomery.data.config import SourceSpec
 from bloomery.data.render import Renderer
 from bloomery.data.store import build_store
-documents.BATCH_ROWS, documents.SMALL_BATCHES = 50, 4
+documents.BATCH_ROWS, documents.SMALL = 50, 9999
 folder, cache = Path(sys.argv[1]), Path(sys.argv[2])
 renderer = Renderer(folder / "tokenizer")
 print("ready", flush=True)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 
 from bloomery.data.block import Block
 from bloomery.data.config import SourceSpec
+from bloomery.data.paths import COMPRESSED
 from bloomery.data.pool import cores, prepare_all
 from bloomery.data.prepare import Batch, Preparation
 from bloomery.data.render import Renderer
 from bloomery.data.shapes import detect
-from bloomery.data.sources import Line, Record, iter_rows
+from bloomery.data.sources import Line, Record, iter_rows, source_files
 
 BATCH_ROWS, BATCH_BYTES = 1000, 400_000
 
-SMALL_BATCHES = 16
-"""Batches done before processes are started: up to there (6 MB) starting them costs more than they save."""
+SMALL = 16_000_000
+"""Bytes that one process does in about three seconds: only beyond them are more processes worth their start."""
+
+PACKED = 4
+"""Bytes of text in a byte of a compressed file, about."""
 
 
 class Documents:
@@ -31,14 +35,30 @@ class Documents:
         self.columns, self._portable = str(found), renderer.portable
         self._prepare = Preparation(renderer, found, spec.bad_rows == "skip")
         self._batches = _batches(chain([first], rows))
+        self._large = _large(spec, base)
         self._workers = cores() if workers is None else workers
 
     def __iter__(self) -> Iterator[Block]:
-        alone = SMALL_BATCHES if self._workers > 1 and self._portable else None
-        yield from map(self._prepare, islice(self._batches, alone))
+        shared = self._workers > 1 and self._portable
+        if shared and not self._large:
+            yield from map(self._prepare, self._first_bytes())
+        elif not shared:
+            yield from map(self._prepare, self._batches)
         following = next(self._batches, None)
         if following is not None:
             yield from prepare_all(chain([following], self._batches), self._prepare, self._workers)
+
+    def _first_bytes(self) -> Iterator[Batch]:
+        done = 0
+        while done < SMALL and (batch := next(self._batches, None)):
+            done += sum(map(_size, (row for _, row in batch)))
+            yield batch
+
+
+def _large(spec: SourceSpec, base: Path) -> bool:
+    """Whether a source is known to be large before it is read."""
+    files = [] if spec.builtin else source_files(spec, base)
+    return sum(path.stat().st_size * (PACKED if path.suffix in COMPRESSED else 1) for path in files) > SMALL
 
 
 def _batches(rows: Iterator[Line | Record]) -> Iterator[Batch]:
@@ -46,7 +66,7 @@ def _batches(rows: Iterator[Line | Record]) -> Iterator[Batch]:
     size = 0
     for number, row in enumerate(rows):
         batch.append((number, row))
-        size += len(row.data) if isinstance(row, Line) else _size(row)
+        size += _size(row)
         if size >= BATCH_BYTES or len(batch) >= BATCH_ROWS:
             yield batch
             batch, size = [], 0
@@ -54,5 +74,8 @@ def _batches(rows: Iterator[Line | Record]) -> Iterator[Batch]:
         yield batch
 
 
-def _size(record: Record) -> int:
-    return sum(len(value) if isinstance(value, str) else 100 for value in record.fields.values())
+def _size(row: Line | Record) -> int:
+    """About how many bytes of text a row holds."""
+    if isinstance(row, Line):
+        return len(row.data)
+    return sum(len(value) if isinstance(value, str) else 100 for value in row.fields.values())

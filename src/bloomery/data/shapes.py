@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bloomery.core.errors import InputError, Where, nearest
-from bloomery.data.config import SourceSpec
 from bloomery.data.readers import Record
+
+if TYPE_CHECKING:  # a tokenizing process needs no pydantic
+    from bloomery.data.config import SourceSpec
 
 NAMES: dict[str, tuple[str, ...]] = {
     "messages": ("messages", "conversations", "conversation"),

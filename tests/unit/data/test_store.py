@@ -104,6 +104,7 @@ def test_many_processes_store_the_same_bytes_as_one(
     renderer: Renderer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(documents, "BATCH_ROWS", 4)
+    monkeypatch.setattr(documents, "SMALL", 1000)
     jsonl(tmp_path / "rows.jsonl", [*pairs(100), {"id": None, "prompt": "Grüße 😀", "response": "x"}])
     alone = build_store("t", SPEC, tmp_path, renderer, tmp_path / "one", workers=1)
     seen: list[int] = []
@@ -119,6 +120,7 @@ def test_a_bad_row_is_named_from_a_worker_too(
     renderer: Renderer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(documents, "BATCH_ROWS", 4)
+    monkeypatch.setattr(documents, "SMALL", 1000)
     jsonl(tmp_path / "rows.jsonl", [*texts(60), {"id": "bad", "text": None}, *texts(20)])
     with pytest.raises(InputError, match=r"rows.jsonl:61: column `text` \(text\) must hold text, it is empty") as error:
         build_store("t", SPEC, tmp_path, renderer, tmp_path / "cache", workers=2)
@@ -128,6 +130,7 @@ def test_a_bad_row_is_named_from_a_worker_too(
 
 def test_a_worker_that_dies_is_reported(renderer: Renderer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(documents, "BATCH_ROWS", 4)
+    monkeypatch.setattr(documents, "SMALL", 1000)
     start = pool._start
 
     def dying(prepare: object) -> subprocess.Popen[bytes]:
