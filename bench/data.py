@@ -1,6 +1,6 @@
 """Tokenizing and blending against `datasets.map` and `interleave_datasets`, side by side and interleaved.
 
-    python bench/data.py [--peer-python /other/venv/bin/python] [--rounds 3] [--megabytes 12]
+    python bench/data.py [--peer-python /other/venv/bin/python] [--rounds 3] [--megabytes 24]
 
 Both read the same JSON lines with the same tokenizer, from nothing to the last token of one pass over a
 blend of two sources; each measurement is a process of its own with an empty cache. `datasets` is not a
@@ -34,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--peer-python", default=sys.executable, help="interpreter that has `datasets`")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--megabytes", type=float, default=12.0)
+    parser.add_argument("--megabytes", type=float, default=24.0)
     parser.add_argument("--run", choices=["ours", "peer"], help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--processes", type=int, default=1, help=argparse.SUPPRESS)

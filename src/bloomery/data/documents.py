@@ -17,8 +17,8 @@ from bloomery.data.sources import Line, Record, iter_rows, source_files
 
 BATCH_ROWS, BATCH_BYTES = 1000, 400_000
 
-SMALL = 16_000_000
-"""Bytes that one process does in about three seconds: only beyond them are more processes worth their start."""
+SMALL = 8_000_000
+"""Bytes that one process does in 1.5 seconds: only beyond them are more processes worth their start."""
 
 PACKED = 4
 """Bytes of text in a byte of a compressed file, about."""

@@ -10,6 +10,7 @@ import hashlib
 import importlib.metadata
 import platform
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +37,19 @@ def folder_name(name: str, key: str) -> str:
 
 def _builtin_state(spec: SourceSpec) -> list[Any]:
     """What a generated source depends on: its options, our code, Python and the installed packages."""
+    return [spec.builtin, spec.options, *_installation()]
+
+
+@lru_cache(maxsize=1)
+def _installation() -> tuple[str, str, str]:
+    """Hash of the generators' code, Python's version, hash of the installed packages' versions."""
     code = hashlib.sha256()
     root = Path(__file__).parent
     for path in sorted([root / "builtin.py", *(root / "curated").rglob("*")]):
         if path.is_file() and path.suffix != ".pyc":
             code.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
     packages = sorted({f"{d.name}=={d.version}" for d in importlib.metadata.distributions()})
-    return [spec.builtin, spec.options, code.hexdigest(), platform.python_version(), canonical_hash(packages)]
+    return code.hexdigest(), platform.python_version(), canonical_hash(packages)
 
 
 def _file_hashes(files: list[Path], cache: Path) -> list[list[str]]:
