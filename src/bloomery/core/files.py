@@ -86,7 +86,9 @@ def publish_folder(building: Path, final: Path, about: dict[str, Any] | None = N
         with open(path, "rb") as file:
             os.fsync(file.fileno())
         files[path.relative_to(building).as_posix()] = {"sha256": sha256_file(path), "bytes": path.stat().st_size}
-    write_json(building / MANIFEST, {"about": about or {}, "files": files, "self": canonical_hash([about or {}, files])})
+    write_json(
+        building / MANIFEST, {"about": about or {}, "files": files, "self": canonical_hash([about or {}, files])}
+    )
     for folder in sorted(p for p in building.rglob("*") if p.is_dir()):
         sync_dir(folder)
     sync_dir(building)
@@ -113,7 +115,9 @@ def verify_folder(folder: Path) -> dict[str, Any]:
         if not path.is_file():
             raise DamagedError("listed in the manifest but missing", where=Where(path))
         if path.stat().st_size != expected["bytes"]:
-            raise DamagedError(f"has {path.stat().st_size:,} bytes, the manifest says {expected['bytes']:,}", where=Where(path))
+            raise DamagedError(
+                f"has {path.stat().st_size:,} bytes, the manifest says {expected['bytes']:,}", where=Where(path)
+            )
         if sha256_file(path) != expected["sha256"]:
             raise DamagedError("its sha256 differs from the manifest's: the bytes changed on disk", where=Where(path))
     result: dict[str, Any] = about
@@ -134,6 +138,14 @@ def building_folder(final: Path, about: dict[str, Any] | None = None) -> Iterato
         raise
 
 
+def sweep_unfinished(folder: Path) -> None:
+    """Remove what killed writers left half written directly in `folder`; only its one writer may call this."""
+    for path in folder.glob(".*.building"):
+        shutil.rmtree(path, ignore_errors=True)
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def lock(path: Path, what: str) -> Iterator[None]:
     """Hold an exclusive lock file; a second holder is refused, naming the first one's process and host.
@@ -149,7 +161,9 @@ def lock(path: Path, what: str) -> Iterator[None]:
         except OSError:
             file.seek(0)
             holder = file.read().strip() or "another process"
-            raise BloomeryError(f"{what} is in use by {holder}", where=Where(path), fix="wait for it, or stop it") from None
+            raise BloomeryError(
+                f"{what} is in use by {holder}", where=Where(path), fix="wait for it, or stop it"
+            ) from None
         file.seek(0)
         file.truncate()
         file.write(f"process {os.getpid()} on {socket.gethostname()}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from bloomery.core.errors import BloomeryError, InputError
+from bloomery.core.errors import BloomeryError, InputError, Where
 from bloomery.core.secret import scrub
 
 
@@ -45,13 +46,39 @@ def this_place(environ: Mapping[str, str] | None = None) -> Place:
 def run_here(job: Callable[[], int]) -> int:
     """Call `job` and return its exit status; an error of ours becomes one message and its own status.
 
-    Anything else propagates with its traceback: it is a bug. 130 after Ctrl-C, as shells expect.
+    A full disk or a missing permission is told as one too. Anything else propagates with its traceback: it is a
+    bug. 130 after Ctrl-C, as shells expect.
     """
     try:
         return job()
     except BloomeryError as error:
-        if this_place().first:
-            sys.stderr.write(f"error: {scrub(str(error))}\n")
-        return error.exit_status
+        return _told(error)
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        known = _of_the_machine(error)
+        if known is None:
+            raise
+        return _told(known)
+
+
+def _told(error: BloomeryError) -> int:
+    if this_place().first:
+        sys.stderr.write(f"error: {scrub(str(error))}\n")
+    return error.exit_status
+
+
+def _of_the_machine(error: Exception) -> BloomeryError | None:
+    """A full disk or a place that cannot be written to as an error of ours, whichever library met it; None: a bug."""
+    number = error.errno if isinstance(error, OSError) else None
+    where = Where(error.filename) if isinstance(error, OSError) and error.filename else None
+    text = str(error).lower()
+    if number in (errno.ENOSPC, errno.EDQUOT) or "no space left on device" in text or "disk is full" in text:
+        fix = "free some space, then go on where it stopped: bloomery resume RUN"
+        return BloomeryError("the disk is full; what was finished before is whole", where=where, fix=fix)
+    if where and number in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+        reason = os.strerror(number) if number else ""
+        return InputError(
+            f"cannot be used: {reason}", where=where, fix="choose another place, or change its permissions"
+        )
+    return None

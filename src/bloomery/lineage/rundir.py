@@ -20,7 +20,7 @@ from pathlib import Path
 
 from bloomery.core.errors import BloomeryError, InputError, Where
 from bloomery.core.events import EventLog
-from bloomery.core.files import lock, sync_dir, write_text
+from bloomery.core.files import lock, sweep_unfinished, sync_dir, write_text
 
 NAMES = ".names"
 """File in the root that lists every name ever given, one a line."""
@@ -107,14 +107,32 @@ class RunFolder:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[EventLog]:
-        """Hold the folder as its only writer and yield its event log; a second writer gets a `BloomeryError`."""
+        """Hold the folder as its only writer and yield its event log; a second writer gets a `BloomeryError`.
+
+        What a killed writer left half written is removed first. When the first writer ever is refused before there
+        is a checkpoint (bad input, no permission, no room), nothing was made yet: the folder goes, its name is free.
+        """
         with lock(self.path / _LOCK, f"run `{self.name}`"):
+            first = not self.events.exists()
+            for place in (self.path, self.path / "eval", *(self.path / "arms").glob("*")):
+                sweep_unfinished(place)
             log = EventLog(self.events)
             try:
                 yield log
                 log.sync()
+            except (InputError, OSError):
+                if first and not any(self.checkpoints.glob("step-*")):
+                    self._discard()
+                raise
             finally:
                 log.close()
+
+    def _discard(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+        with _naming(self.path.parent):
+            names = self.path.parent / NAMES
+            kept = [name for name in names.read_text(encoding="utf-8").split() if name != self.name]
+            write_text(names, "".join(f"{name}\n" for name in kept))
 
     def in_use(self) -> bool:
         """Whether a process is writing into the folder now."""
