@@ -79,8 +79,13 @@ def show(
     if json:
         print_json(asdict(record))
         return
-    facts = [[key, str(value)] for key, value in asdict(record).items() if value not in (None, {}, "")]
-    print_table(["", name], facts, "")
+    facts = asdict(record) | {
+        "created": _day(record.created),
+        "finished": _day(record.finished),
+        "start": f"{record.start.ref} ({record.start.path or 'not on this machine'})" if record.start else "",
+        "figures": "\n".join(f"{figure} {value:+.4f}" for figure, value in record.figures.items()),
+    }
+    print_table(["", name], [[key, str(value)] for key, value in facts.items() if value not in (None, "")], "")
 
 
 def _day(seconds: float | None) -> str:

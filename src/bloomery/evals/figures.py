@@ -25,6 +25,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "status": report.gate.status,
         "exit_status": report.exit_status,
         "intervals": {"level": LEVEL, "method": "paired bootstrap over documents", "draws": report.comparison.draws},
+        "figures": {f"{name}_change": change.change.estimate for name, change in report.comparison.groups.items()},
         "start": start.figures(),
         "result": result.figures(),
         "groups": {name: _change(change) for name, change in report.comparison.groups.items()},

@@ -29,7 +29,10 @@ def publish_model(folder: RunFolder, plan: Plan, target: Path) -> Path:
         for path in sorted(p for p in weights.rglob("*") if p.is_file() and p.name != MANIFEST):
             place = building / path.relative_to(weights)
             place.parent.mkdir(parents=True, exist_ok=True)
-            _link(path, place)
+            if target == folder.model:
+                _link(path, place)
+            else:
+                shutil.copyfile(path, place)  # the user's own, who may change it
         write_text(building / "README.md", model_card(_facts(folder, plan)))
     return target
 
@@ -45,16 +48,39 @@ def _facts(folder: RunFolder, plan: Plan) -> CardFacts:
     report = read_json(folder.report()) if folder.report().is_file() else {}
     return CardFacts(
         name=folder.name,
-        licence=str(plan.get("licence") or "not stated"),
+        licence=str(plan.get("licence") or "unknown"),
         base_model=plan.get("start.ref"),
         ancestry=ancestry(folder.path.parent, folder.name),
         blend=_blend(folder, plan),
-        measures=[Measure(**measure) for measure in report.get("card", [])],
+        measures=_measures(report),
         training=_training(plan),
         versions=versions(),
-        verdict=report.get("verdict", "not evaluated"),
+        verdict=_verdict(report),
         limits=["Read the report beside the run for intervals and for what was not measured."],
     )
+
+
+def _measures(report: dict[str, Any]) -> list[Measure]:
+    """Every group's figure; a relative change of bits per byte is turned into bits per byte again."""
+    found = []
+    for name, change in report.get("groups", {}).items():
+        before, after, bits = change["before"], change["after"], change["kind"] == "bpb"
+        if before is None or after is None:
+            continue
+        scale = before if bits else 1.0
+        low, high = (
+            None if change["change"][end] is None else scale * change["change"][end] for end in ("low", "high")
+        )
+        unit = "bits per byte" if bits else "score"
+        found.append(Measure(name, unit, before, after, low, high, change["examples"]))
+    return found
+
+
+def _verdict(report: dict[str, Any]) -> str:
+    if not report.get("keep"):
+        return "none was set"
+    budgets = ", ".join(f"{kept['name']} {kept['budget']:.3g} against {kept['against']}" for kept in report["keep"])
+    return f"{report['status']} ({budgets})"
 
 
 def _training(plan: Plan) -> dict[str, str | int | float]:
