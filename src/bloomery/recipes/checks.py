@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from bloomery.core.errors import InputError, Where
+from bloomery.data.config import SourceSpec
+from bloomery.data.sources import source_files
 from bloomery.models.guard import CODE, FORBIDDEN, PICKLES
 from bloomery.recipes.fit import memory_limit, need, planned, trainable_parameters
 from bloomery.recipes.load import Loaded
 from bloomery.recipes.machine import Machine, this_machine
 from bloomery.recipes.memory import ModelShape, shape_of
+from bloomery.recipes.mixing import source_names
 from bloomery.recipes.plan import Plan
 from bloomery.recipes.start import RUNS, start_of, whole_config
 
@@ -159,7 +162,7 @@ def _proof(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
     general = [suite for suite in plan.get("eval.suites") if suite["role"] == "general"]
     if plan.get("keep.general") is not None and not general:
         message = "`keep.general` is set, but there is no general text to measure it on"
-        yield Problem(message, loaded.place("keep"), "use a family with a general suite, or remove `keep`")
+        yield Problem(message, loaded.place("keep.general"), "use a family with a general suite, or remove `keep`")
     for name in plan.get("asked.arms"):
         wanted = "curated" if name == "curated-only" else "domain"
         if wanted not in roles:
@@ -169,6 +172,22 @@ def _proof(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
     if "domain" not in roles and "curated" not in roles:
         yield Problem("there is nothing to train on", loaded.place("data"), "add `data.domain`")
     yield from _phases(loaded, plan)
+
+
+def _held_out(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
+    """Held-out rows that are not there, or that a suite of the family shares its name with: figures go by name."""
+    own = [SourceSpec.model_validate(spec) for spec in plan.get("eval.domain") or []]
+    for spec in (one for one in own if one.path and not any("://" in path for path in one.paths)):
+        try:
+            source_files(spec, loaded.base)
+        except InputError as error:
+            yield Problem(error.message, loaded.place("eval.domain"), error.fix)
+    suites = {suite["name"] for suite in plan.get("eval.suites")}
+    names = source_names(own) if own else [source.name for source in plan.sources if source.role == "domain"]
+    for name in names:
+        if name in suites:
+            message = f"held-out rows and a suite of the family are both called `{name}`"
+            yield Problem(message, loaded.place("eval"), "give that source another `name`")
 
 
 def _phases(loaded: Loaded, plan: Plan) -> Iterator[Problem]:
@@ -233,4 +252,4 @@ def disk_bytes(plan: Plan) -> int | None:
     return int(trained * 12 * kept * trainings + count * 4 * trainings + stored)
 
 
-CHECKS: tuple[Check, ...] = (_weights, _method, _objective, _supply, _proof, _trackers, _memory, _disk)
+CHECKS: tuple[Check, ...] = (_weights, _method, _objective, _supply, _proof, _held_out, _trackers, _memory, _disk)

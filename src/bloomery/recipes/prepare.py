@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from bloomery.core.files import write_text
+from bloomery.core.files import canonical_hash, write_text
 from bloomery.core.rows import Segment
 from bloomery.data.blend import Blend, check_supply
 from bloomery.data.config import SourceSpec
@@ -26,6 +26,7 @@ from bloomery.data.store import TokenStore, build_store
 from bloomery.recipes.configure import segments, source_specs
 from bloomery.recipes.counts import cache_dir, remember
 from bloomery.recipes.feed import BlendSource
+from bloomery.recipes.mixing import source_names
 from bloomery.recipes.plan import Plan
 from bloomery.recipes.settle import settle
 
@@ -145,7 +146,9 @@ def _hold_out(
 def _suites(plan: Plan, renderer: Renderer, folder: Path) -> list[Held]:
     """The held-out rows that the user named, and the family's general ones."""
     base, found = Path(plan.get("base")), []
-    asked = [("domain", SourceSpec.model_validate(spec)) for spec in plan.get("eval.domain") or []]
+    own = [SourceSpec.model_validate(spec) for spec in plan.get("eval.domain") or []]
+    named = zip(source_names(own), own, strict=True)
+    asked = [("domain", spec.model_copy(update={"name": name})) for name, spec in named]
     for suite in plan.get("eval.suites"):
         if suite["role"] == "general" and suite["path"]:
             asked.append(("general", SourceSpec(path=suite["path"], name=suite["name"])))
@@ -175,7 +178,8 @@ def _write_rows(path: Path, records: Iterable[Record], spec: SourceSpec) -> None
 
 
 def _file_name(name: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_" else "-" for c in name)[:60]
+    plain = "".join(c if c.isalnum() or c in "-_" else "-" for c in name)[:60]
+    return plain if plain == name else f"{plain}-{canonical_hash(name)[:8]}"
 
 
 def _template(plan: Plan) -> str | None:

@@ -78,7 +78,8 @@ def _start(loaded: Loaded, family: Family | None, kind: str, samples: Mapping[st
                 fix="remove `start`, or name a `family`",
             )
         assert recipe.model is not None
-        return from_model(recipe.model, recipe.revision, loaded.base), Value(recipe.model, "user")
+        start = from_model(recipe.model, recipe.revision, loaded.base, loaded.place("model"))
+        return start, Value(recipe.model, "user")
     if recipe.start != "auto":
         start = named_start(loaded, family)
         return start, Value(start.ref, "user")

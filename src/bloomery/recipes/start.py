@@ -98,13 +98,18 @@ def from_family(family: Family, stage: str) -> Start:
     )
 
 
-def from_model(model: str, revision: str | None, base: Path) -> Start:
-    """A folder (relative to the recipe) or a Hub id; nothing is known of its schedule, so it counts as cold."""
+def from_model(model: str, revision: str | None, base: Path, where: Where | None = None) -> Start:
+    """A folder (relative to the recipe) or a Hub id; nothing is known of its schedule, so it counts as cold.
+
+    Raises `InputError`, with `where` the model was named, for what is neither.
+    """
     folder = next((p for p in (base / model, Path(model)) if p.is_dir()), None)
     if folder is None:
         if model.count("/") != 1 or model.startswith((".", "/", "~")):
             raise InputError(
-                f"`model: {model}` is no folder here", fix="give a folder in Hugging Face format, or a Hub id"
+                f"`model: {model}` is no folder here",
+                where=where,
+                fix="give a folder in Hugging Face format, or a Hub id",
             )
         return Start(model, "hub", "pre", repo=model, revision=revision, tokenizer=model)
     config = read_config(folder)

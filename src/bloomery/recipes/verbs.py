@@ -221,4 +221,10 @@ def _suites(family: str | None, stage: str, names: Sequence[str] | None) -> list
 def _own(data: Sequence[Path]) -> list[Suite]:
     from bloomery.evals.suites import Suite
 
+    names = [path.stem for path in data]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise InputError(f"two files of `--data` are called `{twice}`, and figures go by name", fix="rename one")
+    for path in data:
+        if not path.is_file():
+            raise InputError("there is no such file", where=Where(path), fix="change --data")
     return [Suite(path.stem, "bpb", path, "domain") for path in data]
