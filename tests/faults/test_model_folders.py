@@ -210,7 +210,7 @@ def test_a_template_that_escapes_or_runs_away_is_stopped_in_time(template: str) 
     start = time.monotonic()
     with pytest.raises(InputError, match="template"):
         render(template, [{"role": "user", "content": "x"}])
-    assert time.monotonic() - start < 10  # a second of its own, and starting a process on a busy machine
+    assert time.monotonic() - start < 30  # a second of its own, and starting a process on a busy machine
 
 
 def test_a_tokenizer_with_a_runaway_template_is_refused(tmp_path: Path) -> None:

@@ -6,8 +6,14 @@ Imports jinja2 and the standard library only: it is loaded by path in an interpr
 from __future__ import annotations
 
 import json
+import signal
 from datetime import datetime
 from typing import Any
+
+import jinja2  # here, so that importing it counts as starting the process, not as rendering
+
+SECONDS = 1.0
+"""Processor time that one rendering may take; a busy machine must not make a good template a bad one."""
 
 REFUSAL = "template: "
 """Starts the error of a template that refused its input, as opposed to one that ran away."""
@@ -15,13 +21,14 @@ REFUSAL = "template: "
 
 def render(item: dict[str, Any]) -> dict[str, str]:
     """{"text": ...} or {"error": ...} of {"template", "messages", "variables"}."""
-    import jinja2
-
+    signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)  # ends the process, whatever it is in the middle of
     try:
         compiled = _environment().from_string(item["template"])
         return {"text": compiled.render(messages=item["messages"], **item["variables"])}
     except (jinja2.TemplateError, TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:
         return {"error": f"{REFUSAL}{type(error).__name__}: {str(error)[:200]}"}
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
 
 
 def _environment() -> Any:
