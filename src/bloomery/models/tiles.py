@@ -6,6 +6,10 @@ few matrix products and torch's own fused softmax, and its backward is written o
 row is one node of the graph. Shares are kept for the backward up to `KEPT` tokens a document, and computed
 again above, where they would outgrow all other activations.
 
+Tiles are widened to multiples of `STEP`, over tokens of the next document whose shares are exactly zero: torch's
+bf16 products make a kernel for every new shape and keep the last 1024 of them, 0.7 MB each, scattered over the heap.
+With ever new document lengths that cost a tenth of the time and a gigabyte.
+
 Shapes: L tokens in the row, G query heads, K key heads, g = G / K, D head width, t queries and n keys in a tile.
 """
 
@@ -19,29 +23,46 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 QUERIES = 256
 KEPT = 512
+STEP = 32
+"""Sizes of tiles are multiples of this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """Queries [q0, q1) that see keys [k0, k1) of the row; `kept`: its shares wait for the backward."""
+    """Queries [q0, q1) that see keys [k0, k1) of the row; `kept`: its shares wait for the backward.
+
+    Only the first `rows` queries are its document's; the others, and all keys after their own, have shares of zero.
+    """
 
     q0: int
     q1: int
     k0: int
     k1: int
+    rows: int
     kept: bool
 
 
 def tiles(bounds: Sequence[int], window: int | None) -> Iterator[Tile]:
-    """Cut every document into tiles; with a window a tile starts at the first key its first query sees."""
+    """Cut every document into tiles; with a window a tile starts at the first key its first query sees.
+
+    What a tile writes for queries that are not its own is overwritten by the tile after it; the last document's
+    tiles may reach beyond the row.
+    """
     for start, end in pairwise(bounds):
         for q0 in range(start, end, QUERIES):
             k0 = start if window is None else max(start, q0 - window + 1)
-            q1 = min(q0 + QUERIES, end)
-            yield Tile(q0, q1, k0, q1, end - start <= KEPT)
+            rows = min(q0 + QUERIES, end) - q0
+            q1 = q0 + _widened(rows)
+            k1 = k0 + _widened(q1 - k0)
+            yield Tile(q0, q1, k0, k1, rows, end - start <= KEPT)
+
+
+def _widened(size: int) -> int:
+    return -(-size // STEP) * STEP
 
 
 def tiled_attention(
@@ -58,32 +79,37 @@ class _TiledAttention(torch.autograd.Function):
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, bounds: tuple[int, ...], scale: float, window: int | None
     ) -> Tensor:
         heads, length, width = query.shape[0], query.shape[1], value.shape[2]
-        out = query.new_empty(length, heads, width)
+        cut = list(tiles(bounds, window))
+        over = max(0, max(tile.k1 for tile in cut) - length)
+        query, key, value = (F.pad(x, (0, 0, 0, over)) if over else x for x in (query, key, value))
+        out = query.new_empty(length + over, heads, width)
         kept = []
-        for tile in tiles(bounds, window):
+        for tile in cut:
             shares = _shares(query, key, tile, scale, window)
             got = torch.bmm(shares, value[:, tile.k0 : tile.k1])
             out[tile.q0 : tile.q1].copy_(got.view(heads, -1, width).transpose(0, 1))
             if tile.kept:
                 kept.append(shares)
         ctx.save_for_backward(query, key, value, *kept)
-        ctx.settings = bounds, scale, window
-        return out
+        ctx.settings = cut, over, scale, window
+        return out[:length]
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         query, key, value, *kept = ctx.saved_tensors
-        bounds, scale, window = ctx.settings
+        cut, over, scale, window = ctx.settings
+        grad = grad.transpose(0, 1)
+        grad = F.pad(grad, (0, 0, 0, over)) if over else grad
         d_query = torch.empty_like(query)
         # a key of a document of several tiles gathers from all of them: in fp32
         d_key = torch.zeros_like(key, dtype=torch.float32)
         d_value = torch.zeros_like(value, dtype=torch.float32)
         remembered = iter(kept)
-        for tile in tiles(bounds, window):
+        for tile in cut:
             keys = slice(tile.k0, tile.k1)
             shares = next(remembered) if tile.kept else _shares(query, key, tile, scale, window)
-            d_out = _stack(grad.transpose(0, 1)[:, tile.q0 : tile.q1], len(key))
+            d_out = _stack(grad[:, tile.q0 : tile.q1], len(key))
             d_value[:, keys] += torch.bmm(shares.transpose(1, 2), d_out)
             d_shares = torch.bmm(d_out, value[:, keys].transpose(1, 2))
             d_scores = torch._softmax_backward_data(d_shares, shares, -1, shares.dtype)
@@ -91,6 +117,8 @@ class _TiledAttention(torch.autograd.Function):
             d_query[:, tile.q0 : tile.q1].copy_(part.view(len(query), -1, query.shape[2]))
             queries = _stack(query[:, tile.q0 : tile.q1], len(key))
             d_key[:, keys] += _scaled_bmm(d_scores.transpose(1, 2), queries, scale)
+        length = query.shape[1] - over
+        d_query, d_key, d_value = d_query[:, :length], d_key[:, :length], d_value[:, :length]
         return d_query, d_key.to(key.dtype), d_value.to(value.dtype), None, None, None
 
 
@@ -99,7 +127,10 @@ def _shares(query: Tensor, key: Tensor, tile: Tile, scale: float, window: int | 
     groups = len(query) // len(key)
     queries = _stack(query[:, tile.q0 : tile.q1], len(key))
     bias = _bias(tile, groups, window, query.dtype)
-    return torch.baddbmm(bias, queries, key[:, tile.k0 : tile.k1].transpose(1, 2), alpha=scale).softmax(-1)
+    shares = torch.baddbmm(bias, queries, key[:, tile.k0 : tile.k1].transpose(1, 2), alpha=scale).softmax(-1)
+    if tile.rows < tile.q1 - tile.q0:
+        shares.view(len(key), groups, -1, shares.shape[2])[:, :, tile.rows :] = 0
+    return shares
 
 
 def _stack(heads: Tensor, key_heads: int) -> Tensor:
@@ -123,7 +154,7 @@ def _bias(tile: Tile, groups: int, window: int | None, dtype: torch.dtype) -> Te
 
 @lru_cache(maxsize=16)
 def _band(reach: int, window: int | None, dtype: torch.dtype) -> Tensor:
-    """[QUERIES, reach + QUERIES]: query i stands at column i + reach and sees it and the `window - 1` before."""
-    distance = torch.arange(QUERIES)[:, None] + reach - torch.arange(reach + QUERIES)
+    """[QUERIES, reach + QUERIES + STEP]: query i stands at column i + reach and sees it and the `window - 1` before."""
+    distance = torch.arange(QUERIES)[:, None] + reach - torch.arange(reach + QUERIES + STEP)
     seen = distance >= 0 if window is None else (distance >= 0) & (distance < window)
     return torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, -torch.inf)

@@ -31,6 +31,9 @@ class MicroBatch:
     `at` int64[n] are flat positions whose next token is trained, `targets` int64[n] those tokens, `row`
     int64[n] the index into the micro-batch's rows, `weight[part]` float32[n], `extra` float32[n] by name
     (advantage, logp_sampled, logp_ref) where the rows carry them.
+
+    L and n are rounded up by `repeating`: a packed row may end with a document that no row is of, and `at` with
+    positions of weight 0.
     """
 
     input_ids: torch.Tensor
@@ -87,7 +90,7 @@ def make_micro_batch(rows: Sequence[TokenRow], device: torch.device, packed: boo
     starts = np.concatenate([[0], np.cumsum(lengths)])
     width = max(lengths)
     offset = starts[:-1] if packed else np.arange(len(rows)) * width
-    flat = _flatten(rows, offset)
+    flat = {key: _lengthened(value) for key, value in _flatten(rows, offset).items()}
     ids, positions, mask = _packed_ids(rows) if packed else _padded_ids(rows, width)
 
     def put(array: Array) -> torch.Tensor:
@@ -96,7 +99,7 @@ def make_micro_batch(rows: Sequence[TokenRow], device: torch.device, packed: boo
     return MicroBatch(
         input_ids=put(ids),
         position_ids=put(positions),
-        bounds=tuple(int(s) for s in starts) if packed else None,
+        bounds=tuple(dict.fromkeys([*starts.tolist(), ids.shape[1]])) if packed else None,
         attention_mask=None if mask is None else put(mask),
         at=put(flat.pop("at")),
         targets=put(flat.pop("targets")),
@@ -130,14 +133,29 @@ def _flatten(rows: Sequence[TokenRow], offset: Array) -> dict[str, Array]:
     return {key: np.concatenate(value).astype(kinds.get(key, np.float32)) for key, value in pieces.items()}
 
 
+def repeating(size: int) -> int:
+    """The next of 16 sizes an octave, so that sizes come again: `size` and at most a sixteenth more.
+
+    A matrix product of a new size has a kernel compiled for it (oneDNN on CPU, where the last 1024 are kept at
+    about 0.7 MB each; torch.compile on GPU), and buffers of ever new sizes fragment the heap.
+    """
+    step = 1 << max(0, size.bit_length() - 5)
+    return -(-size // step) * step
+
+
+def _lengthened(array: Array) -> Array:
+    return np.pad(array, (0, repeating(len(array)) - len(array)))
+
+
 def _zeros(row: TokenRow) -> Array:
     return np.zeros(len(row), np.float32)
 
 
 def _packed_ids(rows: Sequence[TokenRow]) -> tuple[Array, Array, None]:
-    ids = np.concatenate([row.ids for row in rows]).astype(np.int64)[None]
-    positions = np.concatenate([np.arange(len(row)) for row in rows]).astype(np.int64)[None]
-    return ids, positions, None
+    ids = np.concatenate([row.ids for row in rows]).astype(np.int64)
+    filling = np.arange(repeating(len(ids)) - len(ids))
+    positions = np.concatenate([*(np.arange(len(row)) for row in rows), filling]).astype(np.int64)
+    return _lengthened(ids)[None], positions[None], None
 
 
 def _padded_ids(rows: Sequence[TokenRow], width: int) -> tuple[Array, Array, Array]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from toys import toy_row, toy_rows
 
 from bloomery.core.rows import PARTS, TokenRow
-from bloomery.train.batch import denominators, make_micro_batch, split_step
+from bloomery.train.batch import denominators, make_micro_batch, repeating, split_step
 
 CPU = torch.device("cpu")
 
@@ -33,8 +33,25 @@ def test_packed_and_padded_predict_the_same_tokens() -> None:
     rows = toy_rows(3)
     packed, padded = (make_micro_batch(rows, CPU, kind, rows[0]) for kind in (True, False))
     assert torch.equal(packed.targets, padded.targets)
-    assert torch.equal(packed.input_ids.flatten()[packed.at + 1], packed.targets)
-    assert torch.equal(padded.input_ids.flatten()[padded.at + 1], padded.targets)
+    for batch in (packed, padded):
+        real = batch.weight["ce"] > 0
+        assert torch.equal(batch.input_ids.flatten()[batch.at + 1][real], batch.targets[real])
+        assert int(real.sum()) == sum(row.trained("ce") for row in rows)
+
+
+@given(st.integers(0, 100_000))
+def test_sizes_come_again_at_the_cost_of_a_sixteenth(size: int) -> None:
+    rounded = repeating(size)
+    assert size <= rounded <= size * 17 / 16 and repeating(rounded) == rounded
+    assert len({repeating(n) for n in range(size, 2 * size)}) <= 17 or size < 16
+
+
+def test_what_rounding_adds_is_a_document_of_its_own_without_weight() -> None:
+    row = toy_row("r", 175, 1)
+    batch = make_micro_batch([row], CPU, True, row)
+    assert batch.bounds == (0, 175, 176) and batch.input_ids.shape == (1, 176)
+    assert float(batch.weight["ce"].sum()) == 174 == int((batch.weight["ce"] > 0).sum())
+    assert batch.position_ids[0, -1] == 0
 
 
 def test_unweighted_tokens_are_not_targets() -> None:
