@@ -1,0 +1,156 @@
+"""A run from recipe to report through the command line, and every verb on what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tiny import Told, bloomery
+
+from bloomery.core.files import read_json, verify_folder
+
+Finished = tuple[Path, Told]
+
+
+def test_a_run_leaves_everything(finished: Finished) -> None:
+    folder, told = finished
+    run = folder / "runs" / "whole"
+    assert "Domain text takes" in told.out and "report: runs/whole/report.html" in told.out
+    assert "step 12/12" in told.err
+    kept = {path.name for path in run.iterdir()}
+    assert kept >= {"recipe.yaml", "plan.json", "events.jsonl", "data-receipt.json", "checkpoints", "model"}
+    assert {f"report.{kind}" for kind in ("json", "md", "html")} <= kept
+    assert verify_folder(run / "model") == {"kind": "model", "run": "whole"}
+    assert [path.name for path in sorted((run / "checkpoints").iterdir())] == ["step-00000009", "step-00000012"]
+    report = read_json(run / "report.json")
+    assert report["groups"]["domain"]["after"] < report["groups"]["domain"]["before"]
+    assert "src=" not in (page := (run / "report.html").read_text()) and "url(" not in page
+
+
+def test_rows_of_the_user_are_for_the_owner_only(finished: Finished) -> None:
+    run = finished[0] / "runs" / "whole"
+    text = json.loads((finished[0] / "heldout.jsonl").read_text().splitlines()[0])["text"]
+    holding = {path for path in run.rglob("*") if path.is_file() and text.encode() in path.read_bytes()}
+    assert run / "eval" / "heldout.jsonl" in holding
+    assert {path for path in holding if path.stat().st_mode & 0o077} == set()
+
+
+def test_the_card_tells_blend_figures_and_lineage(finished: Finished) -> None:
+    card = (finished[0] / "runs" / "whole" / "model" / "README.md").read_text()
+    assert "Lineage: whole ← tiny" in card
+    assert "| domain | domain | 50.0% |" in card and "| general | curated | 50.0% |" in card
+    assert "| domain | bits per byte | " in card and "license: unknown" in card
+
+
+def test_runs_models_and_show(finished: Finished) -> None:
+    folder, _ = finished
+    (run,) = json.loads(bloomery("runs", "--json", within=folder).out)
+    assert (run["name"], run["status"], run["step"]) == ("whole", "done", 12)
+    assert run["figures"]["domain_change"] < 0
+    (model,) = json.loads(bloomery("models", "--json", within=folder).out)
+    assert (model["name"], model["ancestry"]) == ("whole", ["tiny"])
+    shown = bloomery("show", "whole", within=folder)
+    assert "domain_change -0." in shown.out and "{" not in shown.out
+    wrong = bloomery("show", "whol", within=folder)
+    assert (wrong.status, "did you mean `whole`?" in wrong.err) == (2, True)
+
+
+def test_a_model_is_asked_measured_and_compared(finished: Finished) -> None:
+    folder, _ = finished
+    assert bloomery("ask", "whole", "Which form?", "--tokens", "4", within=folder).out.strip()
+    assert bloomery("ask", "whole", " ", within=folder).status == 2
+    measured = json.loads(bloomery("eval", "whole", "--data", "heldout.jsonl", "--json", within=folder).out)
+    report = read_json(folder / "runs" / "whole" / "report.json")
+    assert measured["suites"][0]["value"] == pytest.approx(report["groups"]["domain"]["after"], rel=1e-5)
+    compared = bloomery("compare", "tiny", "whole", "--data", "heldout.jsonl", within=folder)
+    assert "tiny -> whole" in compared.out and "heldout" in compared.out
+    missing = bloomery("eval", "whole", "--data", "gone.jsonl", within=folder)
+    assert (missing.status, missing.err) == (2, "error: gone.jsonl: there is no such file\n  fix: change --data\n")
+
+
+def test_an_exported_folder_is_the_users_own(after: Path) -> None:
+    assert bloomery("export", "whole", "out", within=after).out == "wrote out\n"
+    verify_folder(after / "out")
+    (after / "out" / "config.json").write_text("{}")
+    verify_folder(after / "runs" / "whole" / "model")
+    again = bloomery("export", "whole", "out", within=after)
+    assert (again.status, again.err) == (2, "error: out: exists already\n  fix: choose another folder\n")
+
+
+def test_the_rows_of_a_step_are_shown(finished: Finished) -> None:
+    folder, _ = finished
+    of_run = bloomery("data", "show", "whole", "--step", "3", within=folder)
+    assert "step 3" in of_run.out and "⟦" in of_run.out
+    assert of_run.out == bloomery("data", "show", "recipe.yaml", "--step", "3", within=folder).out
+    beyond = bloomery("data", "show", "whole", "--step", "12", within=folder)
+    assert beyond.err == "error: the run has 12 steps, there is no step 12\n  fix: change --step\n"
+
+
+def test_resuming_a_finished_run_says_what_it_said(after: Path, finished: Finished) -> None:
+    before = {path: path.read_bytes() for path in (after / "runs" / "whole" / "model").iterdir()}
+    again = bloomery("resume", "whole", within=after)
+    assert (again.status, again.out) == (0, finished[1].out)
+    assert "training" not in again.err and "evaluating" not in again.err
+    assert before == {path: path.read_bytes() for path in before}
+
+
+def test_the_same_recipe_gives_the_same_bytes(here: Path, finished: Finished) -> None:
+    assert bloomery("run", "recipe.yaml", "name=again", within=here).status == 0
+    one, other = finished[0] / "runs" / "whole", here / "runs" / "again"
+    assert (one / "model" / "model.safetensors").read_bytes() == (other / "model" / "model.safetensors").read_bytes()
+
+
+KEPT = ("model=null", "family=toy", "start=hot", "schedule.lr=5e-2", "data.curated=none")
+
+
+def test_the_forgetting_budget_is_the_exit_status(here: Path) -> None:
+    broken = bloomery("run", "recipe.yaml", *KEPT, "name=broken", "keep.general=0.01%", within=here)
+    assert (broken.status, "Budget broken on general text" in broken.out) == (3, True)
+    rise = read_json(here / "runs" / "broken" / "report.json")["groups"]["general"]["change"]
+    assert rise["low"] > 0.02
+    between = (rise["estimate"] + rise["high"]) / 2
+    unproven = bloomery("run", "recipe.yaml", *KEPT, "name=unproven", f"keep.general={between}", within=here)
+    assert (unproven.status, "would settle it" in unproven.out) == (4, True), unproven.out
+    assert json.loads(bloomery("runs", "--json", within=here).out)[0]["status"] == "unproven"
+
+
+def test_arms_and_seeds_stand_in_the_report(here: Path) -> None:
+    blended = ("model=null", "family=toy", "start=hot", "data.curated=auto", "budget=1k tokens")
+    done = bloomery(
+        "run", "recipe.yaml", *blended, "name=proof", "arms=[domain-only,curated-only]", "seeds=2", within=here
+    )
+    assert done.status == 0, done.err
+    run = here / "runs" / "proof"
+    arms = {path.name for path in (run / "arms").iterdir()}
+    assert arms >= {"blend-seed1", "domain-only-seed0", "curated-only-seed0"}
+    report = read_json(run / "report.json")
+    assert {arm["name"] for arm in report["arms"]} == {"domain-only", "curated-only"}
+    assert len(report["seeds"]["domain"]["changes"]) == 2
+    assert report["against_control"] is not None
+    assert "General" in (run / "report.md").read_text()
+
+
+def test_a_run_continues_from_a_run_by_another_method(here: Path) -> None:
+    toy = ("model=null", "family=toy", "data.curated=auto", "budget=1k tokens")
+    assert bloomery("run", "recipe.yaml", *toy, "name=first", "start=hot", within=here).status == 0
+    second = bloomery("run", "recipe.yaml", *toy, "name=second", "start=first", "method=lora", within=here)
+    assert second.status == 0, second.err
+    assert bloomery("run", "recipe.yaml", "name=third", "model=runs/second/model", within=here).status == 0
+    shown = bloomery("models", "--json", within=here)
+    chains = {model["name"]: model["ancestry"] for model in json.loads(shown.out)}
+    assert chains == {
+        "third": ["second", "first", "toy/hot"],
+        "second": ["first", "toy/hot"],
+        "first": ["toy/hot"],
+    }
+    assert "Lineage: second ← first ← toy/hot" in (here / "runs" / "second" / "model" / "README.md").read_text()
+
+
+def test_pairs_are_fine_tuned_and_held_out_by_themselves(here: Path) -> None:
+    done = bloomery("run", "recipe.yaml", "name=sft", "data.domain=pairs.jsonl", "eval=null", within=here)
+    assert done.status == 0, done.err
+    receipt = read_json(here / "runs" / "sft" / "data-receipt.json")
+    assert receipt["held_out"]["pairs"]["documents"] > 0
+    assert receipt["sources"]["pairs"]["masked"] > 0
+    assert read_json(here / "runs" / "sft" / "plan.json")["values"]["objective"]["value"] == "sft"
