@@ -47,6 +47,19 @@ def test_realised_is_asked_within_one_row_at_every_step_boundary(given: tuple) -
 
 
 @settings(max_examples=100, deadline=None)
+@given(given=blends())
+def test_steps_use_the_budget_to_within_one_row(given: tuple) -> None:  # type: ignore[type-arg]
+    tables, share, batch = given
+    blend = build(tables, share, batch)
+    longest = longest_row(tables)
+    for step in range(40):
+        blend.step(step)
+        taken = sum(blend.realised().values())
+        if longest <= batch:
+            assert (step + 1) * batch - longest < taken <= (step + 1) * batch
+
+
+@settings(max_examples=100, deadline=None)
 @given(given=blends(), other=st.data(), start=st.integers(1, 20))
 def test_shares_that_change_stay_exact_within_two_rows(given: tuple, other: st.DataObject, start: int) -> None:  # type: ignore[type-arg]
     tables, share, batch = given

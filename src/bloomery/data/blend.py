@@ -49,7 +49,8 @@ class Blend:
         seed: int,
         repetition_cap: float = 4.0,
     ) -> None:
-        """`batch_tokens` bounds a step's tokens (a step always has at least one row).
+        """All steps up to one have at most that many times `batch_tokens`, and each at least one row: what one step
+        leaves free, because its next row did not fit, the following ones may take.
 
         Raises `InputError` for shares that do not sum to 1, an unknown source, or segments out of order.
         """
@@ -132,7 +133,7 @@ class Blend:
         share = self.segments[self._segment].share
         active = [(name, self._cursors[name], share[name]) for name in sorted(share) if share[name] > 0]
         rows: list[RowRef] = []
-        room = self.batch_tokens
+        room = (self._step + 1) * self.batch_tokens - self._tokens
         while True:
             cursor = self._next(active)
             length = cursor.next_length()
