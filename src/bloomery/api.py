@@ -78,15 +78,15 @@ def export(run: str, folder: str | Path) -> Path:
     return publish(run, Path(folder))
 
 
-def runs(root: Path = RUNS) -> list[RunRecord]:
+def list_runs(root: Path = RUNS) -> list[RunRecord]:
     """All runs under `root`, newest first, read from their folders."""
     from bloomery.lineage.index import runs as known
 
     return known(root)
 
 
-def models(root: Path = RUNS) -> list[ModelRecord]:
-    """All models under `root` with their ancestry."""
+def list_models(root: Path = RUNS) -> list[ModelRecord]:
+    """All models under `root` with their ancestry. (`bloomery.models` is a package, so the name says `list`.)"""
     from bloomery.lineage.index import models as known
 
     return known(root)

@@ -1,4 +1,4 @@
-"""docs/recipes.md holds every key of a recipe, as the schema has it now."""
+"""The generated parts of pages are what their scripts write now: recipe keys, ember's stages and mixes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ import pytest
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
-@pytest.fixture(scope="module")
-def keys() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_keys", DOCS / "make_keys.py")
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def keys() -> ModuleType:
+    return script("make_keys")
 
 
 def test_the_table_of_keys_is_that_of_the_schema(keys: ModuleType) -> None:
@@ -40,3 +44,15 @@ def test_a_page_that_fell_behind_is_written_anew(keys: ModuleType) -> None:
     old = f"before\n{keys.BEGIN}\nold\n{keys.END}\nafter\n"
     assert keys.updated(old) == keys.updated(keys.updated(old)) != old
     assert keys.updated(old).startswith("before\n") and keys.updated(old).endswith("\nafter\n")
+
+
+def test_stages_and_mixes_of_ember_are_those_of_its_files() -> None:
+    page = (DOCS / "ember.md").read_text()
+    assert script("make_ember").updated(page) == page, "run: python docs/make_ember.py"
+
+
+def test_figures_of_ember_are_written_between_their_marks() -> None:
+    ember = script("make_ember")
+    page = ember.replaced((DOCS / "ember.md").read_text(), ember.FIGURES, "| a |")
+    assert f"{ember.FIGURES}\n\n| a |\n\n{ember.END}" in page
+    assert page.rstrip().endswith("must be measured there.")
