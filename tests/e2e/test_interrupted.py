@@ -28,7 +28,7 @@ MOMENTS = {
 
 def hidden(run: Path) -> list[str]:
     """What is left of half-written files and folders."""
-    return [path.name for path in run.rglob(".*") if path.name != ".lock"]
+    return [path.name for path in run.rglob(".*") if path.suffix in (".building", ".removing", ".tmp", ".probe")]
 
 
 def same_result(run: Path, finished: Finished) -> None:
@@ -112,8 +112,19 @@ def test_a_pipeline_goes_on_at_the_training_that_was_killed(here: Path) -> None:
     assert (resumed.status, "training" in resumed.err) == (0, True), resumed.err
     runs = here / "runs"
     assert weights(runs / "killed") == weights(runs / "whole")
-    assert "Lineage: killed ← " in (runs / "killed" / "model" / "README.md").read_text()
+    assert "Lineage: killed ← 1-train ← tiny" in (runs / "killed" / "model" / "README.md").read_text()
     assert hidden(runs / "killed") == []
+
+
+def test_a_refused_second_training_costs_nothing_of_the_first(here: Path) -> None:
+    (here / "recipe.yaml").write_text((here / "recipe.yaml").read_text() + STEPS)
+    write_rows(here / "pairs-heldout.jsonl", ["{"])
+    refused = bloomery("run", "recipe.yaml", "name=two", within=here)
+    assert (refused.status, "pairs-heldout.jsonl:1: is not valid JSON" in refused.err) == (2, True)
+    verify_folder(here / "runs" / "two" / "steps" / "1-train" / "model")
+    write_rows(here / "pairs-heldout.jsonl", pairs(900, 12))
+    resumed = bloomery("resume", "two", within=here)
+    assert (resumed.status, resumed.err.count("training")) == (0, 1), resumed.err
 
 
 def _stopped(pid: int) -> bool:

@@ -157,12 +157,22 @@ def _chain(record: RunRecord, known: dict[str, RunRecord]) -> tuple[str, ...]:
     here: RunRecord | None = record
     while here and here.start:
         parent = known.get(here.start.run or "")
-        if parent is None or parent.name in names or not _made(parent, here.start):
+        if parent is None or not _made(parent, here.start):
+            parent = _earlier_step(here)
+        if parent is None or parent.name in names:
             names.append(here.start.ref)
             break
         names.append(parent.name)
         here = parent
     return tuple(names)
+
+
+def _earlier_step(record: RunRecord) -> RunRecord | None:
+    """The training of its own pipeline that a run starts from: a run folder inside its folder."""
+    start, folder = record.start, Path(record.path)
+    above = Path(start.path).parents if start and start.path else ()
+    owner = next((path for path in above if folder in path.parents and (path / "recipe.yaml").is_file()), None)
+    return read_run(RunFolder(owner)) if owner else None
 
 
 def _made(run: RunRecord, start: Start) -> bool:

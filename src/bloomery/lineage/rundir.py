@@ -20,7 +20,7 @@ from pathlib import Path
 
 from bloomery.core.errors import BloomeryError, InputError, Where
 from bloomery.core.events import EventLog
-from bloomery.core.files import lock, sweep_unfinished, sync_dir, write_text
+from bloomery.core.files import MANIFEST, lock, sweep_unfinished, sync_dir, write_text
 
 NAMES = ".names"
 """File in the root that lists every name ever given, one a line."""
@@ -109,8 +109,8 @@ class RunFolder:
     def writing(self) -> Iterator[EventLog]:
         """Hold the folder as its only writer and yield its event log; a second writer gets a `BloomeryError`.
 
-        What a killed writer left half written is removed first. When the first writer ever is refused before there
-        is a checkpoint (bad input, no permission, no room), nothing was made yet: the folder goes, its name is free.
+        What a killed writer left half written is removed first. When the first writer ever is refused (bad input, no
+        permission, no room) before anything was published in the folder or below it, the folder goes, its name is free.
         """
         with lock(self.path / _LOCK, f"run `{self.name}`"):
             first = not self.events.exists()
@@ -121,7 +121,7 @@ class RunFolder:
                 yield log
                 log.sync()
             except (InputError, OSError):
-                if first and not any(self.checkpoints.glob("step-*")):
+                if first and not any(self.path.rglob(MANIFEST)):
                     self._discard()
                 raise
             finally:

@@ -130,6 +130,10 @@ def _parent(name: Any, file: Path, where: Where) -> Path:
 def _anchored(value: Any, folder: Path) -> Any:
     """A copy of a recipe from another folder, whose relative file paths are made absolute."""
     data: dict[str, Any] = dict(value)
+    if isinstance(data.get("model"), str) and (folder / data["model"]).is_dir():
+        data["model"] = str(folder / data["model"])
+    if isinstance(data.get("steps"), list):
+        data["steps"] = [_anchored_step(step, folder) for step in data["steps"]]
     if isinstance(data.get("eval"), str | list):
         data["eval"] = {"domain": data["eval"]}
     for section, key in (("data", "domain"), ("data", "curated"), ("eval", "domain")):
@@ -137,6 +141,19 @@ def _anchored(value: Any, folder: Path) -> Any:
         if isinstance(inner, dict) and isinstance(inner.get(key), str | list) and not _is_word(key, inner[key]):
             data[section] = {**inner, key: [_anchored_source(s, folder) for s in as_sources(inner[key])]}
     return data
+
+
+def _anchored_step(step: Any, folder: Path) -> Any:
+    changes = step.get("set") if isinstance(step, dict) else None
+    if not isinstance(changes, dict):
+        return step
+    anchored = {}
+    for key, value in changes.items():  # a key may be dotted
+        found = _anchored(_nest(key.split("."), value), folder)
+        for part in key.split("."):
+            found = found[part]
+        anchored[key] = found
+    return {**step, "set": anchored}
 
 
 def _is_word(key: str, value: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from bloomery.core.errors import InputError, Where
@@ -46,11 +46,12 @@ def _link(source: Path, target: Path) -> None:
 
 def _facts(folder: RunFolder, plan: Plan) -> CardFacts:
     report = read_json(folder.report()) if folder.report().is_file() else {}
+    chain = [_public(name) for name in ancestry(folder.path.parent, folder.name)]
     return CardFacts(
         name=folder.name,
         licence=str(plan.get("licence") or "unknown"),
-        base_model=plan.get("start.ref"),
-        ancestry=ancestry(folder.path.parent, folder.name),
+        base_model=chain[0] if chain else _public(plan.get("start.ref")),
+        ancestry=chain,
         blend=_blend(folder, plan),
         measures=_measures(report),
         training=_training(plan),
@@ -58,6 +59,11 @@ def _facts(folder: RunFolder, plan: Plan) -> CardFacts:
         verdict=_verdict(report),
         limits=["Read the report beside the run for intervals and for what was not measured."],
     )
+
+
+def _public(ref: str) -> str:
+    """A family's stage, a Hub id or a run as it is called; of a folder only its name, since its path is private."""
+    return PurePath(ref).name if ref.startswith(("/", ".", "~")) or ref.count("/") > 1 else ref
 
 
 def _measures(report: dict[str, Any]) -> list[Measure]:
