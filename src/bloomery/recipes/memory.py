@@ -2,10 +2,12 @@
 
     weights + gradients + optimiser state        per parameter
     + activations                                per token of a micro-batch, per layer
-    + head chunk                                 chunk x vocabulary, twice (values and gradient), in fp32
+    + head                                       a panel of logits, and the head's gradient twice
+    + runtime                                    kernels and the heap's gaps
 
-It counts what is above the level right after importing torch. The constants of `_saved_per_token` are the
-tensors that autograd keeps for the backward pass of a decoder layer.
+It counts what is above the level right after importing torch, at the peak of a step of several micro-batches: in the
+head of the second one, when gradients and all activations exist. `_saved_per_token` lists the tensors that autograd
+keeps for the backward pass of a Llama's decoder layer. `bench/memory.py` puts it beside measured peaks.
 """
 
 from __future__ import annotations
@@ -17,8 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-HEAD_CHUNK = 1024
-"""Positions whose logits exist at the same time."""
+HEAD_CHUNK, HEAD_BYTES = 1024, 128 * 2**20
+"""Positions whose logits exist at the same time, and the most bytes they take (`models/panels.py`)."""
+
+KEPT_SHARES = 512
+"""Attention shares of documents up to this length are kept on CPU (`models/tiles.py`); GPU kernels keep none."""
+
+RUNTIME, GAPS = 170 * 10**6, 1.15
+"""On CPU, measured: kernels made for shapes and libraries' pages that the first step touches; what activations of
+several sizes take of the heap for one byte of theirs."""
 
 GATED = ("llama", "mistral", "qwen", "olmo", "gemma", "smollm", "phi3", "granite", "gpt_oss")
 
@@ -66,11 +75,12 @@ class Need:
     optimiser: int
     activations: int
     head: int
+    runtime: int
 
     @property
     def total(self) -> int:
         """All together, at the peak of the step."""
-        return self.weights + self.gradients + self.optimiser + self.activations + self.head
+        return self.weights + self.gradients + self.optimiser + self.activations + self.head + self.runtime
 
 
 def shape_of(config: Mapping[str, Any]) -> ModelShape | None:
@@ -121,44 +131,55 @@ def training_bytes(
     state: Literal["fp32", "bf16"] = "fp32",
     checkpointing: bool = False,
     trainable: int | None = None,
-    trained_tokens: int | None = None,
+    quantised: bool = False,
+    document_tokens: int | None = None,
 ) -> Need:
     """Peak bytes of a training step above the level after import.
 
-    `trainable` parameters (LoRA's; default all) have masters, gradients and moments; the others only their weights.
-    `trained_tokens` of the `micro_tokens` have logits (default all).
+    `trainable` parameters (LoRA's; default all) have masters, gradients and moments; the others only their weights,
+    in 4 bits outside the embeddings where `quantised`. `document_tokens` is the length of document that a token is
+    typically in, on CPU; None on GPU.
     """
-    count = shape.parameters
-    trained = count if trainable is None else trainable
+    trained = shape.parameters if trainable is None else trainable
     width = 2 if bf16 else 4
-    weights = count * width + (trained * 4 if bf16 else 0)
-    per_token = _saved_per_token(shape, width)
+    per_token = _saved_per_token(shape, width, document_tokens)
     if checkpointing:
         # One residual a layer is kept; a single layer is recomputed at a time.
         per_token = shape.layers * shape.hidden * width + per_token // shape.layers
-    chunk = min(HEAD_CHUNK, trained_tokens or micro_tokens)
-    head = 2 * chunk * shape.vocab * 4
+    gaps = 1.0 if document_tokens is None else GAPS
+    ends = 5 * shape.hidden * width  # the last residual, its norm, the positions picked from it and both gradients
+    table = shape.vocab * shape.hidden
     return Need(
-        weights=weights,
+        weights=_weight_bytes(shape, width, quantised) + (trained * 4 if bf16 else 0),
         gradients=trained * 4,
         optimiser=trained * 2 * (4 if state == "fp32" else 2),
-        activations=micro_tokens * (per_token + 3 * shape.hidden * width),
-        head=head,
+        activations=int(micro_tokens * gaps) * (per_token + ends),
+        head=min(HEAD_CHUNK * shape.vocab * width, HEAD_BYTES) + (table * (4 + width) if trainable is None else 0),
+        runtime=0 if document_tokens is None else RUNTIME,
     )
 
 
-def _saved_per_token(shape: ModelShape, width: int) -> int:
+def _weight_bytes(shape: ModelShape, width: int, quantised: bool) -> int:
+    if not quantised:
+        return shape.parameters * width
+    embeddings = shape.vocab * shape.hidden * (1 if shape.tied else 2)
+    # 4 bits and 0.127 of doubly quantised constants a weight: arXiv:2305.14314, section 3
+    return embeddings * width + (shape.parameters - embeddings) * 4127 // 8000
+
+
+def _saved_per_token(shape: ModelShape, width: int, document_tokens: int | None) -> int:
     """Bytes autograd keeps for one token over all layers.
 
-    Attention: norm input and output, q, k, v before and after the rotary embedding, the kernel's output and its
-    log-sum-exp. Feed-forward: norm input and output, gate, up, activation, product. Norms keep fp32 copies.
+    Attention: the residual, its norm, q and k after the rotary embedding, v, the kernel's output, and the shares of
+    short documents. Feed-forward: the residual, its norm, and of the gated kind gate, its activation, up and product.
     """
     query, key = shape.heads * shape.head_width, shape.kv_heads * shape.head_width
-    attention = 2 * shape.hidden + 3 * query + 4 * key
-    branches = 4 if shape.gated else 2
-    ffn = 2 * shape.hidden + branches * shape.ffn * shape.active_experts
-    norms = 2 * shape.hidden * 4
-    return shape.layers * ((attention + ffn) * width + norms + shape.heads * 4)
+    attention = 2 * shape.hidden + 2 * query + 2 * key
+    if document_tokens is not None and document_tokens <= KEPT_SHARES:
+        attention += shape.heads * document_tokens
+    ffn = 2 * shape.hidden + (4 if shape.gated else 2) * shape.ffn * shape.active_experts
+    statistics = 2 * 4 + shape.heads * 4
+    return shape.layers * ((attention + ffn) * width + statistics)
 
 
 def lora_parameters(shape: ModelShape, rank: int, target: str) -> int:

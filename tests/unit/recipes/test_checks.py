@@ -107,7 +107,7 @@ def test_memory_auto_gives_up_speed_step_by_step_before_it_refuses(recipe: Load,
     config = CONFIG | {"hidden_size": 512, "num_hidden_layers": 16, "intermediate_size": 2048, "vocab_size": 4096}
     (here / "families" / "weights" / "config.json").write_text(json.dumps(config))
     seen = []
-    for limit in (6_000, 3_500, 1_250, 200):
+    for limit in (6_000, 3_600, 1_500, 200):
         machine = replace(CPU, memory=limit * 1_000_000)
         found = explain(recipe(TEXT, "budget=1M tokens"), machine)
         assert found.plan is not None
