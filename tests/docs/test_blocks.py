@@ -86,6 +86,7 @@ def ids(pages: list[Path]) -> list[str]:
 RUNNING = [page for page in PAGES if any(block.runs for block in blocks(page.read_text()))]
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("page", RUNNING, ids=ids(RUNNING))
 def test_every_block_of_a_page_runs(page: Path, scratch: Path) -> None:
     path = f"{scratch / '.bin'}{os.pathsep}{os.environ['PATH']}"
