@@ -56,7 +56,7 @@ def test_the_package_finds_what_it_carries(installed: Path) -> None:
 
 
 @pytest.mark.skipif(
-    not (ROOT / "families" / "ember" / "midtrained-warm").is_dir(), reason="ember's weights are not in the repository yet"
+    not (ROOT / "families" / "ember" / "midtrained-warm").is_dir(), reason="ember has no weights yet"
 )
 def test_the_demo_recipe_is_explained_outside_the_repository(installed: Path) -> None:
     done = run(installed, "-c", "from bloomery.cli import main; main()", "explain", "demo")
