@@ -1,25 +1,32 @@
-"""Two processes train the same curve as one, on the same rows, and take over each other's checkpoints."""
+"""Two processes train the same curve as one, on the same rows, and take over each other's checkpoints.
+
+Launching costs more than training, so the two processes do all their parts in one launch.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from toys import ToySource, toy_config, toy_job
+from toys import ToySource, toy_config, toy_job, toy_model
 
 from bloomery.core.events import read_events
+from bloomery.models.load import Loaded, load_model
+from bloomery.models.meta import load_meta
 from bloomery.train.loop import train
-from bloomery.train.parallel import join_world, leave_world
+from bloomery.train.parallel import World, join_world, leave_world
 
 STEPS = 20
+WHOLE, CUT = 100_000, 41
+"""Tokens of a micro-batch: the whole step in one, and in about four."""
 
 
-def train_here(folder: Path, micro_tokens: int, stop_at: int) -> None:
+def train_here(folder: Path, world: World, micro_tokens: int, stop_at: int = STEPS, start: Path | None = None) -> None:
     """One rank's part of a run, which stops early where asked to."""
-    world = join_world("cpu")
     config = toy_config(STEPS, micro_tokens=micro_tokens, checkpoint_every=5)
     source = ToySource(count=8)
 
@@ -27,49 +34,74 @@ def train_here(folder: Path, micro_tokens: int, stop_at: int) -> None:
         def steps(self, first, last):  # type: ignore[no-untyped-def]
             return source.steps(first, min(last, stop_at))
 
-    job = toy_job(folder, config, source=Stopping(), world=world)
-    train(job)
+    train(toy_job(folder, config, source=Stopping(), world=world, loaded=_opened(start, world)))
     if world.first:
         (folder / f"rows-{stop_at}.txt").write_text("\n".join(" ".join(step) for step in source.given))
-    leave_world()
 
 
-def launch(folder: Path, processes: int, micro_tokens: int, stop_at: int = STEPS) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    environment = {**os.environ, "PYTHONPATH": ":".join(sys.path), "OMP_NUM_THREADS": "1"}
-    arguments = [__file__, str(folder), str(micro_tokens), str(stop_at)]
-    done = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, timeout=110)
-    assert done.returncode == 0, done.stderr[-3000:]
+def _opened(start: Path | None, world: World) -> Loaded:
+    if start is None:
+        return toy_model()
+    return load_meta(start) if world.size > 1 else load_model(start)
 
 
-def curve(folder: Path) -> list[float]:
+def curve(folder: Path, steps: int = STEPS) -> list[float]:
     by_step = {event["step"]: event["loss"] for event in read_events(folder / "events.jsonl", "step")}
-    return [by_step[step] for step in range(1, STEPS + 1)]
+    return [by_step[step] for step in range(1, steps + 1)]
+
+
+def bytes_read(folder: Path) -> int:
+    (start,) = read_events(folder / "events.jsonl", "start")
+    return int(start["bytes_read"])
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("alone")
-    train_here(folder, 100_000, STEPS)
-    return folder
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders `alone`, `whole`, `cut`, `passed`, and `folder-alone`, `folder-two` that start from saved weights."""
+    root, alone = tmp_path_factory.mktemp("processes"), join_world("cpu")
+    toy_model(seed=3).model.save_pretrained(root / "start")  # type: ignore[operator]
+    train_here(root / "alone", alone, WHOLE)
+    train_here(root / "passed", alone, WHOLE, stop_at=5)
+    train_here(root / "folder-alone", alone, WHOLE, start=root / "start")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = {**os.environ, "PYTHONPATH": ":".join(sys.path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*command, __file__, str(root)], env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    train_here(root / "passed", alone, WHOLE)
+    return root
+
+
+def two_processes(root: Path) -> None:
+    """Each rank's part of everything that two processes do."""
+    world = join_world("cpu")
+    train_here(root / "whole", world, WHOLE)
+    train_here(root / "cut", world, CUT)
+    train_here(root / "passed", world, WHOLE, stop_at=10)
+    train_here(root / "folder-two", world, WHOLE, start=root / "start")
+    leave_world()
 
 
 @pytest.mark.multi
-@pytest.mark.parametrize("micro_tokens", [100_000, 41])
-def test_two_processes_give_the_curve_of_one(alone: Path, tmp_path: Path, micro_tokens: int) -> None:
-    launch(tmp_path, 2, micro_tokens)
-    assert curve(tmp_path) == pytest.approx(curve(alone), abs=1e-5)
-    assert (tmp_path / f"rows-{STEPS}.txt").read_text() == (alone / f"rows-{STEPS}.txt").read_text()
+@pytest.mark.parametrize("cutting", ["whole", "cut"])
+def test_two_processes_give_the_curve_of_one_on_the_same_rows(runs: Path, cutting: str) -> None:
+    assert curve(runs / cutting) == pytest.approx(curve(runs / "alone"), abs=1e-5)
+    assert (runs / cutting / f"rows-{STEPS}.txt").read_text() == (runs / "alone" / f"rows-{STEPS}.txt").read_text()
 
 
 @pytest.mark.multi
-def test_checkpoints_pass_from_one_process_to_two_and_back(alone: Path, tmp_path: Path) -> None:
-    train_here(tmp_path, 100_000, 5)
-    launch(tmp_path, 2, 100_000, stop_at=10)
-    train_here(tmp_path, 100_000, STEPS)
-    assert curve(tmp_path) == pytest.approx(curve(alone), abs=1e-5)
-    assert [e["step"] for e in read_events(tmp_path / "events.jsonl", "resume")] == [5, 10]
+def test_checkpoints_pass_from_one_process_to_two_and_back(runs: Path) -> None:
+    assert curve(runs / "passed") == pytest.approx(curve(runs / "alone"), abs=1e-5)
+    assert [e["step"] for e in read_events(runs / "passed" / "events.jsonl", "resume")] == [5, 10]
+
+
+@pytest.mark.multi
+def test_two_processes_start_from_a_folder_of_which_each_reads_its_half(runs: Path) -> None:
+    assert curve(runs / "folder-two") == pytest.approx(curve(runs / "folder-alone"), abs=1e-5)
+    stored = json.loads((runs / "start" / "config.json").read_text())["dtype"]
+    assert stored == "float32"
+    whole = 4 * sum(p.numel() for p in toy_model().model.parameters())
+    assert 0.45 * whole < bytes_read(runs / "folder-two") < 0.55 * whole
 
 
 if __name__ == "__main__":
-    train_here(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    two_processes(Path(sys.argv[1]))

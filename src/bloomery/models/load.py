@@ -52,13 +52,15 @@ def load_model(
     return ready(model, tokenizer_of(folder), folder, check)
 
 
-def new_model(config: dict[str, Any], seed: int, *, dtype: torch.dtype = torch.float32, check: bool = True) -> Loaded:
-    """A model with random weights from the contents of a config.json; the same seed gives the same weights."""
+def new_model(
+    config: dict[str, Any], seed: int, *, dtype: torch.dtype = torch.float32, device: str = "cpu", check: bool = True
+) -> Loaded:
+    """A model with random weights from the contents of a config.json; the same seed gives the same weights anywhere."""
     made = config_of(config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(made, dtype=dtype)
-    return ready(model, None, None, check)
+    return ready(model.to(device), None, None, check)
 
 
 def meta_model(folder: str | Path, dtype: torch.dtype = torch.float32) -> nn.Module:
@@ -99,9 +101,16 @@ def config_of(settings: dict[str, Any]) -> Any:
     if kind not in CONFIG_MAPPING:
         raise InputError(f"`model_type: {kind}` is no architecture of transformers{nearest(kind, CONFIG_MAPPING)}")
     try:
-        return AutoConfig.for_model(kind, **{k: v for k, v in settings.items() if k != "model_type"})
+        return AutoConfig.for_model(kind, **{k: _decoded(v) for k, v in settings.items() if k != "model_type"})
     except (StrictDataclassError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"this config makes no {kind} model: {str(error)[:300]}") from None
+
+
+def _decoded(value: Any) -> Any:
+    """A value of config.json, where transformers writes infinity as {"__float__": "Infinity"}."""
+    if isinstance(value, dict):
+        return float(value["__float__"]) if set(value) == {"__float__"} else {k: _decoded(v) for k, v in value.items()}
+    return [_decoded(v) for v in value] if isinstance(value, list) else value
 
 
 def load_weights(folder: Path, dtype: torch.dtype) -> nn.Module:

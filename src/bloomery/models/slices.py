@@ -34,28 +34,37 @@ def read_slices(folder: Path, name: str, slices: tuple[slice, ...] = ()) -> Tens
     return _read(files[name], name, slices)
 
 
-def read_model(folder: Path, model: nn.Module, ranges: dict[str, tuple[slice, ...]]) -> Iterator[tuple[str, Tensor]]:
-    """(name, piece) for every parameter and saved buffer of `model`, whole where `ranges` names no slices.
+def saved_names(model: nn.Module) -> list[str]:
+    """Parameters and saved buffers of a model; tied parameters once, under their first name."""
+    parts = model.named_modules()
+    unsaved = {f"{path}.{name}".lstrip(".") for path, part in parts for name in part._non_persistent_buffers_set}
+    return [name for name, _ in [*model.named_parameters(), *model.named_buffers()] if name not in unsaved]
 
-    Tied parameters come once, under their first name. Raises `InputError` when the folder names its tensors
-    otherwise than the model does (transformers renames or joins them while loading): load that model whole.
+
+def sliceable(folder: Path, model: nn.Module) -> bool:
+    """Whether the folder names its tensors as the model does: transformers renames or joins some while loading."""
+    return set(saved_names(model)) <= set(tensor_files(folder))
+
+
+def read_model(folder: Path, model: nn.Module, ranges: dict[str, tuple[slice, ...]]) -> Iterator[tuple[str, Tensor]]:
+    """(name, piece) for every one of `saved_names`, whole where `ranges` names no slices; only those bytes are read.
+
+    Raises `InputError` when the folder is not `sliceable`.
     """
-    files = tensor_files(folder)
-    names = [name for name, _ in model.named_parameters()]
-    if unknown := [name for name in names if name not in files]:
+    if not sliceable(folder, model):
         raise InputError(
-            f"holds no tensor `{unknown[0]}`: its tensors are renamed while loading, so slices of them cannot be read",
+            "names its tensors otherwise than the model does, so slices of them cannot be read",
             where=Where(folder),
             fix="load the whole model on every rank",
         )
-    for name in names:
+    files = tensor_files(folder)
+    for name in saved_names(model):
         yield name, _read(files[name], name, ranges.get(name, ()))
 
 
 def _read(path: Path, name: str, slices: tuple[slice, ...]) -> Tensor:
     with _opened(path) as file:
-        piece = file.get_slice(name)
-        tensor: Tensor = piece[slices] if slices else piece[:]
+        tensor: Tensor = file.get_slice(name)[slices] if slices else file.get_tensor(name)
         return tensor.clone()  # the file is mapped: what was read must not change with it
 
 

@@ -50,18 +50,27 @@ def arm_runs(plan: Plan, folder: Path) -> list[ArmRun]:
     return [ArmRun(*first, folder), *beside]
 
 
-def load_start(plan: Plan, seed: int, device: str = "cpu") -> Loaded:
-    """The model that the plan starts from, in fp32. Raises `InputError` for what is not on this machine."""
-    from bloomery.models.load import load_model, load_tokenizer, new_model
+def load_start(plan: Plan, seed: int, world: World | None = None) -> Loaded:
+    """The model that the plan starts from, in fp32 on the world's device, by default whole on the CPU.
 
-    folder = plan.get("start.folder")
+    With `method: qlora` its linear layers are in 4 bits; for full training by many processes it has no weights yet,
+    and each reads its own rows later (`train/place.py`). Raises `InputError` for what is not on this machine.
+    """
+    from bloomery.models.load import load_model, load_tokenizer, new_model
+    from bloomery.models.meta import load_meta
+
+    folder, device = plan.get("start.folder"), str(world.device) if world else "cpu"
     if folder is None:
         raise InputError(
             f"`{plan.get('start.ref')}` lies on the Hub, and this version starts from folders only",
             fix="download it (`hf download REPO --revision REVISION --local-dir DIR`) and set `model: DIR`",
         )
     if plan.get("start.kind") == "scaffold":
-        loaded = new_model(read_config(Path(folder)), seed)
+        loaded = new_model(read_config(Path(folder)), seed, device=device)
+    elif world and plan.get("method") == "qlora":
+        loaded = _quantised(folder, world)
+    elif world and world.size > 1 and plan.get("method") == "full":
+        loaded = load_meta(folder)
     else:
         loaded = load_model(folder, device=device)
     if loaded.tokenizer is None:
@@ -69,13 +78,24 @@ def load_start(plan: Plan, seed: int, device: str = "cpu") -> Loaded:
     return loaded
 
 
-def _adapt(plan: Plan, loaded: Loaded, seed: int) -> None:
+def _quantised(folder: str, world: World) -> Loaded:
+    from bloomery.models.qlora import load_quantised
+
+    if world.size > 1:
+        raise InputError("`method: qlora` trains in one process", fix="use `method: lora`, or one GPU")
+    return load_quantised(folder, str(world.device))
+
+
+def _adapted_start(plan: Plan, seed: int, world: World | None = None) -> Loaded:
+    """`load_start`, with fresh adapters where the method trains those."""
     from bloomery.models.lora import LoraSettings, add_lora
 
-    settings = plan.section("lora")
-    add_lora(
-        loaded.model, LoraSettings(settings["rank"], settings["alpha"], settings["dropout"], _targets(settings)), seed
-    )
+    loaded = load_start(plan, seed, world)
+    if plan.get("method") != "full":
+        settings = plan.section("lora")
+        chosen = LoraSettings(settings["rank"], settings["alpha"], settings["dropout"], _targets(settings))
+        add_lora(loaded.model, chosen, seed)
+    return loaded
 
 
 def _targets(settings: dict[str, Any]) -> str | tuple[str, ...]:
@@ -96,9 +116,7 @@ def train_arm(
     from bloomery.train.trackers import Trackers
 
     plan, first = prepared.plan, world.first
-    loaded = load_start(plan, run.seed)
-    if plan.get("method") == "lora":
-        _adapt(plan, loaded, run.seed)
+    loaded = _adapted_start(plan, run.seed, world)
     config = train_config(plan, run.arm, run.seed)
     source = prepared.source(run.arm, run.seed)
     log = _log(run, events) if first else None
@@ -107,7 +125,8 @@ def train_arm(
         job = TrainJob(loaded, config, source, run.folder, world, log, held_out, _in_use(run), [trackers], quiet)
         result = train(job)
     if result.finished and first and not run.weights.exists():
-        export_weights(plan, run, loaded, result.checkpoint)
+        whole = loaded if world.size == 1 and plan.get("method") != "qlora" else _adapted_start(plan, run.seed)
+        export_weights(plan, run, whole, result.checkpoint)
     return result
 
 

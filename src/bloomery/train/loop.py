@@ -24,7 +24,8 @@ from bloomery.train.checkpoint import Checkpoint, check_disk, newest_whole, prun
 from bloomery.train.config import TrainConfig
 from bloomery.train.module import TrainModule
 from bloomery.train.optimiser import build_optimiser, optimiser_tensors, restore_optimiser
-from bloomery.train.parallel import World, shard
+from bloomery.train.parallel import World
+from bloomery.train.place import place
 from bloomery.train.precision import Masters, native_bf16
 from bloomery.train.progress import Meter, Progress
 from bloomery.train.randomness import random_states, set_random_states
@@ -100,8 +101,8 @@ class Trainer:
         bf16 = job.config.precision == "bf16" or (job.config.precision == "auto" and native_bf16(job.world.device))
         if job.config.activation_checkpointing:
             job.loaded.model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
-        self.module = TrainModule(job.loaded).to(job.world.device)
-        shard(self.module, job.world, bf16)
+        self.module = TrainModule(job.loaded)
+        self.bytes_read = place(self.module, job.loaded, job.world, bf16)
         self.masters = Masters(self.module.model, bf16 and job.world.size == 1)
         self.optimiser = build_optimiser(self.masters.parameters, job.config.optim)
         self.module.train()
@@ -204,7 +205,8 @@ def _start(trainer: Trainer) -> tuple[TrainState, Path | None]:
     if found is None:
         parameters = sum(p.numel() for p in trainer.masters.parameters.values())
         check_disk(folder, parameters * 12, job.config.keep_last, parameters * 4)
-        trainer.log("start", 0, parameters=parameters, packing=job.loaded.packing, why=job.loaded.why)
+        about = {"packing": job.loaded.packing, "why": job.loaded.why, "bytes_read": trainer.bytes_read}
+        trainer.log("start", 0, parameters=parameters, **about)
         if job.held_out:
             _validate(trainer, TrainState())
         return TrainState(), None

@@ -50,6 +50,8 @@ class Masters:
     @staticmethod
     def _to_bf16(module: nn.Module) -> None:
         for parameter in module.parameters():
+            if not parameter.is_floating_point():  # weights in 4 bits stay as they are
+                continue
             parameter.data = parameter.data.to(torch.bfloat16)
 
     @torch.no_grad()
