@@ -27,7 +27,8 @@ SHAPES = {
 
 def one(python: str, script: str, arguments: list[str]) -> dict[str, float]:
     """Run one side in a fresh process and read its line."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "2", "TOKENIZERS_PARALLELISM": "false", "PYTHONPATH": f"{HERE}:{HERE.parent / 'src'}"}
+    path = f"{HERE}:{HERE.parent / 'src'}"
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "TOKENIZERS_PARALLELISM": "false", "PYTHONPATH": path}
     done = subprocess.run(
         [python, str(HERE / script), *arguments], env=environment, capture_output=True, text=True, timeout=900
     )

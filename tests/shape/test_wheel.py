@@ -55,9 +55,7 @@ def test_the_package_finds_what_it_carries(installed: Path) -> None:
     )
 
 
-@pytest.mark.skipif(
-    not (ROOT / "families" / "ember" / "midtrained-warm").is_dir(), reason="ember has no weights yet"
-)
+@pytest.mark.skipif(not (ROOT / "families" / "ember" / "midtrained-warm").is_dir(), reason="ember has no weights yet")
 def test_the_demo_recipe_is_explained_outside_the_repository(installed: Path) -> None:
     done = run(installed, "-c", "from bloomery.cli import main; main()", "explain", "demo")
     assert done.returncode == 0, done.stdout + done.stderr
