@@ -59,6 +59,8 @@ def figures(family: Family) -> str:
         for name, stage in family.file.checkpoints.items()
         if stage.folder and (family.folder / stage.folder / "model.safetensors").is_file()
     }
+    if not found:
+        raise SystemExit(f"no stage of {family.name} has weights in {family.folder}")
     names = [suite.name for suite in family.file.eval]
     rows = [[f"`{stage}`", *(_figure(result, name) for name in names)] for stage, result in found.items()]
     last = list(found)[-1]

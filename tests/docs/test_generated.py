@@ -56,3 +56,29 @@ def test_figures_of_ember_are_written_between_their_marks() -> None:
     page = ember.replaced((DOCS / "ember.md").read_text(), ember.FIGURES, "| a |")
     assert f"{ember.FIGURES}\n\n| a |\n\n{ember.END}" in page
     assert page.rstrip().endswith("must be measured there.")
+
+
+def test_figures_are_of_every_stage_with_weights_and_of_every_skill(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import bloomery
+    from bloomery.evals.results import EvalResult, Record, SuiteResult
+    from bloomery.families.registry import Family, load_family
+    from bloomery.recipes.verbs import Evaluation
+
+    def measured(model: str) -> Evaluation:
+        text = SuiteResult("documentation", "bpb", "general", (Record("a", nats=6.9314718, bytes=10),), 0.0)
+        answers = (Record("b", "dates", 1.0), Record("c", "dates", 0.0), Record("d", "copy", 1.0))
+        skills = SuiteResult("skills", "generate", "skills", answers, 0.0)
+        suites = (text, skills) if model.endswith("posttrained") else (text,)
+        return Evaluation(EvalResult(model, {suite.name: suite for suite in suites}, 0.0))
+
+    monkeypatch.setattr(bloomery, "evaluate", measured, raising=False)
+    shipped = load_family("ember")
+    family = Family(shipped.file, tmp_path, shipped.path, shipped.mixes)
+    for stage in ("pretrained", "posttrained"):
+        (tmp_path / stage).mkdir()
+        (tmp_path / stage / "model.safetensors").touch()
+    text = script("make_ember").figures(family)
+    assert "| `pretrained` | 1.000 |" in text and "`midtrained`" not in text
+    assert "| dates | 2 | 50% |" in text and "| copy | 1 | 100% |" in text
