@@ -20,6 +20,7 @@ from bloomery.models.meta import load_meta
 from bloomery.train.loop import train
 from bloomery.train.parallel import World, join_world, leave_world
 
+pytestmark = [pytest.mark.multi, pytest.mark.timeout(300)]
 STEPS = 20
 WHOLE, CUT = 100_000, 41
 """Tokens of a micro-batch: the whole step in one, and in about four."""
@@ -81,20 +82,17 @@ def two_processes(root: Path) -> None:
     leave_world()
 
 
-@pytest.mark.multi
 @pytest.mark.parametrize("cutting", ["whole", "cut"])
 def test_two_processes_give_the_curve_of_one_on_the_same_rows(runs: Path, cutting: str) -> None:
     assert curve(runs / cutting) == pytest.approx(curve(runs / "alone"), abs=1e-5)
     assert (runs / cutting / f"rows-{STEPS}.txt").read_text() == (runs / "alone" / f"rows-{STEPS}.txt").read_text()
 
 
-@pytest.mark.multi
 def test_checkpoints_pass_from_one_process_to_two_and_back(runs: Path) -> None:
     assert curve(runs / "passed") == pytest.approx(curve(runs / "alone"), abs=1e-5)
     assert [e["step"] for e in read_events(runs / "passed" / "events.jsonl", "resume")] == [5, 10]
 
 
-@pytest.mark.multi
 def test_two_processes_start_from_a_folder_of_which_each_reads_its_half(runs: Path) -> None:
     assert curve(runs / "folder-two") == pytest.approx(curve(runs / "folder-alone"), abs=1e-5)
     stored = json.loads((runs / "start" / "config.json").read_text())["dtype"]

@@ -1,9 +1,19 @@
 """Attention over packed documents, registered with transformers under the name "bloomery".
 
 A packed row is [1, L] tokens holding several documents end to end. Their bounds travel as the keyword
-argument `bounds` of the model's forward: cumulative starts as Python ints, (0, len_0, len_0 + len_1, ..., L).
+argument `bounds` of the model's forward: cumulative starts as Python ints, (0, len_0, len_0 + len_1, ..., L), on
+GPU the same as `DeviceBounds`.
 Documents never attend to each other. Soft-cap, sinks, sliding window and scaling arrive as keyword
-arguments from the architecture's own code and are honoured; `KERNELS` says which code serves which.
+arguments from the architecture's own code and are honoured:
+
+    device   feature                     code
+    CPU      causality, window           `tiles.py`
+    CPU      dropout                     torch's kernels, document by document (`KERNELS`)
+    CPU      soft-cap, sinks             written out, document by document (`KERNELS`)
+    GPU      causality, window           flash attention of variable lengths (`varlen.py`); flex attention in fp32
+    GPU      soft-cap, sinks             flex attention (`varlen.py`)
+    GPU      dropout                     torch's kernels, document by document (`KERNELS`)
+    any      a mask (padding, a cache)   torch's kernels
 
 Shapes: B rows, T tokens, G query heads, K key heads, D head width.
 """
@@ -13,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -22,6 +33,7 @@ from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from bloomery.models.tiles import tiled_attention
+from bloomery.models.varlen import DeviceBounds, varlen_attention
 
 NAME = "bloomery"
 
@@ -50,7 +62,7 @@ def attention(
     value: Tensor,
     attention_mask: Tensor | None,
     *,
-    bounds: Sequence[int] | None = None,
+    bounds: Sequence[int] | DeviceBounds | None = None,
     scaling: float | None = None,
     dropout: float = 0.0,
     sliding_window: int | None = None,
@@ -67,11 +79,14 @@ def attention(
     if attention_mask is not None:
         kernel = _explicit if features.kernel(1) == "explicit" else _masked
         return kernel(query, key, value, features, attention_mask).transpose(1, 2).contiguous(), None
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if isinstance(bounds, DeviceBounds):
+        if dropout == 0:
+            return varlen_attention(query, key, value, bounds, scale, sliding_window, softcap, s_aux), None
+        return _documents(query, key, value, features, torch.unique_consecutive(bounds.starts).tolist()), None
     if bounds is not None and _tileable(query, features):
-        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
         return tiled_attention(query, key, value, bounds, scale, sliding_window), None
-    lengths = [query.shape[2]] if bounds is None else [b - a for a, b in zip(bounds, bounds[1:], strict=False)]
-    return _documents(query, key, value, features, lengths), None
+    return _documents(query, key, value, features, (0, query.shape[2]) if bounds is None else bounds), None
 
 
 def _tileable(query: Tensor, features: Features) -> bool:
@@ -80,8 +95,9 @@ def _tileable(query: Tensor, features: Features) -> bool:
     return plain and query.device.type == "cpu" and query.shape[0] == 1
 
 
-def _documents(query: Tensor, key: Tensor, value: Tensor, features: Features, lengths: list[int]) -> Tensor:
+def _documents(query: Tensor, key: Tensor, value: Tensor, features: Features, bounds: Sequence[int]) -> Tensor:
     """Attend document by document and join the results along T: -> [B, T, G, D]."""
+    lengths = [end - start for start, end in pairwise(bounds)]
     # split, not slice: the backward of a slice allocates and adds a full-size zero tensor for each document
     parts = zip(query.split(lengths, 2), key.split(lengths, 2), value.split(lengths, 2), strict=True)
     outs = [KERNELS[features.kernel(q.shape[2])](q, k, v, features, None).transpose(1, 2) for q, k, v in parts]

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bloomery.models.varlen import device_bounds
+
 
 def bounds_of(lengths: Sequence[int]) -> tuple[int, ...]:
     """Cumulative starts of documents laid end to end: lengths (3, 2) give (0, 3, 5)."""
@@ -22,7 +24,9 @@ def positions_of(bounds: Sequence[int], device: torch.device | str = "cpu") -> T
 
 def hidden_states(model: nn.Module, input_ids: Tensor, position_ids: Tensor, bounds: Sequence[int]) -> Tensor:
     """Packed row [1, L] -> final hidden states [1, L, H], which the head maps to logits."""
-    return _decode(model, input_ids, position_ids=position_ids, bounds=tuple(bounds))
+    device = input_ids.device
+    carried = device_bounds(bounds, device) if device.type == "cuda" else tuple(bounds)
+    return _decode(model, input_ids, position_ids=position_ids, bounds=carried)
 
 
 def padded_hidden_states(model: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ import torch
 
 from bloomery.core.rows import TokenRow
 from bloomery.data.packing import best_fit
+from bloomery.models.varlen import sent
 
 Tensors = dict[str, torch.Tensor]
 Array = npt.NDArray[Any]
@@ -94,7 +95,7 @@ def make_micro_batch(rows: Sequence[TokenRow], device: torch.device, packed: boo
     ids, positions, mask = _packed_ids(rows) if packed else _padded_ids(rows, width)
 
     def put(array: Array) -> torch.Tensor:
-        return torch.from_numpy(array).to(device, non_blocking=True)
+        return sent(array, device)
 
     return MicroBatch(
         input_ids=put(ids),
