@@ -73,6 +73,7 @@ class Progress:
         console = Console(stderr=True)
         self._steps, self._done, self._quiet = steps, done, quiet
         self._said = time.monotonic()
+        self._seconds: deque[float] = deque(maxlen=100)  # steps differ in length: the last alone says little
         self._bar: Bar | None = None
         if not quiet and console.is_terminal:
             self._bar = Bar(
@@ -95,10 +96,11 @@ class Progress:
     def step(self, figures: dict[str, float]) -> None:
         """Show one step's figures."""
         self._done += 1
+        self._seconds.append(figures["seconds"])
         say = f"loss {figures['loss']:.3f}  {figures['tokens_per_second']:,.0f} tok/s  MFU {figures['mfu']:.0%}"
         if self._bar:
             self._bar.update(self._task, advance=1, say=say)
         elif not self._quiet and (time.monotonic() - self._said > 10 or self._done == self._steps):
             self._said = time.monotonic()
-            left = (self._steps - self._done) * figures["seconds"]
-            print(f"step {self._done}/{self._steps}  {say}  {left:,.0f} s left", file=sys.stderr, flush=True)
+            left = (self._steps - self._done) * sum(self._seconds) / len(self._seconds)
+            print(f"step {self._done}/{self._steps}  {say}  {left / 60:,.1f} min left", file=sys.stderr, flush=True)
