@@ -49,9 +49,13 @@ BIG_JSON = frozenset(("tokenizer.json", "vocab.json"))
 def harden_environment() -> None:
     """No kernels from the Hub, no telemetry, no network for models unless the caller has said otherwise."""
     os.environ["USE_HUB_KERNELS"] = "0"
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    if not os.environ.get("HF_HUB_OFFLINE"):
+        from huggingface_hub import constants
+
+        # The client's own switch, not the variable: that is the user's word, and data a recipe names is still fetched.
+        constants.HF_HUB_OFFLINE = True
 
 
 def check_folder(folder: Path) -> None:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +66,49 @@ def test_a_hub_path_names_files_and_a_revision(hub: list[dict[str, Any]]) -> Non
         read(path="hf://owner/name/nope.jsonl")
     with pytest.raises(InputError, match="names no file"):
         read(path="hf://owner/name")
+
+
+@pytest.fixture
+def asked() -> Iterator[tuple[str, list[str]]]:
+    """A server in place of the Hub that has nothing: its address, and the paths it was asked for."""
+    paths: list[str] = []
+
+    class Nothing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            paths.append(self.path)
+            self.send_error(404)
+
+        def log_message(self, *_: Any) -> None: ...
+
+    server = HTTPServer(("127.0.0.1", 0), Nothing)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", paths
+    server.shutdown()
+    server.server_close()
+
+
+FETCH = """
+import bloomery.models  # as a run does, before any data is read
+from huggingface_hub import is_offline_mode
+from bloomery.data.remote import fetch
+try:
+    fetch("hf://owner/name/rows.jsonl")
+except Exception as error:
+    assert "cannot be fetched" in str(error), error
+print(is_offline_mode())
+"""
+
+
+@pytest.mark.parametrize(("stated", "reached"), [({}, True), ({"HF_HUB_OFFLINE": "1"}, False)])
+def test_named_data_is_fetched_though_models_are_offline_unless_the_user_is_offline(
+    asked: tuple[str, list[str]], tmp_path: Path, stated: dict[str, str], reached: bool
+) -> None:
+    address, paths = asked
+    own = {name: value for name, value in os.environ.items() if not name.endswith("_OFFLINE")}
+    own |= {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run([sys.executable, "-c", FETCH], env=own | stated, capture_output=True, text=True)
+    assert done.stdout == "True\n", done.stderr
+    assert any("owner/name" in path for path in paths) == reached
 
 
 def test_a_hub_that_cannot_be_reached_is_an_error_with_a_remedy() -> None:
