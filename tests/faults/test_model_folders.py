@@ -15,7 +15,7 @@ import pytest
 
 from bloomery.core.errors import BloomeryError, InputError
 from bloomery.models import guard
-from bloomery.models.load import load_model, load_tokenizer
+from bloomery.models.load import load_model, load_tokenizer, new_model
 from bloomery.models.lora import load_lora
 from bloomery.models.template import render
 
@@ -32,6 +32,9 @@ CONFIG: dict[str, Any] = {
     "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
     "an_unknown_number": 3,
 }
+
+
+PICKLED = ("pytorch_model.bin", "training_args.bin")
 
 
 class Canary:
@@ -122,6 +125,23 @@ def test_pickles_and_code_are_refused_and_never_opened(suffix: str, tmp_path: Pa
         for load in (load_model, load_tokenizer):
             with pytest.raises(InputError, match="safetensors"):
                 load(where)
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_pickles_beside_complete_safetensors_are_passed_over_and_never_opened(sharded: bool, tmp_path: Path) -> None:
+    where, canary = tmp_path / "m", tmp_path / "canary"
+    new_model(CONFIG, 0, check=False).model.save_pretrained(where, max_shard_size="2KB" if sharded else "1GB")
+    assert (where / "model.safetensors").exists() != sharded
+    for name in (*PICKLED, "flax_model.msgpack"):
+        (where / name).write_bytes(pickle.dumps(Canary(canary)))
+    (where / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": {"x": "pytorch_model.bin"}}))
+    assert [path.name for path in guard.unopened(where)] == ["flax_model.msgpack", *PICKLED]
+    load_model(where, check=False)
+    assert not canary.exists()
+    next(where.glob("*.safetensors")).unlink()
+    with pytest.raises(InputError, match=r"weights must be safetensors"):
+        load_model(where, check=False)
     assert not canary.exists()
 
 

@@ -86,7 +86,7 @@ def _snapshot(repository: str, revision: str | None, patterns: list[str]) -> Pat
 
 @contextmanager
 def _reachable() -> Iterator[None]:
-    """The Hub's client online for what a recipe names, though it is offline for all else; unless the user forbids it."""
+    """The Hub's client online for what a recipe names, offline for all else; unless the user forbids it."""
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE

@@ -20,6 +20,8 @@ from bloomery.core.errors import InputError, Where
 
 PICKLES = frozenset(".bin .pt .pth .ckpt .pkl .pickle .npy .npz .joblib .dill .h5 .msgpack .mar .nemo".split())
 """Formats that hold pickles, or that a library may read as one."""
+WHOLE = ("model.safetensors", "adapter_model.safetensors")
+"""Files that hold all weights of a folder."""
 CODE = frozenset(".py .pyc .so .dll .dylib .sh .pth".split())
 FORBIDDEN = re.compile(
     r"auto_?map(ping)?|trust_?remote_?code|custom_?(generate|pipelines?|code|attention|kernels?|modules?)"
@@ -72,10 +74,29 @@ def check_files(folder: Path) -> None:
     """Raise `InputError` if a file of the folder is code, a pickle, or JSON that asks for code."""
     if not folder.is_dir():
         raise InputError("is not a folder", where=Where(folder), fix="name the folder that holds config.json")
+    spare = unopened(folder)
     for path in sorted(folder.iterdir()):
-        _check_name(path)
+        if path not in spare:
+            _check_name(path)
         if path.suffix == ".json" and path.name not in BIG_JSON:
             _check_json(path)
+
+
+def unopened(folder: Path) -> list[Path]:
+    """Pickles beside weights that are complete in safetensors, as many Hub repositories have both.
+
+    They are no reason to refuse the folder: every load of ours asks for safetensors, so nothing opens them.
+    """
+    if not (any((folder / name).is_file() for name in WHOLE) or _all_shards(folder / "model.safetensors.index.json")):
+        return []
+    return [path for path in sorted(folder.iterdir()) if path.suffix.lower() in PICKLES - CODE]
+
+
+def _all_shards(index: Path) -> bool:
+    if not index.is_file():
+        return False
+    shards = _shards(index, _read(index))
+    return bool(shards) and all((index.parent / shard).is_file() for shard in shards)
 
 
 def _check_name(path: Path) -> None:
@@ -95,8 +116,8 @@ def _check_json(path: Path) -> None:
             raise InputError(f"`{at}` is {inner}, outside 0 to {MAX_COUNT:,}", where=Where(path))
     if path.name == "config.json":
         _check_texts(path, value)
-    if path.name.endswith(".index.json"):
-        _check_shards(path, value)
+    if path.name.endswith(".safetensors.index.json"):
+        _shards(path, value)
 
 
 def _read(path: Path) -> Any:
@@ -169,16 +190,18 @@ def _known_keys(model_type: str, path: Path) -> frozenset[str]:
     return frozenset(vars(config)) | frozenset(config.attribute_map) | COMMON
 
 
-def _check_shards(path: Path, index: Any) -> None:
-    """Shards are files of the same folder: no separators, no `..`, safetensors only."""
-    shards = index.get("weight_map") if isinstance(index, dict) else None
-    if not isinstance(shards, dict):
+def _shards(path: Path, index: Any) -> set[str]:
+    """The files an index names; raises `InputError` unless they are safetensors of the same folder, by plain names."""
+    named = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(named, dict):
         raise InputError("has no `weight_map`", where=Where(path))
-    for shard in set(map(str, shards.values())):
+    shards = set(map(str, named.values()))
+    for shard in shards:
         if not re.fullmatch(r"[\w.\-]+\.safetensors", shard):
             raise InputError(
                 f"names the shard `{shard[:80]}`, which is no safetensors file of this folder", where=Where(path)
             )
+    return shards
 
 
 def _refused(path: Path, key: str, why: str) -> InputError:

@@ -12,7 +12,7 @@ from typing import Any
 from bloomery.core.errors import InputError, Where
 from bloomery.data.config import SourceSpec
 from bloomery.data.sources import source_files
-from bloomery.models.guard import CODE, FORBIDDEN, PICKLES
+from bloomery.models.guard import CODE, FORBIDDEN, PICKLES, unopened
 from bloomery.recipes.fit import memory_limit, need, planned, trainable_parameters
 from bloomery.recipes.load import Loaded
 from bloomery.recipes.machine import Machine, this_machine
@@ -85,7 +85,7 @@ def _weights(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
 
 def _hostile(folder: Path) -> Iterator[Problem]:
     """What the guard refuses at load and can be seen without the libraries: code, pickles, keys that ask for code."""
-    for path in sorted(folder.iterdir()):
+    for path in sorted(set(folder.iterdir()) - set(unopened(folder))):
         if path.suffix.lower() in PICKLES | CODE:
             what = f"`{path.name}` is code, or can run code when opened"
             yield Problem(what, Where(folder), "delete it; weights must be safetensors")

@@ -23,6 +23,7 @@ from bloomery.core.files import write_json
 from bloomery.lineage import provenance
 from bloomery.lineage.record import FAILED, FINISHED
 from bloomery.lineage.rundir import RunFolder, free_name
+from bloomery.models.guard import unopened
 from bloomery.recipes.checks import check_plan
 from bloomery.recipes.judging import judge_run
 from bloomery.recipes.load import Loaded, load_recipe
@@ -151,7 +152,10 @@ def _execute(folder: RunFolder, plan: Plan, world: World, quiet: bool) -> RunRes
 
 def _begin(folder: RunFolder, plan: Plan, events: EventLog | None, world: World, quiet: bool) -> Session:
     loud = world.first and not quiet
-    prepared = prepare(plan, folder.path, _say if loud else _say_nothing)
+    say = _say if loud else _say_nothing
+    for path in unopened(Path(plan.get("start.folder"))) if plan.get("start.folder") else ():
+        say(f"ignoring {path.name}: the weights are read from safetensors alone")
+    prepared = prepare(plan, folder.path, say)
     if events:
         prepared.plan.write(folder.plan)
         if not folder.receipt.exists():
