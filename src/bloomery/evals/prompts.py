@@ -39,9 +39,7 @@ class Prompter:
 
     def texts(self, texts: Sequence[str]) -> list[Scored]:
         """Documents. The end token has no bytes and is not scored, nor is a first token that nothing predicts."""
-        encoded = self.tokenizer(
-            list(texts), add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=not self.bos
-        )
+        encoded = self._encode(list(texts), split_special_tokens=True, return_offsets_mapping=not self.bos)
         documents = []
         for number, text in enumerate(texts):
             ids = [*self.bos, *encoded["input_ids"][number]]
@@ -61,7 +59,7 @@ class Prompter:
             return [*self.bos, *self._plain("".join(text_of(message) + "\n" for message in messages))]
         flat = [{**message, "content": text_of(message)} for message in messages]
         text = self.tokenizer.apply_chat_template(flat, add_generation_prompt=True, tokenize=False)
-        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        ids: list[int] = self._encode(text)["input_ids"]
         return ids if ids[:1] == self.bos else [*self.bos, *ids]
 
     def choice(self, row: Row) -> list[Scored]:
@@ -73,8 +71,12 @@ class Prompter:
         ]
 
     def _plain(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        ids: list[int] = self._encode(text, split_special_tokens=True)["input_ids"]
         return ids
+
+    def _encode(self, text: str | list[str], **options: bool) -> Any:
+        """Without a warning of texts longer than the context: they are scored in windows, or refused by the engine."""
+        return self.tokenizer(text, add_special_tokens=False, verbose=False, **options)
 
 
 def messages_of(row: Row) -> list[Row]:

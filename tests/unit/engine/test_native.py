@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, Gemma2Config, LlamaConfig, Mamba2Config, MistralConfig
 
+import bloomery
 from bloomery.core.errors import InputError
 from bloomery.core.rows import TokenRow
 from bloomery.engine.native import NativeEngine
@@ -167,3 +173,13 @@ def test_uniform_draws_are_uniform_and_differ_by_seed_row_and_step() -> None:
     u = uniform(1, np.arange(20_000), 3).numpy()
     assert u.min() >= 0 and u.max() < 1 and abs(u.mean() - 0.5) < 0.01 and abs(u.var() - 1 / 12) < 0.005
     assert len({float(uniform(s, np.array([r]), t)) for s in (0, 1) for r in (0, 1) for t in (0, 1)}) == 8
+
+
+def test_the_engine_alone_reads_transformers_in_a_hardened_environment() -> None:
+    code = (
+        "import bloomery.engine.native\nfrom transformers.integrations import hub_kernels\n"
+        "from transformers.utils import logging\nprint(hub_kernels._kernels_enabled, logging.is_progress_bar_enabled())"
+    )
+    env = {"PYTHONPATH": str(Path(bloomery.__file__).parents[1]), "PATH": os.environ["PATH"]}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert done.stdout.strip() == "False False", done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import stat
 from collections.abc import Sequence
@@ -207,3 +208,16 @@ def test_the_same_suites_run_on_the_native_engine(tokenizer: Any) -> None:
     found = evaluate(engine, tokenizer, suites)
     assert 2 < found.suites["t"].value < 8  # a random model needs about log2(290) bits a token
     assert all(r.score is not None and r.tokens <= 5 and r.seconds > 0 for r in found.suites["g"].records)
+
+
+def test_a_text_longer_than_the_context_is_scored_without_a_warning(
+    tokenizer: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    short = AutoTokenizer.from_pretrained(tokenizer.name_or_path, model_max_length=8)
+    prompter = Prompter(short, "plain")
+    prompter.texts([TEXTS[0] * 9])
+    prompter.prompt([{"role": "user", "content": TEXTS[0] * 9}])
+    assert caplog.records == []
+    short(TEXTS[0] * 9)
+    assert "longer than the specified maximum" in caplog.text
