@@ -73,3 +73,10 @@ class SourceSpec(BaseModel):
         if self.path is None:
             return []
         return [self.path] if isinstance(self.path, str) else list(self.path)
+
+    @property
+    def remote(self) -> list[str]:
+        """Addresses of what lies on other machines, with the revision where it is set; empty for other origins."""
+        if self.hf:
+            return [f"hf://{self.hf}@{self.revision}" if self.revision else f"hf://{self.hf}"]
+        return [path for path in self.paths if "://" in path]

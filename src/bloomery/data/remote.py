@@ -16,6 +16,8 @@ from bloomery.data.paths import COMPRESSED, FORMATS, format_suffix
 
 CACHE = "BLOOMERY_CACHE"
 """Environment variable that names the cache folder; else `bloomery` in the user's cache folder."""
+TABLES = tuple(suffix for suffix, kind in FORMATS.items() if kind != "text")
+"""Extensions of a dataset's rows; text files of its repository are about it."""
 
 
 def is_remote(path: str) -> bool:
@@ -29,32 +31,56 @@ def fetch(path: str) -> list[Path]:
     if scheme == "s3":
         return _fetch_s3(rest)
     if scheme == "hf":
-        parts = rest.removeprefix("datasets/").split("/", 2)
-        if len(parts) < 3:
-            fix = "write `hf://owner/name/file.jsonl`, or use `hf: owner/name`"
-            raise InputError(f"`path: {path}` names no file", fix=fix)
-        name, _, revision = parts[1].partition("@")
-        folder = _snapshot(f"{parts[0]}/{name}", revision or None, [parts[2]])
-        return _matching(folder, parts[2], path)
+        repository, revision, pattern = _parts(path)
+        return _matching(_snapshot(repository, revision, [pattern]), pattern, path)
     raise InputError(f"`path: {path}`: `{scheme}://` is not supported", fix="use a local path, `hf://` or `s3://`")
 
 
 def fetch_dataset(spec: SourceSpec) -> list[Path]:
     """Local copies of the data files of a Hub dataset's configuration and split, sorted by name."""
-    repository = str(spec.hf)
-    places = [f"{spec.config}/", f"data/{spec.config}"] if spec.config else [""]
-    tables = [suffix for suffix, kind in FORMATS.items() if kind != "text"]
-    endings = [f"{suffix}{packed}" for suffix in tables for packed in ("", *sorted(COMPRESSED))]
-    patterns = [f"{place}*{spec.split}*{ending}" for place in places for ending in endings]
-    folder = _snapshot(repository, spec.revision, patterns)
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and _fits(p, folder, spec, tuple(tables)))
+    folder = _dataset_folder(spec)
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and _fits(p, folder, spec))
     if not files:
         raise InputError(
-            f"`hf: {repository}` has no data file for split `{spec.split}`"
+            f"`hf: {spec.hf}` has no data file for split `{spec.split}`"
             + (f" of configuration `{spec.config}`" if spec.config else ""),
-            fix=f"look at its files and name one: `path: hf://{repository}/FILE`",
+            fix=f"look at its files and name one: `path: hf://{spec.hf}/FILE`",
         )
     return files
+
+
+def pins(spec: SourceSpec) -> dict[str, Any]:
+    """Keys of the source that fix its Hub data at the commit it has now; {} for anything else.
+
+    The Hub's cache names the folder of a snapshot after its commit, online or not. Raises `InputError` as `fetch`.
+    """
+    if spec.hf:
+        return {"revision": _dataset_folder(spec).name}
+    if not any(path.startswith("hf://") for path in spec.paths):
+        return {}
+    return {"path": [_pinned(path) if path.startswith("hf://") else path for path in spec.paths]}
+
+
+def _pinned(path: str) -> str:
+    repository, revision, pattern = _parts(path)
+    return f"hf://{repository}@{_snapshot(repository, revision, [pattern]).name}/{pattern}"
+
+
+def _parts(path: str) -> tuple[str, str | None, str]:
+    """Repository, revision and file pattern of `hf://owner/name@revision/file`."""
+    parts = path.removeprefix("hf://").removeprefix("datasets/").split("/", 2)
+    if len(parts) < 3:
+        fix = "write `hf://owner/name/file.jsonl`, or use `hf: owner/name`"
+        raise InputError(f"`path: {path}` names no file", fix=fix)
+    name, _, revision = parts[1].partition("@")
+    return f"{parts[0]}/{name}", revision or None, parts[2]
+
+
+def _dataset_folder(spec: SourceSpec) -> Path:
+    places = [f"{spec.config}/", f"data/{spec.config}"] if spec.config else [""]
+    endings = [f"{suffix}{packed}" for suffix in TABLES for packed in ("", *sorted(COMPRESSED))]
+    patterns = [f"{place}*{spec.split}*{ending}" for place in places for ending in endings]
+    return _snapshot(str(spec.hf), spec.revision, patterns)
 
 
 def cache_folder() -> Path:
@@ -63,10 +89,10 @@ def cache_folder() -> Path:
     return Path(os.environ.get(CACHE) or usual)
 
 
-def _fits(path: Path, folder: Path, spec: SourceSpec, suffixes: tuple[str, ...]) -> bool:
+def _fits(path: Path, folder: Path, spec: SourceSpec) -> bool:
     name = path.relative_to(folder).as_posix()
     placed = spec.config is None or name.startswith((f"{spec.config}/", f"data/{spec.config}"))
-    return placed and format_suffix(path) in suffixes and spec.split in re.split(r"[/_.\-]", name)
+    return placed and format_suffix(path) in TABLES and spec.split in re.split(r"[/_.\-]", name)
 
 
 def _snapshot(repository: str, revision: str | None, patterns: list[str]) -> Path:

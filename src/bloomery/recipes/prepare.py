@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from bloomery.data.blend import Blend, check_supply
 from bloomery.data.config import SourceSpec
 from bloomery.data.overlap import refuse_overlap, without
 from bloomery.data.receipt import data_receipt
+from bloomery.data.remote import pins
 from bloomery.data.render import Renderer
 from bloomery.data.rows import RowTable
 from bloomery.data.shapes import detect, to_example
@@ -73,7 +74,10 @@ class Prepared:
     def receipt(self, blend: Blend | None = None) -> dict[str, Any]:
         """What was read, kept, dropped and cut, what was held out, and what `blend` has taken so far."""
         held = {one.name: {"documents": one.table.n_documents, "tokens": one.table.n_tokens} for one in self.held}
-        return {**data_receipt(self.tables, blend), "held_out": held}
+        told = data_receipt(self.tables, blend)
+        for name, spec in source_specs(self.plan).items():
+            told["sources"][name] |= {"remote": spec.remote} if spec.remote else {}
+        return {**told, "held_out": held}
 
     def watched(self) -> list[HeldOut]:
         """What the loss is followed on during training: the first documents of everything held out."""
@@ -100,6 +104,7 @@ def prepare(plan: Plan, folder: Path, say: Say) -> Prepared:
     row of what cannot be trained on, and for a row that would be trained and evaluated on at once.
     """
     renderer = Renderer(Path(plan.get("start.tokenizer")), _template(plan))
+    asked, plan = plan, _pinned(plan)
     specs, base, context = source_specs(plan), Path(plan.get("base")), plan.get("context")
     stores = {}
     for name, spec in specs.items():
@@ -119,9 +124,21 @@ def prepare(plan: Plan, folder: Path, say: Say) -> Prepared:
     }
     refuse_overlap(tables.values(), evaluated)
     counts = {name: table.n_tokens for name, table in tables.items()}
-    remember(plan, counts, cache_dir())
+    remember(asked, counts, cache_dir())
     settled = settle(plan, {name: float(count) for name, count in counts.items()})
     return Prepared(settled, stores, tables, tuple(held))
+
+
+def _pinned(plan: Plan) -> Plan:
+    """The plan with Hub data at the commit it has now: a resumed run reads the same rows, whatever was pushed since."""
+    own = plan.get("eval.domain")
+    values = {"sources": [{**asdict(s), "spec": _with_pins(s.spec)} for s in plan.sources]}
+    values["eval.domain"] = own and [_with_pins(spec) for spec in own]
+    return plan.updated({key: replace(plan.values[key], value=value) for key, value in values.items()})
+
+
+def _with_pins(spec: Mapping[str, Any]) -> dict[str, Any]:
+    return {**spec, **pins(SourceSpec.model_validate(spec))}
 
 
 def _hold_out(

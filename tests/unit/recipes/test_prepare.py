@@ -1,0 +1,64 @@
+"""What preparing a run fixes, so that a resumed run reads the same rows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tokens import jsonl, tokenizer_folder
+
+from bloomery.recipes.load import load_recipe
+from bloomery.recipes.plan import Plan
+from bloomery.recipes.prepare import prepare
+from bloomery.recipes.resolve import resolve
+
+COMMIT, LATER = "a" * 40, "b" * 40
+RECIPE = """\
+model: start
+data:
+  domain:
+    - {name: named, path: "hf://owner/rows/train.jsonl"}
+    - {name: whole, hf: owner/rows, revision: main}
+budget: 1k tokens
+eval: heldout.jsonl
+memory: {device: cpu}
+"""
+
+
+@pytest.fixture
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
+    """A recipe on Hub data, in a folder with a tokenizer and a configuration; the Hub's newest commit is `COMMIT`."""
+    monkeypatch.setenv("BLOOMERY_CACHE", str(tmp_path / "cache"))
+    config = {"model_type": "llama", "hidden_size": 32, "vocab_size": 512, "num_hidden_layers": 1}
+    tokenizer_folder(tmp_path / "start")
+    (tmp_path / "start" / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 64}))
+    jsonl(tmp_path / "heldout.jsonl", [{"text": "held out"}])
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    _newest(COMMIT, tmp_path, monkeypatch)
+    return resolve(load_recipe(tmp_path / "recipe.yaml"))
+
+
+def _newest(commit: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def snapshot(repository: str, *, revision: str | None, **_: Any) -> str:
+        found = folder / "snapshots" / (revision if revision and len(revision) == 40 else commit)
+        jsonl(found / "train.jsonl", [{"text": f"row {n} of {found.name}"} for n in range(20)])
+        return str(found)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+
+
+def test_hub_data_stays_at_the_commit_that_the_receipt_names(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = prepare(plan, tmp_path / "run", lambda text: None)
+    told = first.receipt()["sources"]
+    assert told["named"]["remote"] == [f"hf://owner/rows@{COMMIT}/train.jsonl"]
+    assert told["whole"]["remote"] == [f"hf://owner/rows@{COMMIT}"]
+    _newest(LATER, tmp_path, monkeypatch)
+    again = prepare(first.plan, tmp_path / "run", lambda text: None)
+    assert {name: store.path for name, store in again.stores.items()} == {
+        name: store.path for name, store in first.stores.items()
+    }
+    assert again.receipt() == first.receipt()
