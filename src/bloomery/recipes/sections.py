@@ -90,7 +90,7 @@ class Data(Section):
     """What happens to rows longer than the context, in sources that do not say it themselves. Default: text is split,
     conversations are dropped, because half an answer teaches to stop half-way."""
     repetition_cap: float = Field(default=4.0, gt=0)
-    """Most epochs over one source; beyond about four, repeating stops helping (science.md C; arXiv 2305.16264)."""
+    """Most epochs over one source; beyond about four, repeating stops helping (Muennighoff, arXiv 2305.16264)."""
     context: int | None = Field(default=None, ge=8)
     """Longest row in tokens. Default: the checkpoint's own context."""
 
@@ -151,7 +151,8 @@ class Memory(Section):
     """What has to fit. `memory: auto` picks what fits and says so."""
 
     limit: Size | None = None
-    """Most memory the run may take. Default: what the device has free."""
+    """Most memory the run may plan with: the fastest setting within it is taken, and a run whose smallest step does not
+    fit is refused. Default: 90 % of what the device has free."""
     micro_tokens: Tokens | None = None
     """Most tokens in one forward pass."""
     activation_checkpointing: bool | None = None

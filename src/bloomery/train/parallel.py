@@ -99,7 +99,7 @@ def shard(module: nn.Module, world: World, bf16: bool) -> None:
 def compile_blocks(module: nn.Module, device: torch.device) -> None:
     """`torch.compile` each block in place, on GPU only: blocks share one compiled code, and sharding comes after it.
 
-    Not yet run on a GPU. On CPU it brings nothing and takes 40 s to start (DESIGN 6).
+    Not yet run on a GPU. On CPU it brought nothing to a model of 8.5M parameters and took 40 s to start.
     """
     if device.type == "cuda":
         for block in blocks(module):
