@@ -47,7 +47,8 @@ def export_model(
         if card:
             write_text(building / "README.md", card)
         for path in building.iterdir():
-            path.chmod(0o644)  # safetensors writes 0600; a model folder is for sharing
+            # safetensors writes 0600; a model folder is for sharing, as far as the umask lets its config be
+            path.chmod((building / "config.json").stat().st_mode)
         _compare(building, expected, DTYPES[dtype])
 
 

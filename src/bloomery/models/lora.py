@@ -68,6 +68,8 @@ def save_lora(model: nn.Module, folder: Path, base: str, card: str = "") -> None
     with building_folder(folder, {"kind": "adapter"}) as building:
         save_file(tensors, building / WEIGHTS, metadata={"format": "pt"})
         write_text(building / CONFIG, json.dumps(settings, indent=2, default=str) + "\n")
+        # safetensors writes 0600; an adapter is for sharing as far as the umask lets any other file be
+        (building / WEIGHTS).chmod((building / CONFIG).stat().st_mode)
         if card:
             write_text(building / "README.md", card)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,20 @@ def logits(loaded: Loaded) -> Tensor:
     loaded.model.eval()
     with torch.no_grad():
         return loaded.model(input_ids=IDS).logits
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640)])
+def test_weights_are_as_open_as_the_umask_says(tmp_path: Path, umask: int, mode: int) -> None:
+    loaded, before = tiny(), os.umask(umask)
+    try:
+        export_model(loaded, tmp_path / "model")
+        add_lora(loaded.model, LoraSettings(rank=2), 0)
+        save_lora(loaded.model, tmp_path / "adapter", base="base")
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.glob("*/*")}
+    assert {"model.safetensors", "adapter_model.safetensors"} < set(modes)
+    assert set(modes.values()) == {mode}
 
 
 def test_a_seed_gives_one_model() -> None:
