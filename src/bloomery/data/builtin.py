@@ -18,6 +18,9 @@ BUILTINS = {
 }
 """Name -> `module:function`; a function takes the source's options and yields plain rows."""
 
+READ_INSTALLED = frozenset({"documentation", "chat"})
+"""Generated sources made of installed packages' documentation; the others follow from their options alone."""
+
 GRADERS: dict[str, dict[str, Any]] = {"workflow-pairs": {"type": "workflow"}, "skills": {"type": "curated"}}
 """Generated sources whose held-out rows can be graded -> spec of the grader."""
 

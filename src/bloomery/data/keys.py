@@ -16,7 +16,9 @@ from typing import Any
 
 from bloomery.core.errors import DamagedError
 from bloomery.core.files import canonical_hash, read_json, sha256_file, write_json
+from bloomery.data.builtin import READ_INSTALLED
 from bloomery.data.config import SourceSpec
+from bloomery.data.curated.sources import PACKAGES
 from bloomery.data.sources import source_files
 
 FORMAT = 2
@@ -36,20 +38,28 @@ def folder_name(name: str, key: str) -> str:
 
 
 def _builtin_state(spec: SourceSpec) -> list[Any]:
-    """What a generated source depends on: its options, our code, Python and the installed packages."""
-    return [spec.builtin, spec.options, *_installation()]
+    """What a generated source depends on: its options, our code, Python, and the packages it reads."""
+    read = _documented() if spec.builtin in READ_INSTALLED else ""
+    return [spec.builtin, spec.options, _code(), platform.python_version(), read]
 
 
 @lru_cache(maxsize=1)
-def _installation() -> tuple[str, str, str]:
-    """Hash of the generators' code, Python's version, hash of the installed packages' versions."""
+def _code() -> str:
+    """Hash of the generators' code."""
     code = hashlib.sha256()
     root = Path(__file__).parent
     for path in sorted([root / "builtin.py", *(root / "curated").rglob("*")]):
         if path.is_file() and path.suffix != ".pyc":
             code.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
-    packages = sorted({f"{d.name}=={d.version}" for d in importlib.metadata.distributions()})
-    return code.hexdigest(), platform.python_version(), canonical_hash(packages)
+    return code.hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _documented() -> str:
+    """Hash of the versions of the packages that are read; others may be installed without a store being built again."""
+    owners = importlib.metadata.packages_distributions()
+    names = {owner for package in PACKAGES for owner in owners.get(package, ())}
+    return canonical_hash(sorted(f"{name}=={importlib.metadata.version(name)}" for name in names))
 
 
 def _file_hashes(files: list[Path], cache: Path) -> list[list[str]]:

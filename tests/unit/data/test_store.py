@@ -12,7 +12,7 @@ import pytest
 from tokens import UNMARKED, jsonl, pairs, texts, tokenizer_folder
 
 from bloomery.core.errors import BloomeryError, InputError
-from bloomery.data import documents, pool
+from bloomery.data import documents, keys, pool
 from bloomery.data.config import SourceSpec
 from bloomery.data.render import Renderer
 from bloomery.data.store import TokenStore, build_store
@@ -98,6 +98,32 @@ def test_a_generated_source_is_stored_by_its_options(renderer: Renderer, tmp_pat
         spec = SourceSpec(builtin="skills", options={"count": count})
         assert build_store("skills", spec, tmp_path, renderer, tmp_path).n_docs == count
     assert len(built(tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("builtin", "package", "kept"),
+    [
+        ("documentation", "unrelated", True),
+        ("documentation", "numpy", False),
+        ("chat", "numpy", False),
+        ("skills", "numpy", True),
+    ],
+)
+def test_only_the_packages_that_a_source_reads_are_part_of_its_key(
+    builtin: str, package: str, kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def key() -> str:
+        keys._documented.cache_clear()
+        return keys.store_key(SourceSpec(builtin=builtin), tmp_path, "", tmp_path)
+
+    before = key()
+    about = tmp_path / f"{package}-99.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 99.0\n")
+    (about / "top_level.txt").write_text(package)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert (key() == before) == kept
+    keys._documented.cache_clear()
 
 
 def test_many_processes_store_the_same_bytes_as_one(
