@@ -50,6 +50,7 @@ OPTIONAL: dict[str, tuple[str, ...]] = {
 TURNS = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant", "function_call": "assistant"}
 """Names of turns in other conventions (ShareGPT) -> ours."""
 
+GUESSED = " (guessed)"
 ROLES = ("system", "developer", "user", "assistant", "tool", "observation", "function")
 MEDIA = frozenset({"image", "images", "image_url", "video", "videos", "audio", "audios", "pixel_values"})
 
@@ -63,7 +64,7 @@ class Columns:
     guessed: tuple[str, ...]
 
     def __str__(self) -> str:
-        how = {role: " (guessed)" if role in self.guessed else "" for role in self.by_role}
+        how = {role: GUESSED if role in self.guessed else "" for role in self.by_role}
         return f"{self.shape}: " + ", ".join(f"{role} <- {name}{how[role]}" for role, name in self.by_role.items())
 
 
@@ -81,6 +82,12 @@ class Example:
     messages: tuple[dict[str, Any], ...] = ()
     tools: tuple[Any, ...] = ()
     pair: bool = False
+
+
+def guess(name: str, columns: str) -> str:
+    """A line that names the columns of a source, as `str(Columns)` has them; empty where the user named them all."""
+    line = f"columns of {name}: {columns.partition(': ')[2]}" if GUESSED in columns else ""
+    return "".join(c if c.isprintable() else "\ufffd" for c in line)  # a column's name must not steer the terminal
 
 
 def detect(first: Record, spec: SourceSpec) -> Columns:

@@ -13,6 +13,7 @@ from rich.text import Text
 from bloomery.core.rows import TokenRow
 from bloomery.data.blend import Blend
 from bloomery.data.rows import RowTable
+from bloomery.data.shapes import guess
 from bloomery.data.vocabulary import load_tokenizer
 
 TRAINED, MASKED, LONGEST = "bold green", "dim", 2000
@@ -44,12 +45,15 @@ def show_step(
     rows = [tables[ref.source].row(ref.index, ref.epoch) for ref in blend.step(step)]
     total = sum(map(len, rows))
     table = Table("source", "rows", "tokens", "of the step", "trained", title=f"step {step}: {total:,} tokens")
-    for name in sorted({row.source for row in rows}):
+    names = sorted({row.source for row in rows})
+    for name in names:
         own = [row for row in rows if row.source == name]
         tokens = sum(map(len, own))
         trained = sum(row.trained() for row in own)
         table.add_row(name, f"{len(own):,}", f"{tokens:,}", f"{tokens / total:.1%}", f"{trained:,}")
     console.print(Group(table))
+    for line in filter(None, (guess(name, tables[name].store.columns) for name in names)):
+        console.print(Text(line, MASKED))
     show_rows(rows[:most], tokenizer, console)
 
 

@@ -28,7 +28,10 @@ OVERHEAD = 1.25
 
 @dataclass(frozen=True, slots=True)
 class SourceRow:
-    """One line of the table of sources; `tokens` is None where nobody knows, `exact` whether it was counted."""
+    """One line of the table of sources; `tokens` is None where nobody knows, `exact` whether it was counted.
+
+    `columns` says what its rows are read as, where they were looked at.
+    """
 
     name: str
     role: str
@@ -38,6 +41,7 @@ class SourceRow:
     used: int
     epochs: float | None
     licence: str | None
+    columns: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,7 @@ def explain(loaded: Loaded, machine: Machine | None = None, cache: Path | None =
         loaded.name,
         plan,
         (*problems, *check_plan(loaded, plan, machine)),
-        _rows(plan, exact),
+        _rows(plan, exact, samples),
         machine,
         need(plan, shape, planned(plan), machine) if shape else None,
         memory_limit(plan, machine),
@@ -118,7 +122,7 @@ def _all_counted(plan: Plan, counted: Mapping[str, int]) -> bool:
     return all(source.name in counted for source in plan.sources)
 
 
-def _rows(plan: Plan, exact: set[str]) -> tuple[SourceRow, ...]:
+def _rows(plan: Plan, exact: set[str], samples: Mapping[str, Sample]) -> tuple[SourceRow, ...]:
     known, used, epochs = plan.get("source_tokens"), tokens_by_source(plan), epochs_by_source(plan)
     total = sum(used.values()) or 1.0
     return tuple(
@@ -131,6 +135,7 @@ def _rows(plan: Plan, exact: set[str]) -> tuple[SourceRow, ...]:
             round(used[source.name]),
             epochs.get(source.name),
             source.licence,
+            samples[source.name].columns if source.name in samples else "",
         )
         for source in plan.sources
     )

@@ -20,7 +20,7 @@ from bloomery.data.receipt import data_receipt
 from bloomery.data.remote import pins
 from bloomery.data.render import Renderer
 from bloomery.data.rows import RowTable
-from bloomery.data.shapes import detect, to_example
+from bloomery.data.shapes import detect, guess, to_example
 from bloomery.data.sources import Record, iter_records
 from bloomery.data.split import holdout
 from bloomery.data.store import TokenStore, build_store
@@ -110,6 +110,8 @@ def prepare(plan: Plan, folder: Path, say: Say) -> Prepared:
     for name, spec in specs.items():
         say(f"reading {name}")
         stores[name] = build_store(name, spec, base, renderer, cache_dir())
+        if not spec.builtin and (line := guess(name, stores[name].columns)):
+            say(line)
     held, training = _hold_out(plan, stores, specs, folder)
     held += _suites(plan, renderer, folder)
     evaluated = {one.name: one.digests() for one in held}

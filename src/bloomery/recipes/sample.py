@@ -52,6 +52,7 @@ class Sample:
     exact: bool
     excerpt: str = ""
     density: float = CHARACTERS_PER_TOKEN
+    columns: str = ""
 
     @property
     def tokens(self) -> float:
@@ -89,7 +90,8 @@ def sample_source(spec: Mapping[str, Any], base: Path) -> Sample:
     texts = ["\n".join(strings(record.fields)) for record in records]
     factor = 1.0 if ended else _times(whole, base, records)
     excerpt = "\n".join(texts)[:EXCERPT]
-    return Sample(columns.shape, len(records) * factor, sum(map(len, texts)) * factor, ended, excerpt)
+    shown = "" if whole.builtin else str(columns)
+    return Sample(columns.shape, len(records) * factor, sum(map(len, texts)) * factor, ended, excerpt, columns=shown)
 
 
 def measured(samples: Mapping[str, Sample], tokenizer: Path | None) -> dict[str, Sample]:

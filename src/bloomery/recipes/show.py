@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from bloomery.data.shapes import guess
 from bloomery.recipes.explain import Explanation, SourceRow
 from bloomery.recipes.plan import Plan
 
@@ -35,7 +36,7 @@ def print_explanation(found: Explanation, console: Console, everything: bool = F
     console.print(Text(f"{found.name}: what this run would do", style="bold"))
     if found.plan is not None:
         console.print(
-            Padding(Group(_sources(found), Text(), _values(found.plan, everything), Text(), _costs(found)), 1)
+            Padding(Group(_sources(found), _guesses(found), _values(found.plan, everything), Text(), _costs(found)), 1)
         )
     for problem in found.problems:
         console.print(Text.assemble(("refused  ", "bold red"), str(problem)), highlight=False, soft_wrap=True)
@@ -52,6 +53,11 @@ def _sources(found: Explanation) -> Table:
     for row in found.sources:
         table.add_row(row.name, row.role, _count(row), f"{row.share:.1%}", f"{row.used:,}", _epochs(row.epochs))
     return table
+
+
+def _guesses(found: Explanation) -> Text:
+    lines = filter(None, (guess(row.name, row.columns) for row in found.sources))
+    return Text("\n".join([*lines, ""]), "dim")
 
 
 def _count(row: SourceRow) -> str:

@@ -16,6 +16,7 @@ from bloomery.data.config import SourceSpec
 from bloomery.data.receipt import data_receipt
 from bloomery.data.render import Renderer
 from bloomery.data.rows import RowTable
+from bloomery.data.shapes import guess
 from bloomery.data.show import show_rows, show_step
 from bloomery.data.store import build_store
 
@@ -80,6 +81,7 @@ def test_a_step_is_shown_with_what_each_source_gave(tables: dict[str, RowTable],
     folder = tables["chat"].store.path.parents[2] / "tokenizer"
     show_step(blend, tables, 2, folder, Console(file=out, width=100, color_system=None))
     assert "step 2" in out.getvalue() and "of the step" in out.getvalue()
+    assert "columns of chat: prompt <- prompt (guessed), response <- response (guessed)" in out.getvalue()
 
 
 def test_data_does_not_steer_the_terminal(tmp_path: Path) -> None:
@@ -88,3 +90,4 @@ def test_data_does_not_steer_the_terminal(tmp_path: Path) -> None:
     store = build_store("rows", SourceSpec(path="rows.jsonl"), tmp_path, renderer, tmp_path / "cache")
     text = shown({"rows": RowTable(store, 64)}, "rows", colour=False)
     assert "\x1b" not in text and "\x07" not in text and "␛[31m" in text
+    assert guess("rows", "text: text <- \x1b[31m (guessed)") == "columns of rows: text <- �[31m (guessed)"

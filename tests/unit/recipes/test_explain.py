@@ -53,6 +53,13 @@ def test_refusals_are_printed_with_their_remedy(recipe: Load) -> None:
     assert "nothing is refused" not in text
 
 
+def test_columns_that_were_guessed_are_shown_and_stated_ones_are_not(recipe: Load, here: Path) -> None:
+    rows(here / "text.jsonl", [{"body": "iron and charcoal " * 20, "title": "x"} for _ in range(300)])
+    assert "columns of text: text <- body (guessed)" in printed(recipe(TEXT))
+    stated = TEXT.replace("text.jsonl", "{path: text.jsonl, columns: {text: body}}")
+    assert "columns of text" not in printed(recipe(stated))
+
+
 def test_a_long_file_is_estimated_and_marked(recipe: Load, here: Path) -> None:
     rows(here / "text.jsonl", [{"text": "iron and charcoal " * 20} for _ in range(3000)])
     found = explain(recipe(TEXT), CPU)

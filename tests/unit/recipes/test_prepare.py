@@ -49,6 +49,12 @@ def _newest(commit: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
 
 
+def test_guessed_columns_are_said_while_preparing(plan: Plan, tmp_path: Path) -> None:
+    said: list[str] = []
+    prepare(plan, tmp_path / "run", said.append)
+    assert "columns of named: text <- text (guessed)" in said
+
+
 def test_hub_data_stays_at_the_commit_that_the_receipt_names(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
