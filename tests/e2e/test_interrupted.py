@@ -67,7 +67,7 @@ def test_asked_to_stop_it_saves_first_and_says_how_to_go_on(here: Path, finished
     ended = run_to(
         here, "run", "recipe.yaml", "name=whole", at="bloomery.train.loop:train_step", times=5, number=number
     )
-    assert ended == 143
+    assert ended == 128 + number
     assert "stopped after a checkpoint; continue with: bloomery resume whole" in (here / "said.txt").read_text()
     verify_folder(here / "runs" / "whole" / "checkpoints" / "step-00000005")
     asked = bloomery("ask", "whole", "Anybody?", within=here)

@@ -1,7 +1,7 @@
 """The command line: each verb parses its arguments and calls one function, imported when it is needed.
 
 Exit status: 0 done and within `keep`, 1 a run stopped itself, 2 bad input, 3 forgetting budget broken,
-4 not proven either way, 143 stopped by a signal after a checkpoint.
+4 not proven either way; 143 by SIGTERM and 130 by Ctrl-C, stopped after a checkpoint.
 """
 
 from __future__ import annotations

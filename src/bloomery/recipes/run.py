@@ -9,11 +9,12 @@ resumed run goes on at the step that failed.
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -37,6 +38,9 @@ from bloomery.recipes.result import RunResult
 from bloomery.recipes.start import RUNS
 from bloomery.recipes.training import ArmRun, arm_runs, train_arm
 from bloomery.train.parallel import World, join_world, leave_world
+
+if TYPE_CHECKING:
+    from bloomery.train.loop import TrainResult
 
 
 @dataclass(slots=True)
@@ -193,22 +197,23 @@ def _train(session: Session, step: dict[str, Any]) -> None:
         if session.outcome["status"] == "interrupted":
             return
         session.say(f"training {arm.name}")
-        if not _train_one(session, arm):
+        result = _train_one(session, arm)
+        if not result.finished:
             session.outcome = {
                 "status": "interrupted",
-                "exit_status": 143,
+                "exit_status": 128 + (result.signal or signal.SIGTERM),  # as shells say it
                 "said": f"stopped after a checkpoint; continue with: bloomery resume {session.folder.name}",
             }
 
 
-def _train_one(session: Session, arm: ArmRun) -> bool:
+def _train_one(session: Session, arm: ArmRun) -> TrainResult:
     watched = session.prepared.watched()
     result = train_arm(session.prepared, arm, session.world, session.events, watched, quiet=session.quiet)
     if session.world.first and arm.folder == session.folder.path and result.finished:
         blend = session.prepared.source(arm.arm, arm.seed).blend
         blend.state(session.plan.arm(arm.arm).steps)  # walks to the end, so that the receipt counts what was taken
         write_json(session.folder.receipt, session.prepared.receipt(blend), 0o600)
-    return result.finished
+    return result
 
 
 def _evaluate(session: Session, step: dict[str, Any]) -> None:

@@ -82,7 +82,10 @@ class TrainState:
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """How a run of the loop ended: `finished` is False when a signal stopped it after a checkpoint."""
+    """How a run of the loop ended: `finished` is False when a signal stopped it after a checkpoint.
+
+    `signal` is its number, None where another process was asked.
+    """
 
     finished: bool
     step: int
@@ -90,6 +93,7 @@ class TrainResult:
     seconds: float
     checkpoint: Path
     last: StepResult | None
+    signal: int | None
 
 
 class Trainer:
@@ -186,7 +190,8 @@ def train(job: TrainJob) -> TrainResult:
             if stopping:
                 break
     assert path is not None
-    return TrainResult(state.step == steps, state.step, state.tokens, time.monotonic() - began, path, result)
+    seconds = time.monotonic() - began
+    return TrainResult(state.step == steps, state.step, state.tokens, seconds, path, result, stop.number)
 
 
 def _start(trainer: Trainer) -> tuple[TrainState, Path | None]:

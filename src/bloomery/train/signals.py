@@ -5,12 +5,19 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 
+@dataclass(slots=True)
 class Stop:
-    """Whether the run was asked to stop."""
+    """The first signal that asked the run to stop, by number; None while none has."""
 
-    requested = False
+    number: int | None = None
+
+    @property
+    def requested(self) -> bool:
+        """Whether the run was asked to stop."""
+        return self.number is not None
 
 
 @contextmanager
@@ -21,7 +28,7 @@ def stop_requests() -> Iterator[Stop]:
     def ask(number: int, frame: object) -> None:
         if stop.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
-        stop.requested = True
+        stop.number = stop.number or number
 
     try:
         before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
