@@ -116,7 +116,9 @@ def test_a_disk_that_fills_up_later_is_told_and_resumed(here: Path, monkeypatch:
 def test_a_loss_that_is_not_finite_names_its_rows_and_publishes_nothing(here: Path) -> None:
     told = bloomery("run", "recipe.yaml", "name=wild", "schedule.lr=1e30", "optim.clip=1e9", within=here)
     assert told.status == 1 and "Traceback" not in told.err
-    assert "is not finite" in told.err
+    step, _, what = told.err[told.err.index("error: ") :].removeprefix("error: runs/wild: step ").partition(": ")
+    assert step.isdecimal() and "is not finite; weights were left as they were" in what
+    assert f"`bloomery data show RUN --step {step}`" in what
     named = told.err.partition("Rows of the step: ")[2]
     assert "domain/d" in named and "general/g" in named
     run = here / "runs" / "wild"

@@ -19,7 +19,7 @@ from torch.distributed.tensor import DTensor
 
 from bloomery.core.errors import DamagedError, InputError, Where
 from bloomery.core.files import publish_folder, read_json, verify_folder, write_json
-from bloomery.train.parallel import World
+from bloomery.train.parallel import World, local_rows
 
 STATE = "state.json"
 
@@ -39,7 +39,7 @@ def save_checkpoint(
     try:
         building.mkdir(parents=True, exist_ok=True)
         world.barrier()
-        local = {name: _local(tensor).detach().cpu().contiguous() for name, tensor in tensors.items()}
+        local = {name: local_rows(tensor).detach().cpu().contiguous() for name, tensor in tensors.items()}
         save_file(local, building / _shard_name(world.rank, world.size))
         world.barrier()
         if world.first:
@@ -174,7 +174,3 @@ def check_disk(folder: Path, tensors_bytes: int, keep_last: int, model_bytes: in
 
 def _shard_name(rank: int, ranks: int) -> str:
     return f"shard-{rank + 1:05d}-of-{ranks:05d}.safetensors"
-
-
-def _local(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch.distributed.tensor import DTensor
 
-from bloomery.core.errors import DamagedError, TrainingError
+from bloomery.core.errors import DamagedError, TrainingError, Where
 from bloomery.core.events import EventLog
 from bloomery.core.rows import TokenRow
 from bloomery.models.load import Loaded
@@ -24,7 +23,7 @@ from bloomery.train.checkpoint import Checkpoint, check_disk, newest_whole, prun
 from bloomery.train.config import TrainConfig
 from bloomery.train.module import TrainModule
 from bloomery.train.optimiser import build_optimiser, optimiser_tensors, restore_optimiser
-from bloomery.train.parallel import World
+from bloomery.train.parallel import World, local_rows, sharded_as
 from bloomery.train.place import place
 from bloomery.train.precision import Masters, native_bf16
 from bloomery.train.progress import Meter, Progress
@@ -122,24 +121,36 @@ class Trainer:
         """Load a verified checkpoint into place."""
         parameters = self.masters.parameters
         for name, parameter in parameters.items():
-            _local(parameter).copy_(checkpoint.read_like(f"weight/{name}", parameter))
+            local_rows(parameter).copy_(checkpoint.read_like(f"weight/{name}", parameter))
         moments = {}
         for name in checkpoint.names():
             if not name.startswith("weight/"):
                 like = parameters[name.split("/", 1)[1]]
-                moments[name] = _sharded_as(like, checkpoint.read_like(name, like))
+                moments[name] = sharded_as(like, checkpoint.read_like(name, like))
         restore_optimiser(self.optimiser, parameters, moments, checkpoint.step)
         self.masters.refresh()
         set_random_states(checkpoint.rng(self.world.rank))
         saved = checkpoint.state
         return TrainState(saved["step"], saved["tokens"], saved["source"], saved["best"])
 
+    def step(self, batch: StepRows, lr: float) -> StepResult:
+        """One step of the optimiser. Raises `TrainingError` naming run, step and rows where it is not finite."""
+        try:
+            return train_step(self.module, self.masters, self.optimiser, batch.rows, lr, self.config, self.world)
+        except TrainingError as error:
+            fix = f"look at these rows (`bloomery data show RUN --step {batch.step}`), or lower schedule.lr"
+            raise TrainingError(f"step {batch.step}: {error.message}", where=Where(self.job.folder), fix=fix) from None
+
     def save(self, state: TrainState) -> Path:
         """Publish a checkpoint, then drop old ones. Raises `TrainingError` rather than save non-finite weights."""
         for name, parameter in self.masters.parameters.items():
-            local = _local(parameter)
-            if not torch.isfinite(local.sum()) and not torch.isfinite(local).all():
-                raise TrainingError(f"weight `{name}` is not finite at step {state.step}; no checkpoint was published")
+            own = local_rows(parameter)
+            if not torch.isfinite(own.sum()) and not torch.isfinite(own).all():
+                raise TrainingError(
+                    f"weight `{name}` is not finite after {state.step} steps; no checkpoint was published",
+                    where=Where(self.job.folder),
+                    fix="lower schedule.lr",
+                )
         about = {"tokens": state.tokens, "source": state.source, "best": state.best, "config": self.config.to_json()}
         path = save_checkpoint(self.job.folder / "checkpoints", state.step, self.tensors(), about, self.world)
         if self.world.first:
@@ -173,9 +184,7 @@ def train(job: TrainJob) -> TrainResult:
     with stop_requests() as stop, Progress(steps, state.step, quiet=job.quiet or not job.world.first) as progress:
         for batch in job.source.steps(state.step, steps):
             lr = lr_at(batch.step, job.config.schedule)
-            result = train_step(
-                trainer.module, trainer.masters, trainer.optimiser, batch.rows, lr, job.config, job.world
-            )
+            result = trainer.step(batch, lr)
             state.step, state.tokens, state.source = batch.step + 1, state.tokens + result.tokens, batch.state
             figures = meter.step(result, lr, batch.waited)
             if state.step % job.config.log_every == 0:
@@ -232,15 +241,3 @@ def _validate(trainer: Trainer, state: TrainState) -> None:
 
 def _due(step: int, every: int, last: bool) -> bool:
     return last or (every > 0 and step % every == 0)
-
-
-def _local(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
-
-
-def _sharded_as(like: torch.Tensor, local: torch.Tensor) -> torch.Tensor:
-    """`local`, this rank's rows, as a tensor on the device and mesh of `like`."""
-    local = local.to(like.device)
-    if not isinstance(like, DTensor):
-        return local
-    return DTensor.from_local(local, like.device_mesh, like.placements, shape=like.shape, stride=like.stride())

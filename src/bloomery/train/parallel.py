@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,3 +118,16 @@ def sync_gradients(module: nn.Module, last: bool) -> None:
     """Reduce gradients over ranks only in a step's last micro-batch."""
     if isinstance(module, FSDPModule):
         module.set_requires_gradient_sync(last)
+
+
+def local_rows(tensor: torch.Tensor) -> torch.Tensor:
+    """The rows of a sharded tensor that this rank holds; any other tensor as it is."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def sharded_as(like: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """`rows`, this rank's own, as a tensor on the device and mesh of `like`."""
+    rows = rows.to(like.device)
+    if not isinstance(like, DTensor):
+        return rows
+    return DTensor.from_local(rows, like.device_mesh, like.placements, shape=like.shape, stride=like.stride())

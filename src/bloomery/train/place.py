@@ -11,7 +11,7 @@ from bloomery.models.meta import allocate, on_meta
 from bloomery.models.slices import read_model
 from bloomery.train.checkpoint import row_ranges
 from bloomery.train.module import TrainModule
-from bloomery.train.parallel import World, compile_blocks, shard
+from bloomery.train.parallel import World, compile_blocks, local_rows, shard
 
 
 def place(module: TrainModule, loaded: Loaded, world: World, bf16: bool) -> int:
@@ -34,8 +34,7 @@ def place(module: TrainModule, loaded: Loaded, world: World, bf16: bool) -> int:
     read = 0
     with torch.no_grad():
         for name, piece in read_model(loaded.folder, loaded.model, ranges):
-            tensor = tensors[name]
-            (tensor.to_local() if isinstance(tensor, DTensor) else tensor).copy_(piece)
+            local_rows(tensors[name]).copy_(piece)
             read += piece.nbytes
     fuse(loaded.model)
     return read

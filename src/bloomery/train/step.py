@@ -98,7 +98,6 @@ def _refuse_non_finite(loss: float, norm: float, rows: Sequence[TokenRow]) -> No
     named = ", ".join(f"{row.source}/{row.example_id}" for row in rows[:5])
     what = f"loss {loss}" if not math.isfinite(loss) else f"gradient norm {norm}"
     raise TrainingError(
-        f"the step's {what} is not finite; weights were left as they were. Rows of the step: {named}"
-        + (f" and {len(rows) - 5} more" if len(rows) > 5 else ""),
-        fix="look at these rows (`bloomery data show RUN --step N`), or lower schedule.lr",
+        f"the {what} is not finite; weights were left as they were. Rows of the step: {named}"
+        + (f" and {len(rows) - 5} more" if len(rows) > 5 else "")
     )

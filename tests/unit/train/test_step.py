@@ -7,9 +7,9 @@ import pytest
 import torch
 from toys import toy_config, toy_job, toy_model, toy_rows
 
-from bloomery.core.errors import InputError, TrainingError
+from bloomery.core.errors import InputError, TrainingError, Where
 from bloomery.train.config import Optim
-from bloomery.train.loop import Trainer
+from bloomery.train.loop import StepRows, Trainer, TrainState
 from bloomery.train.step import train_step
 
 
@@ -39,14 +39,24 @@ def test_a_non_finite_loss_names_its_rows_and_leaves_the_weights(tmp_path) -> No
     assert all(np.array_equal(before[n].numpy(), after[n].detach().numpy(), equal_nan=True) for n in before)
 
 
+def test_a_run_that_is_not_finite_names_its_step_and_folder(tmp_path) -> None:
+    trainer = Trainer(toy_job(tmp_path))
+    with torch.no_grad():
+        trainer.masters.parameters["model.embed_tokens.weight"][5] = float("nan")
+    with pytest.raises(TrainingError, match=r"step 7: the loss nan is not finite.*toy/7\.0") as stopped:
+        trainer.step(StepRows(7, toy_rows(7), 0.0, {}), 1e-2)
+    assert stopped.value.where == Where(tmp_path)
+    assert stopped.value.fix is not None and "--step 7" in stopped.value.fix
+
+
 def test_non_finite_weights_are_never_published(tmp_path) -> None:
-    from bloomery.train.loop import TrainState
 
     trainer = Trainer(toy_job(tmp_path))
     with torch.no_grad():
         trainer.masters.parameters["model.norm.weight"][0] = float("inf")
-    with pytest.raises(TrainingError, match=r"model\.norm\.weight"):
-        trainer.save(TrainState())
+    with pytest.raises(TrainingError, match=r"model\.norm\.weight.* after 3 steps") as stopped:
+        trainer.save(TrainState(step=3))
+    assert stopped.value.where == Where(tmp_path)
     assert not list((tmp_path / "checkpoints").glob("*"))
 
 
