@@ -137,6 +137,17 @@ def test_retention_keeps_the_last_and_what_is_in_use(tmp_path: Path) -> None:
     ]
 
 
+def test_what_a_kill_left_too_many_goes_when_the_run_goes_on(tmp_path: Path) -> None:
+    train(toy_job(tmp_path, toy_config(16), in_use=lambda path: True))
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 4
+    train(toy_job(tmp_path, toy_config(16), in_use=lambda path: path.name == "step-00000008"))
+    assert [p.name for p in sorted((tmp_path / "checkpoints").iterdir())] == [
+        "step-00000008",
+        "step-00000012",
+        "step-00000016",
+    ]
+
+
 def test_resuming_a_finished_run_trains_nothing(tmp_path: Path) -> None:
     train(toy_job(tmp_path))
     source = ToySource()

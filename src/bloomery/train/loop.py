@@ -153,12 +153,17 @@ class Trainer:
                 )
         about = {"tokens": state.tokens, "source": state.source, "best": state.best, "config": self.config.to_json()}
         path = save_checkpoint(self.job.folder / "checkpoints", state.step, self.tensors(), about, self.world)
-        if self.world.first:
-            best = state.best.get("checkpoint")
-            for gone in prune(path.parent, self.config.keep_last, lambda p: p.name == best or self.job.in_use(p)):
-                self.log("checkpoint removed", state.step, path=gone.name)
-            self.log("checkpoint", state.step, path=path.name)
+        self.drop_old(state)
+        self.log("checkpoint", state.step, path=path.name)
         return path
+
+    def drop_old(self, state: TrainState) -> None:
+        """Remove old checkpoints, but not the best one by `state` and none that another run starts from."""
+        if not self.world.first:
+            return
+        folder, best = self.job.folder / "checkpoints", state.best.get("checkpoint")
+        for gone in prune(folder, self.config.keep_last, lambda p: p.name == best or self.job.in_use(p)):
+            self.log("checkpoint removed", state.step, path=gone.name)
 
     def log(self, event: str, step: int, **fields: Any) -> None:
         """Write one event and tell the listeners its numbers, on the first process only."""
@@ -227,6 +232,7 @@ def _start(trainer: Trainer) -> tuple[TrainState, Path | None]:
     state = trainer.restore(found)
     job.source.restore(state.source)
     trainer.log("resume", state.step, path=found.path.name)
+    trainer.drop_old(state)  # a kill may have come between the newest one and this
     return state, found.path
 
 
