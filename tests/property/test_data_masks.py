@@ -25,7 +25,9 @@ TEMPLATES = {"marked": MARKED, "unmarked": UNMARKED, "thinking": THINKING}
 RENDERERS = {name: Renderer(tokenizer_folder(_FOLDER / name, template)) for name, template in TEMPLATES.items()}
 TOKENIZER = toy_tokenizer()
 
-SAID = st.text("ab é語😀.,'0 \n\t<|", min_size=1, max_size=25).filter(lambda text: text.strip() != "")
+WORDS = st.text("ab é語😀.,'0 \n\t<|", min_size=1, max_size=12)
+QUOTED = st.sampled_from(["<|im_end|>", "<|im_start|>assistant\n", "<|endoftext|>", "<tool>"])
+SAID = st.lists(WORDS | QUOTED, min_size=1, max_size=3).map("".join).filter(lambda text: text.strip() != "")
 TURNS = st.lists(st.tuples(SAID, SAID), min_size=1, max_size=4)
 
 

@@ -1,12 +1,16 @@
-"""The other side of `template.py`, run in a limited process: jinja's sandbox, as transformers sets it up.
+"""The other side of `template.py`: compiles one chat template in jinja's sandbox, then renders what it is sent.
 
-Imports jinja2 and the standard library only: it is loaded by path in an interpreter without this package.
+Run by path in an isolated interpreter, so it imports jinja2 and the standard library only. One JSON value a line: the
+template and its variables first, then lists of conversations; each is answered by one line. A conversation that takes
+too long or too much memory ends the process.
 """
 
 from __future__ import annotations
 
 import json
+import resource
 import signal
+import sys
 from datetime import datetime
 from typing import Any
 
@@ -14,27 +18,56 @@ import jinja2  # here, so that importing it counts as starting the process, not 
 
 SECONDS = 1.0
 """Processor time that one rendering may take; a busy machine must not make a good template a bad one."""
+MEMORY = 256 << 20
+"""Bytes of address space of the whole process."""
+START, END = "\ufdd0", "\ufdd1"
+"""Unicode noncharacters, never part of real text: they stand around what a `generation` block renders."""
+REFUSALS = (jinja2.TemplateError, TypeError, ValueError, KeyError, AttributeError, ArithmeticError, RecursionError)
+"""What a template raises at a conversation it was not made for."""
 
-REFUSAL = "template: "
-"""Starts the error of a template that refused its input, as opposed to one that ran away."""
 
-
-def render(item: dict[str, Any]) -> dict[str, str]:
-    """{"text": ...} or {"error": ...} of {"template", "messages", "variables"}."""
-    signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)  # ends the process, whatever it is in the middle of
+def main() -> None:
+    """Answer standard input, line by line, until it ends."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    job = json.loads(sys.stdin.readline())
     try:
-        compiled = _environment().from_string(item["template"])
-        return {"text": compiled.render(messages=item["messages"], **item["variables"])}
-    except (jinja2.TemplateError, TypeError, ValueError, KeyError, AttributeError, ArithmeticError) as error:
-        return {"error": f"{REFUSAL}{type(error).__name__}: {str(error)[:200]}"}
+        template = _limited(lambda: _environment().from_string(job["source"]))
+    except REFUSALS as error:
+        print(json.dumps({"broken": str(error)[:200]}), flush=True)
+        return
+    print(json.dumps({}), flush=True)
+    for line in sys.stdin:
+        print(json.dumps([_answer(template, job["special"], item) for item in json.loads(line)]), flush=True)
+
+
+def _answer(template: Any, special: dict[str, str], item: dict[str, Any]) -> dict[str, Any]:
+    """{"text", "starts"} or {"error"} of {"messages", "tools", "prompt", "before"}, as `Conversation` has them."""
+
+    def render(messages: list[Any], prompt: bool) -> str:
+        names = special | {"messages": messages, "tools": item["tools"] or None, "add_generation_prompt": prompt}
+        return str(_limited(lambda: template.render(**names)))
+
+    try:
+        text = render(item["messages"], item["prompt"])
+        before = [] if START in text else [render(item["messages"][:number], True) for number in item["before"]]
+        return {"text": text, "starts": [len(part) if text.startswith(part) else -1 for part in before]}
+    except REFUSALS as error:
+        return {"error": str(error)[:200] or type(error).__name__}
+
+
+def _limited(work: Any) -> Any:
+    """`work()`; once it has taken `SECONDS` of processor time this process ends, whatever it is in the middle of."""
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    try:
+        return work()
     finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _environment() -> Any:
-    """Trimmed blocks, loop controls, `{% generation %}` as a plain block, tojson without HTML escapes."""
+    """As transformers sets it up: trimmed blocks, loop controls, tojson without HTML escapes; generation is marked."""
     from jinja2 import nodes
-    from jinja2.exceptions import TemplateError
     from jinja2.ext import Extension, loopcontrols
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -44,13 +77,22 @@ def _environment() -> Any:
         def parse(self, parser: Any) -> Any:
             line = next(parser.stream).lineno
             body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-            return nodes.Scope(body).set_lineno(line)
+            return nodes.CallBlock(self.call_method("_mark"), [], [], body).set_lineno(line)
+
+        def _mark(self, caller: Any) -> str:
+            return f"{START}{caller()}{END}"
 
     def refuse(message: str) -> None:
-        raise TemplateError(message)
+        raise jinja2.TemplateError(message)
 
     made = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols])
-    made.filters["tojson"] = lambda value, indent=None, **_: json.dumps(value, ensure_ascii=False, indent=indent)
+    made.filters["tojson"] = lambda value, ensure_ascii=False, indent=None, **_: json.dumps(
+        value, ensure_ascii=ensure_ascii, indent=indent
+    )
     made.globals["raise_exception"] = refuse
     made.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
     return made
+
+
+if __name__ == "__main__":
+    main()

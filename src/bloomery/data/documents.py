@@ -32,14 +32,14 @@ class Documents:
         rows = iter_rows(spec, base)
         first = next(rows)
         found = detect(first.parsed() if isinstance(first, Line) else first, spec)
-        self.columns, self._portable = str(found), renderer.portable
+        self.columns = str(found)
         self._prepare = Preparation(renderer, found, spec.bad_rows == "skip")
         self._batches = _batches(chain([first], rows))
         self._large = _large(spec, base)
         self._workers = cores() if workers is None else workers
 
     def __iter__(self) -> Iterator[Block]:
-        shared = self._workers > 1 and self._portable
+        shared = self._workers > 1
         if shared and not self._large:
             yield from map(self._prepare, self._first_bytes())
         elif not shared:

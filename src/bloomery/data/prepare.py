@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bloomery.core.errors import InputError
+from bloomery.core.template import TemplateFault
 from bloomery.data.block import Block, block
 from bloomery.data.digest import digest
 from bloomery.data.readers import Line, Record
@@ -52,6 +53,8 @@ class Preparation:
             rendered: list[Rendered | None] = list(self._renderer.encode_batch(examples))
         except InputError as error:
             if len(examples) == 1:
+                if isinstance(error, TemplateFault):
+                    raise  # no row's fault: skipping them would take a second for each
                 self._bad(error, reasons)
                 return [None]
             # One bad row fails its batch: go through it one by one, to name or to skip that row only.

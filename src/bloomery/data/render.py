@@ -17,15 +17,17 @@ import numpy.typing as npt
 from tokenizers import Encoding
 from tokenizers.processors import ByteLevel
 
-from bloomery.core.errors import InputError
+from bloomery.core.errors import InputError, Where
 from bloomery.core.files import canonical_hash
 from bloomery.core.rows import Ids
-from bloomery.data.chat import ChatTemplate, RenderChat, Span, assistant_spans
+from bloomery.core.template import END, START, ChatTemplate, Conversation, Rendering, TemplateFault
+from bloomery.data.chat import Span, assistant_spans, conversation
+from bloomery.data.quoted import BREAK, Quotes
 from bloomery.data.shapes import Example, plain
 from bloomery.data.vocabulary import load_tokenizer, read_vocabulary
 from bloomery.data.wordwise import word_encoder
 
-VERSION = 1
+VERSION = 2
 """Part of every token store's key: raise it when rendering changes."""
 
 Mask = npt.NDArray[np.bool_]
@@ -42,31 +44,39 @@ class Rendered:
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """A rendered conversation: its text, the assistant's character spans, whether an end token must be added."""
+    """A rendered conversation: its text, the assistant's character spans, its row, whether an end token must be added.
+
+    Special tokens that its messages quote are broken in the text (`quoted.py`).
+    """
 
     text: str
     spans: list[Span]
-    add_end: bool
+    where: Where
+    add_end: bool = False
+
+    @property
+    def quotes(self) -> bool:
+        """Whether a message quotes a special token."""
+        return BREAK in self.text
 
 
 class Renderer:
     """Renders Examples with one tokenizer folder; can be built again in another process from `folder` and `template`.
 
-    `template` replaces the folder's chat template; `render_chat` replaces rendering altogether (such
-    as a renderer with time and memory limits), and keeps all work in this process.
+    `template` replaces the folder's chat template. It is rendered in a process under limits of time and memory.
     """
 
-    def __init__(self, folder: Path, template: str | None = None, render_chat: RenderChat | None = None) -> None:
+    def __init__(self, folder: Path, template: str | None = None) -> None:
         """Raises `InputError` when the folder has no fast tokenizer or no end-of-sequence token."""
         self.folder, self.template = Path(folder), template
         self._tokenizer = load_tokenizer(self.folder)
         self.vocabulary = read_vocabulary(self.folder, self._tokenizer)
         source = template if template is not None else self.vocabulary.template
-        self.portable = render_chat is None
         self.fingerprint = canonical_hash([VERSION, self.vocabulary.sha256, source, self.vocabulary.special])
-        self._chat = render_chat or (ChatTemplate(source, self.vocabulary.special) if source else None)
+        self._template = ChatTemplate(source, self.vocabulary.special) if source else None
         # The post-processor is not used but for its offsets, which must not leave out white space.
         self._tokenizer.post_processor = ByteLevel(trim_offsets=False)
+        self._quotes = Quotes(self._tokenizer)
         self._chat_words = word_encoder(self._tokenizer)
         # A document that quotes `<|endoftext|>` must not end itself: special tokens in text are plain characters.
         self._text_words = self._chat_words and self._chat_words.with_plain_special_tokens()
@@ -85,14 +95,10 @@ class Renderer:
         Raises `InputError` with file and row for a conversation without a chat template, one whose
         assistant spans cannot be found, and text that is not valid Unicode.
         """
-        texts: list[str] = []
-        chats: list[Chat] = []
         for example in examples:
-            _check_unicode(example)
-            if example.text is None:
-                chats.append(self._chat_text(example))
-            else:
-                texts.append(example.text)
+            _check_characters(example)
+        texts = [example.text for example in examples if example.text is not None]
+        chats = self._chat_texts([example for example in examples if example.text is None])
         text_out, chat_out = iter(self._texts(texts)), iter(self._chats(chats))
         return [next(chat_out) if example.text is None else next(text_out) for example in examples]
 
@@ -115,17 +121,20 @@ class Renderer:
 
     def _chats(self, chats: list[Chat]) -> list[Rendered]:
         own = [self._by_words(chat) for chat in chats]
-        left = [chat.text for chat, tokens in zip(chats, own, strict=True) if tokens is None]
+        left = [chat.text for chat, tokens in zip(chats, own, strict=True) if tokens is None and not chat.quotes]
         self._tokenizer.encode_special_tokens = False
         library = iter(self._tokenizer.encode_batch(left, add_special_tokens=False) if left else [])
-        return [
-            self._finish(chat, *(_by_offsets(chat, next(library)) if tokens is None else tokens))
-            for chat, tokens in zip(chats, own, strict=True)
-        ]
+        rows = []
+        for chat, tokens in zip(chats, own, strict=True):
+            if tokens is None:
+                encoding = self._quotes.encode(chat.text, chat.where) if chat.quotes else next(library)
+                tokens = _by_offsets(chat, encoding)
+            rows.append(self._finish(chat, *tokens))
+        return rows
 
     def _by_words(self, chat: Chat) -> tuple[Ids, Mask] | None:
         """Ids and mask of a conversation word by word; None where a word reaches across the edge of a span."""
-        found = self._chat_words.words(chat.text) if self._chat_words else None
+        found = self._chat_words.words(chat.text) if self._chat_words and not chat.quotes else None
         if found is None:
             return None
         words, ids = found
@@ -145,30 +154,40 @@ class Renderer:
         if bos is not None and (not len(ids) or ids[0] != bos):
             ids, trained = np.append(np.int32(bos), ids), np.append(False, trained)
         trained[:1] = False
-        return Rendered(ids.astype(np.int32), trained, len(chat.text.encode()))
+        return Rendered(ids.astype(np.int32), trained, len(chat.text.replace(BREAK, "").encode()))
 
-    def _chat_text(self, example: Example) -> Chat:
-        if self._chat is None:
-            return _plain_pair(example)
-        flat = [message | {"content": plain(message["content"])} for message in example.messages]
+    def _chat_texts(self, examples: Sequence[Example]) -> list[Chat]:
+        if self._template is None:
+            return [self._plain_pair(example) for example in examples]
+        told = [conversation(self._flat(example), self._quotes.broken(example.tools)) for example in examples]
+        ends = self.vocabulary.ends
+        return [
+            Chat(*assistant_spans(one, rendered, ends, example.where), example.where)
+            for example, one, rendered in zip(examples, told, self._rendered(examples, told), strict=True)
+        ]
+
+    def _rendered(self, examples: Sequence[Example], told: list[Conversation]) -> list[Rendering]:
+        assert self._template is not None
         try:
-            text, spans = assistant_spans(self._chat, flat, example.tools, self.vocabulary.ends, example.where)
-        except InputError as error:
-            raise InputError(error.message, where=example.where, fix=error.fix) from None
-        return Chat(text, spans, False)
+            return self._template(told) if told else []
+        except TemplateFault as fault:
+            fault.where = examples[0].where if len(examples) == 1 else Where(self.folder)
+            raise
 
+    def _flat(self, example: Example) -> list[dict[str, Any]]:
+        return [self._quotes.broken(m | {"content": plain(m["content"])}) for m in example.messages]
 
-def _plain_pair(example: Example) -> Chat:
-    """Prompt and response as plain text, a line each: for models that know no chat template."""
-    if not example.pair:
-        raise InputError(
-            "a conversation needs a chat template, and this tokenizer has none",
-            where=example.where,
-            fix="start from a checkpoint with a chat template, or give prompt/response rows",
-        )
-    *before, answer = (plain(message["content"]) for message in example.messages)
-    prompt = "\n".join(before) + "\n"
-    return Chat(prompt + answer, [(len(prompt), len(prompt) + len(answer))], True)
+    def _plain_pair(self, example: Example) -> Chat:
+        """Prompt and response as plain text, a line each: for models that know no chat template."""
+        if not example.pair:
+            raise InputError(
+                "a conversation needs a chat template, and this tokenizer has none",
+                where=example.where,
+                fix="start from a checkpoint with a chat template, or give prompt/response rows",
+            )
+        *before, answer = (message["content"] for message in self._flat(example))
+        prompt = "\n".join(before) + "\n"
+        return Chat(prompt + answer, [(len(prompt), len(prompt) + len(answer))], example.where, add_end=True)
 
 
 def _by_offsets(chat: Chat, encoding: Encoding) -> tuple[Ids, Mask]:
@@ -178,8 +197,10 @@ def _by_offsets(chat: Chat, encoding: Encoding) -> tuple[Ids, Mask]:
     return np.array(encoding.ids, np.int32), np.searchsorted(bounds, starts, side="right") % 2 == 1
 
 
-def _check_unicode(example: Example) -> None:
+def _check_characters(example: Example) -> None:
     for text in (example.text,) if example.text is not None else (plain(m["content"]) for m in example.messages):
+        if example.text is None and any(mark in text for mark in (START, END, BREAK)):
+            raise InputError("holds a noncharacter (U+FDD0 to U+FDD2), which no text should", where=example.where)
         try:
             text.encode()
         except UnicodeEncodeError as error:

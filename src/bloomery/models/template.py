@@ -1,22 +1,15 @@
-"""Chat templates are programs: before one is used, it is rendered in a process of its own, under 1 s and 256 MB.
+"""A tokenizer's chat templates are tried when it is loaded, under the limits of `core/template.py`.
 
-Attribute tricks are stopped by jinja's sandbox, which transformers uses too; nested loops and giant strings
-are not. `render` serves callers that render what they do not trust; `check` tries a template on sample
-conversations when a tokenizer is loaded.
+transformers renders them later in this process, without limits: a template that runs away must not get that far.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from bloomery.core.errors import InputError, Where
-from bloomery.core.sandbox import Limits, call_each
-from bloomery.models import template_worker
+from bloomery.core.template import ChatTemplate, Conversation, RunawayTemplate, TemplateFault
 
-LIMITS = Limits(seconds=8.0, memory=256 << 20)
-"""By the clock, for a machine that has other work; the worker's own limit is by processor time."""
 MAX_TEMPLATE = 1 << 20
 TURNS = (
     {"role": "user", "content": "Question"},
@@ -33,37 +26,13 @@ def check(tokenizer: Any, where: Where) -> None:
     """
     found = getattr(tokenizer, "chat_template", None) or {}
     templates = {"default": found} if isinstance(found, str) else dict(found)
+    tokens = {key: str(getattr(tokenizer, key, None) or "") for key in NAMES}
     for name, text in templates.items():
         if not isinstance(text, str) or len(text) > MAX_TEMPLATE:
             raise InputError(f"chat template `{name}` is no text below {MAX_TEMPLATE >> 20} MB", where=where)
-        _refuse_runaway(name, text, tokenizer, where)
-
-
-def render(template: str, messages: Sequence[dict[str, Any]], variables: dict[str, Any] | None = None) -> str:
-    """One conversation through one template, in a process of its own.
-
-    `variables` are what the template may read besides `messages`: tokens, `add_generation_prompt`, tools.
-    Raises `InputError` with the template's own error, or naming the limit it outgrew.
-    """
-    error, text = _renders([{"template": template, "messages": list(messages), "variables": variables or {}}])[0]
-    if error is not None:
-        raise InputError(f"the chat template fails: {error}")
-    return text
-
-
-def _refuse_runaway(name: str, text: str, tokenizer: Any, where: Where) -> None:
-    tokens = {key: str(getattr(tokenizer, key, None) or "") for key in NAMES}
-    variables: dict[str, Any] = {**tokens, "add_generation_prompt": True}
-    samples = [{"template": text, "messages": list(TURNS[:count]), "variables": variables} for count in (1, 3)]
-    for error, _ in _renders(samples):
-        if error is not None and not error.startswith(template_worker.REFUSAL):
-            raise InputError(
-                f"chat template `{name}` outgrows {template_worker.SECONDS:g} s or {LIMITS.memory >> 20} MB: {error}",
-                where=where,
-                fix="replace chat_template.jinja",
-            )
-
-
-def _renders(items: list[dict[str, Any]]) -> list[tuple[str | None, str]]:
-    outcomes = call_each(Path(template_worker.__file__), "render", items, LIMITS)
-    return [(o.error or o.value.get("error"), o.value.get("text", "")) if o.value else (o.error, "") for o in outcomes]
+        try:
+            ChatTemplate(text, tokens)([Conversation(TURNS[:count], prompt=True) for count in (1, 3)])
+        except RunawayTemplate as fault:
+            raise RunawayTemplate(f"`{name}`: {fault.message}", where=where, fix=fault.fix) from None
+        except TemplateFault:
+            continue  # one that does not parse matters only to those who render with it

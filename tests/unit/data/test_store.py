@@ -154,6 +154,28 @@ def test_a_bad_row_is_named_from_a_worker_too(
     assert built(tmp_path / "cache") == []
 
 
+RUNAWAY = {
+    "time": "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+    "memory": "{% set x = 'a' * 10 ** 9 %}",
+}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("then", RUNAWAY.values(), ids=RUNAWAY.keys())
+def test_a_template_that_runs_away_on_one_row_is_refused_with_that_row(
+    then: str, workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(documents, "BATCH_ROWS", 8)
+    monkeypatch.setattr(documents, "SMALL", 100)
+    trap = "{% for m in messages %}{% if m.content == 'What is 13 + 1?' %}" + then + "{% endif %}{% endfor %}"
+    renderer = Renderer(tokenizer_folder(tmp_path / "tokenizer", trap + UNMARKED))
+    jsonl(tmp_path / "rows.jsonl", pairs(40))
+    spec = SourceSpec(path="rows.jsonl", bad_rows="skip", drop_limit=1.0)
+    with pytest.raises(InputError, match=r"rows.jsonl:14: the chat template outgrows 1 s of processor time or 256 MB"):
+        build_store("t", spec, tmp_path, renderer, tmp_path / "cache", workers=workers)
+    assert built(tmp_path / "cache") == []
+
+
 def test_a_worker_that_dies_is_reported(renderer: Renderer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(documents, "BATCH_ROWS", 4)
     monkeypatch.setattr(documents, "SMALL", 1000)
