@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bloomery.models.rotary import follows_length, row_positions
 from bloomery.models.varlen import device_bounds
 
 
@@ -31,7 +32,8 @@ def hidden_states(model: nn.Module, input_ids: Tensor, position_ids: Tensor, bou
 
 def padded_hidden_states(model: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
     """Rows [B, T] padded on the right, mask 1 at real tokens -> [B, T, H]; what stands at padding means nothing."""
-    return _decode(model, input_ids, attention_mask=attention_mask)
+    turned = {"position_ids": row_positions(attention_mask)} if follows_length(model) else {}
+    return _decode(model, input_ids, attention_mask=attention_mask, **turned)
 
 
 def _decode(model: nn.Module, input_ids: Tensor, **arguments: Any) -> Tensor:

@@ -17,6 +17,7 @@ from bloomery.core.files import read_json
 from bloomery.models import attention, guard, parity, template
 from bloomery.models.fuse import fuse
 from bloomery.models.head import Head, find_head
+from bloomery.models.rotary import turn_by_document
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")
 
@@ -141,6 +142,7 @@ def load_weights(folder: Path, dtype: torch.dtype) -> nn.Module:
 
 def ready(model: nn.Module, tokenizer: Any, folder: Path | None, check: bool) -> Loaded:
     """Find the head, choose the attention (tried if `check`, else trusted to be packed) and set training mode."""
+    turn_by_document(model)
     head = find_head(model)
     if check:
         verdict = parity.check(model, head)

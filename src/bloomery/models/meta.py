@@ -14,6 +14,7 @@ from bloomery.core.files import read_json
 from bloomery.models import parity
 from bloomery.models.head import find_head
 from bloomery.models.load import Loaded, config_of, load_model, meta_model, new_model, tokenizer_of
+from bloomery.models.rotary import turn_by_document
 from bloomery.models.slices import saved_names, sliceable
 
 LEAST_LAYERS = 2
@@ -32,6 +33,7 @@ def load_meta(folder: str | Path) -> Loaded:
     tried = new_model(settings, 0)
     if not sliceable(folder, model) or not _same_buffers(settings, tried.model):
         return load_model(folder)
+    turn_by_document(model)
     parity.use_attention(model, str(tried.config._attn_implementation))
     head = replace(tried.head, linear=find_head(model).linear)
     model.train()
