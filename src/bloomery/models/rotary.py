@@ -25,7 +25,8 @@ def turn_by_document(model: nn.Module) -> None:
     """Make such embeddings give every document what it gets alone, in place; other modules are left as they are."""
     for module in model.modules():
         if _kinds(module):
-            module.__class__ = _by_document(type(module))
+            cls: Any = type(module)
+            module.__class__ = _by_document(cls)
 
 
 def row_positions(attention_mask: Tensor) -> Tensor:
@@ -68,7 +69,8 @@ def _documents(row: Tensor) -> tuple[Tensor, ...]:
     """[1, T] cut before every position 0."""
     starts = {0, *(row[0] == 0).nonzero().flatten().tolist()}
     edges = torch.tensor([*sorted(starts), row.shape[1]])
-    return row.split(edges.diff().tolist(), 1)
+    documents: tuple[Tensor, ...] = row.split(edges.diff().tolist(), 1)
+    return documents
 
 
 def _join(parts: list[Any], axis: int) -> Any:
