@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 
 
-def judge_run(folder: RunFolder, prepared: Prepared, say: Say) -> dict[str, Any]:
-    """Evaluate start and arms, write `report.json`, `.md` and `.html`; returns status, exit status and headline."""
+def judge_run(folder: RunFolder, prepared: Prepared, device: str, say: Say) -> dict[str, Any]:
+    """Evaluate start and arms on `device`, write the report in its three forms; status, exit status and headline."""
     from bloomery.evals.report import make_report
     from bloomery.evals.write import write_report
 
@@ -33,9 +34,12 @@ def judge_run(folder: RunFolder, prepared: Prepared, say: Say) -> dict[str, Any]
     suites = run_suites(plan, prepared.held)
     if not suites:
         return {"status": "done", "exit_status": 0, "said": "nothing to evaluate on: no suites and no held-out rows"}
-    start = _result(folder, "start", plan.get("start.ref"), suites, say, lambda: load_start(plan, plan.get("seeds")[0]))
-    results = {run: _result(folder, run.name, _shown(folder, run, runs), suites, say, _weights(run)) for run in runs}
     first = runs[0].seed
+    load = partial(load_start, plan, first, device=device)
+    start = _result(folder, "start", plan.get("start.ref"), suites, say, load)
+    results = {
+        run: _result(folder, run.name, _shown(folder, run, runs), suites, say, _weights(run, device)) for run in runs
+    }
     report = make_report(
         f"{folder.name}: {plan.get('start.ref')} continued",
         start,
@@ -100,10 +104,10 @@ def _shown(folder: RunFolder, run: ArmRun, runs: list[ArmRun]) -> str:
     return run.arm if sum(other.arm == run.arm for other in runs) == 1 else run.name
 
 
-def _weights(run: ArmRun) -> Callable[[], Loaded]:
+def _weights(run: ArmRun, device: str) -> Callable[[], Loaded]:
     from bloomery.models.load import load_model
 
-    return lambda: load_model(run.weights)
+    return lambda: load_model(run.weights, device=device)
 
 
 def _result(

@@ -220,7 +220,7 @@ def _evaluate(session: Session, step: dict[str, Any]) -> None:
     """Score the start and every arm on the same rows; write the report."""
     if session.outcome["status"] == "interrupted" or not session.world.first:
         return
-    session.outcome = judge_run(session.folder, session.prepared, session.say)
+    session.outcome = judge_run(session.folder, session.prepared, str(session.world.device), session.say)
 
 
 def _export(session: Session, step: dict[str, Any]) -> None:

@@ -50,8 +50,8 @@ def arm_runs(plan: Plan, folder: Path) -> list[ArmRun]:
     return [ArmRun(*first, folder), *beside]
 
 
-def load_start(plan: Plan, seed: int, world: World | None = None) -> Loaded:
-    """The model that the plan starts from, in fp32 on the world's device, by default whole on the CPU.
+def load_start(plan: Plan, seed: int, world: World | None = None, device: str = "cpu") -> Loaded:
+    """The model that the plan starts from, in fp32 on the world's device; without a world whole, on `device`.
 
     With `method: qlora` its linear layers are in 4 bits; for full training by many processes it has no weights yet,
     and each reads its own rows later (`train/place.py`). Raises `InputError` for what is not on this machine.
@@ -59,7 +59,7 @@ def load_start(plan: Plan, seed: int, world: World | None = None) -> Loaded:
     from bloomery.models.load import load_model, load_tokenizer, new_model
     from bloomery.models.meta import load_meta
 
-    folder, device = plan.get("start.folder"), str(world.device) if world else "cpu"
+    folder, device = plan.get("start.folder"), str(world.device) if world else device
     if folder is None:
         raise InputError(
             f"`{plan.get('start.ref')}` lies on the Hub, and this version starts from folders only",

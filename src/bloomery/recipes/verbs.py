@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bloomery.evals.compare import Comparison
     from bloomery.evals.results import EvalResult
     from bloomery.evals.suites import Suite
+    from bloomery.models.load import Loaded as LoadedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +141,10 @@ def ask(model: str, prompt: str, *, max_new_tokens: int = 128, temperature: floa
     from bloomery.engine.native import NativeEngine
     from bloomery.engine.protocol import Sampling
     from bloomery.evals.prompts import Prompter
-    from bloomery.models.load import load_model
 
     if not prompt.strip():
         raise InputError("the prompt is empty", fix="ask something")
-    loaded = load_model(find_model(model).folder)
+    loaded = _opened(find_model(model).folder)
     ids = Prompter(loaded.tokenizer, "auto").prompt([{"role": "user", "content": prompt}])
     [answer] = NativeEngine(loaded).generate([ids], Sampling(max_new_tokens, temperature, seed=seed))
     text: str = loaded.tokenizer.decode(answer.body, skip_special_tokens=True)
@@ -202,10 +202,17 @@ def show_batch(of: str, overrides: Sequence[str] = (), *, step: int = 0, rows: i
 def _evaluate(found: Found, suites: list[Suite]) -> EvalResult:
     from bloomery.engine.native import NativeEngine
     from bloomery.evals.runner import evaluate as score
-    from bloomery.models.load import load_model
 
-    loaded = load_model(found.folder)
+    loaded = _opened(found.folder)
     return score(NativeEngine(loaded), loaded.tokenizer, suites, model=found.name)
+
+
+def _opened(folder: Path) -> LoadedModel:
+    """The model on a GPU where there is one."""
+    from bloomery.models.load import load_model
+    from bloomery.train.parallel import pick_device
+
+    return load_model(folder, device=str(pick_device()))
 
 
 def _suites(family: str | None, stage: str, names: Sequence[str] | None) -> list[Suite]:

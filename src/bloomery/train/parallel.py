@@ -62,13 +62,19 @@ class World:
 def join_world(device: str = "auto") -> World:
     """Join the process group that torchrun described in the environment, or be alone without one."""
     size, rank, local = (int(os.environ.get(k, d)) for k, d in (("WORLD_SIZE", 1), ("RANK", 0), ("LOCAL_RANK", 0)))
-    cuda = torch.cuda.is_available() if device == "auto" else device == "cuda"
-    where = torch.device("cuda", local) if cuda else torch.device("cpu")
+    where = pick_device(device, local)
+    cuda = where.type == "cuda"
     if cuda:
         torch.cuda.set_device(where)
     if size > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if cuda else "gloo", device_id=where if cuda else None)
     return World(rank, size, where)
+
+
+def pick_device(name: str = "auto", local: int = 0) -> torch.device:
+    """`cpu`, or the GPU numbered `local` for `cuda`; `auto` is a GPU where there is one."""
+    cuda = torch.cuda.is_available() if name == "auto" else name == "cuda"
+    return torch.device("cuda", local) if cuda else torch.device("cpu")
 
 
 def leave_world() -> None:
