@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import bloomery, model_folder, weights, workshop
+from tiny import bloomery, documents, model_folder, weights, workshop, write_rows
 
 from bloomery.core import files
 from bloomery.core.files import verify_folder
@@ -42,9 +42,25 @@ def test_a_run_folder_below_a_file(here: Path) -> None:
 
 def test_a_run_folder_that_is_there_already(here: Path) -> None:
     told = bloomery("run", "recipe.yaml", "--folder", "tiny", within=here)
-    assert told.status == 2
-    assert "was used before, and names are never reused" in told.err
+    assert (told.status, told.err) == (2, "error: tiny: exists already\n  fix: choose another folder\n")
     verify_folder(here / "tiny")
+
+
+def test_a_run_in_a_folder_of_the_users_leaves_nothing_beside_it(here: Path) -> None:
+    before = {path.name for path in here.iterdir()}
+    told = bloomery("run", "recipe.yaml", "--folder", "mine", "budget=256 tokens", within=here)
+    assert told.status == 0, told.err
+    assert bloomery("resume", "mine", within=here).status == 0
+    assert {path.name for path in here.iterdir()} - before == {"mine"}
+    write_rows(here / "domain.jsonl", [*documents("domain", 0, 100), {"text": "  "}])
+    assert bloomery("run", "recipe.yaml", "--folder", "other", within=here).status == 2
+    assert {path.name for path in here.iterdir()} - before == {"mine"}
+
+
+def test_a_run_folder_named_in_full_among_the_runs_is_one_of_them(here: Path) -> None:
+    told = bloomery("run", "recipe.yaml", "--folder", "runs/one", "budget=256 tokens", within=here)
+    assert told.status == 0, told.err
+    assert (here / "runs" / ".names").read_text() == "one\n"
 
 
 def test_a_cache_that_cannot_be_written_to(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

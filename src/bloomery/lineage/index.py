@@ -11,7 +11,7 @@ from pathlib import Path
 from bloomery.core.errors import InputError, Where, nearest
 from bloomery.lineage.provenance import Start
 from bloomery.lineage.record import DAMAGE, RunRecord, read_run, read_start
-from bloomery.lineage.rundir import RunFolder, run_folders
+from bloomery.lineage.rundir import NAMES, RunFolder, run_folders
 
 FILE = ".index.sqlite"
 _VERSION = 1
@@ -84,9 +84,9 @@ def rebuild(root: Path) -> int:
 
 
 def _refreshed(root: Path) -> sqlite3.Connection:
-    """An index that agrees with the folders now: on disk, or in memory where `root` does not take one."""
-    if not root.is_dir():
-        return _filled(":memory:", root)
+    """An index that agrees with the folders now: on disk in a root of runs, in memory where that takes none."""
+    if not (root / NAMES).is_file():
+        return _filled(":memory:", root)  # a folder of the user's own, in which a run may lie: nothing is put there
     try:
         return _filled(str(root / FILE), root)
     except sqlite3.OperationalError:  # read-only, no room, or busy beyond patience

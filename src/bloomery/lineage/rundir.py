@@ -2,7 +2,7 @@
 
     recipe.yaml  plan.json  events.jsonl  data-receipt.json  checkpoints/  model/  report.json  report.md  report.html
 
-A name is used once for ever, one process at a time writes into a folder, and whatever would stop a run from
+A name is used once for ever in its root, one process at a time writes into a folder, and whatever would stop a run from
 writing (permissions, a full disk) is said before it starts.
 """
 
@@ -58,6 +58,22 @@ class RunFolder:
         except OSError as error:
             raise _unwritable(root, error) from None
         return cls(folder)
+
+    @classmethod
+    def at(cls, path: Path, *, recipe: str) -> RunFolder:
+        """Make a run folder at a place of the user's own, and leave nothing beside it.
+
+        Its name is not remembered: only that nothing is there yet counts. Raises `InputError` as `create` does.
+        """
+        check_name(path.name)
+        if path.exists():
+            raise InputError("exists already", where=Where(path), fix="choose another folder")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _claim(path, recipe)
+        except OSError as error:
+            raise _unwritable(path.parent, error) from None
+        return cls(path)
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -129,8 +145,10 @@ class RunFolder:
 
     def _discard(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
+        names = self.path.parent / NAMES
+        if not names.is_file():
+            return
         with _naming(self.path.parent):
-            names = self.path.parent / NAMES
             kept = [name for name in names.read_text(encoding="utf-8").split() if name != self.name]
             write_text(names, "".join(f"{name}\n" for name in kept))
 

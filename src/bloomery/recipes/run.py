@@ -121,16 +121,16 @@ def _joined(plan: Plan) -> Iterator[World]:
 
 def _new_folder(loaded: Loaded, folder: Path | None) -> RunFolder:
     text = loaded.text()
-    if folder is not None:
-        return RunFolder.create(folder.parent, folder.name, recipe=text)
-    name = loaded.name if loaded.recipe.name else free_name(RUNS, loaded.name)
-    return RunFolder.create(RUNS, name, recipe=text)
+    if folder is not None and folder.parent.resolve() != RUNS.resolve():
+        return RunFolder.at(folder, recipe=text)
+    given = folder.name if folder else loaded.recipe.name
+    return RunFolder.create(RUNS, given or free_name(RUNS, loaded.name), recipe=text)
 
 
 def _part_folder(folder: RunFolder, number: int, loaded: Loaded, world: World) -> RunFolder:
     place = folder.path / "steps" / f"{number}-{loaded.name}"
     if world.first and not place.is_dir():
-        RunFolder.create(place.parent, place.name, recipe=loaded.text())
+        RunFolder.at(place, recipe=loaded.text())
     world.barrier()
     return RunFolder.open(place)
 

@@ -92,6 +92,12 @@ def test_a_root_without_runs_has_none(tmp_path: Path) -> None:
     assert index.models(tmp_path) == []
 
 
+def test_a_folder_of_the_users_own_is_read_and_nothing_is_written_into_it(tmp_path: Path) -> None:
+    RunFolder.at(tmp_path / "mine", recipe=RECIPE)
+    assert [record.name for record in index.runs(tmp_path)] == ["mine"]
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
 def test_an_unknown_run_is_answered_with_the_nearest_name(tmp_path: Path) -> None:
     make_run(tmp_path, "handbook")
     with pytest.raises(InputError, match="did you mean `handbook`"):

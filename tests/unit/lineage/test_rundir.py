@@ -25,6 +25,17 @@ def test_a_new_run_holds_its_recipe_and_nothing_else(tmp_path: Path) -> None:
     assert run_folders(tmp_path / "runs") == [run] == [RunFolder.open(run.path)]
 
 
+def test_a_folder_of_the_users_own_gets_a_run_and_nothing_beside_it(tmp_path: Path) -> None:
+    run = RunFolder.at(tmp_path / "own" / "first", recipe=RECIPE)
+    assert [p.name for p in run.path.parent.iterdir()] == ["first"]
+    with pytest.raises(InputError, match="exists already"):
+        RunFolder.at(run.path, recipe=RECIPE)
+    with pytest.raises(InputError, match="refused"), run.writing():
+        raise InputError("refused")
+    assert list((tmp_path / "own").iterdir()) == []
+    assert RunFolder.at(run.path, recipe=RECIPE) == run
+
+
 def test_a_name_is_never_reused_even_after_its_folder_is_gone(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path, "first", recipe=RECIPE)
     with pytest.raises(InputError, match="never reused"):
