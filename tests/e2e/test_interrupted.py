@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from killed import run_to, start, until, wait
-from tiny import Told, bloomery, pairs, weights, write_rows
+from tiny import Told, bloomery, documents, pairs, weights, write_rows
 
 from bloomery.core.files import read_json, verify_folder
 
@@ -114,6 +114,26 @@ def test_a_pipeline_goes_on_at_the_training_that_was_killed(here: Path) -> None:
     assert weights(runs / "killed") == weights(runs / "whole")
     assert "Lineage: killed ← 1-train ← tiny" in (runs / "killed" / "model" / "README.md").read_text()
     assert hidden(runs / "killed") == []
+
+
+def test_a_refused_first_training_leaves_nothing(here: Path) -> None:
+    (here / "recipe.yaml").write_text((here / "recipe.yaml").read_text() + STEPS)
+    write_rows(here / "pairs-heldout.jsonl", pairs(900, 12))
+    write_rows(here / "general.jsonl", [*documents("general", 0, 120), "{"])
+    refused = bloomery("run", "recipe.yaml", "name=two", within=here)
+    assert (refused.status, "general.jsonl:121: is not valid JSON" in refused.err) == (2, True)
+    assert [path.name for path in (here / "runs").iterdir() if not path.name.startswith(".")] == []
+    write_rows(here / "general.jsonl", documents("general", 0, 120))
+    assert bloomery("run", "recipe.yaml", "name=two", "budget=256 tokens", within=here).status == 0
+
+
+def test_a_stopped_pipeline_says_how_the_whole_goes_on(here: Path) -> None:
+    (here / "recipe.yaml").write_text((here / "recipe.yaml").read_text() + STEPS)
+    write_rows(here / "pairs-heldout.jsonl", pairs(900, 12))
+    stopped = ("bloomery.train.loop:train_step", 5)
+    asked = ("run", "recipe.yaml", "--folder", "own/two")
+    assert run_to(here, *asked, at=stopped[0], times=stopped[1], number=signal.SIGTERM) == 143
+    assert "continue with: bloomery resume own/two" in (here / "said.txt").read_text()
 
 
 def test_a_refused_second_training_costs_nothing_of_the_first(here: Path) -> None:

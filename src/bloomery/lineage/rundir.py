@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bloomery.core.errors import BloomeryError, InputError, Where
+from bloomery.core.errors import BloomeryError, DamagedError, InputError, Where
 from bloomery.core.events import EventLog
 from bloomery.core.files import MANIFEST, lock, sweep_unfinished, sync_dir, write_text
 
@@ -125,8 +125,9 @@ class RunFolder:
     def writing(self) -> Iterator[EventLog]:
         """Hold the folder as its only writer and yield its event log; a second writer gets a `BloomeryError`.
 
-        What a killed writer left half written is removed first. When the first writer ever is refused (bad input, no
-        permission, no room) before anything was published in the folder or below it, the folder goes, its name is free.
+        What a killed writer left half written is removed first. When the first writer ever is refused (bad input, a
+        damaged file, no permission, no room) before anything was published in the folder or below it, the folder goes
+        and its name is free.
         """
         with lock(self.path / _LOCK, f"run `{self.name}`"):
             first = not self.events.exists()
@@ -136,7 +137,7 @@ class RunFolder:
             try:
                 yield log
                 log.sync()
-            except (InputError, OSError):
+            except (InputError, DamagedError, OSError):
                 if first and not any(self.path.rglob(MANIFEST)):
                     self._discard()
                 raise

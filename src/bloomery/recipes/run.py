@@ -12,7 +12,7 @@ import contextlib
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,20 +87,44 @@ def resume(name: str, *, quiet: bool = False) -> RunResult:
 def _pipeline(folder: RunFolder, loaded: Loaded, world: World, quiet: bool) -> RunResult:
     """Every training of the recipe with the steps after it; the last one in the run folder itself.
 
-    Ends early where one is interrupted or leaves its budget.
+    Ends early where one is interrupted or leaves its budget. The run folder is held throughout, so that a refusal of
+    the first training leaves nothing of the whole.
     """
-    parts = trainings(loaded)
+    *earlier, last = trainings(loaded)
     start: Path | None = None
-    for number, part in enumerate(parts, 1):
-        last = number == len(parts)
-        current = part if start is None else starting_from(part, start)
-        place = folder if last else _part_folder(folder, number, current, world)
-        plan = Plan.read(place.plan) if place.plan.is_file() else _planned(current)
-        result = _execute(place, plan, world, quiet)
-        if last or result.exit_status:
-            return result
-        start = place.path
-    raise AssertionError("a recipe has at least one training")
+    with _writing(folder, world) as events:
+        for number, part in enumerate(earlier, 1):
+            current = part if start is None else starting_from(part, start)
+            place = _part_folder(folder, number, current, world)
+            with _writing(place, world) as own:
+                result = _execute(place, current, own, world, quiet)
+            if result.exit_status:
+                return _told(result, folder)
+            start = place.path
+        current = last if start is None else starting_from(last, start)
+        return _told(_execute(folder, current, events, world, quiet), folder)
+
+
+@contextlib.contextmanager
+def _writing(folder: RunFolder, world: World) -> Iterator[EventLog | None]:
+    """The folder held as its only writer by the first process; why it stopped is noted in its log."""
+    if not world.first:
+        yield None
+        return
+    with folder.writing() as events:
+        try:
+            yield events
+        except BloomeryError as error:
+            events.write(FAILED, error=str(error))
+            raise
+
+
+def _told(result: RunResult, folder: RunFolder) -> RunResult:
+    """The result of a training with how to go on, where it was interrupted: the whole run, by what finds it."""
+    if result.status != "interrupted":
+        return result
+    name = folder.name if folder.path.parent == RUNS else folder.path
+    return replace(result, said=f"{result.said}; continue with: bloomery resume {name}")
 
 
 def _planned(loaded: Loaded) -> Plan:
@@ -135,22 +159,17 @@ def _part_folder(folder: RunFolder, number: int, loaded: Loaded, world: World) -
     return RunFolder.open(place)
 
 
-def _execute(folder: RunFolder, plan: Plan, world: World, quiet: bool) -> RunResult:
+def _execute(folder: RunFolder, loaded: Loaded, events: EventLog | None, world: World, quiet: bool) -> RunResult:
+    """One training with the steps after it, by the plan it was begun with."""
+    plan = Plan.read(folder.plan) if folder.plan.is_file() else _planned(loaded)
     if plan.get("threads"):
         torch.set_num_threads(plan.get("threads"))
-    with contextlib.ExitStack() as held:
-        events = held.enter_context(folder.writing()) if world.first else None
-        try:
-            session = _begin(folder, plan, events, world, quiet)
-            for step in plan.get("steps"):
-                STEPS[step["do"]](session, step)
-        except BloomeryError as error:
-            if events:
-                events.write(FAILED, error=str(error))
-            raise
-        outcome = session.outcome
-        if events and outcome["status"] != "interrupted":
-            events.write(FINISHED, **{key: value for key, value in outcome.items() if key != "said"})
+    session = _begin(folder, plan, events, world, quiet)
+    for step in plan.get("steps"):
+        STEPS[step["do"]](session, step)
+    outcome = session.outcome
+    if events and outcome["status"] != "interrupted":
+        events.write(FINISHED, **{key: value for key, value in outcome.items() if key != "said"})
     return RunResult(folder.name, folder.path, **outcome)
 
 
@@ -202,7 +221,7 @@ def _train(session: Session, step: dict[str, Any]) -> None:
             session.outcome = {
                 "status": "interrupted",
                 "exit_status": 128 + (result.signal or signal.SIGTERM),  # as shells say it
-                "said": f"stopped after a checkpoint; continue with: bloomery resume {session.folder.name}",
+                "said": "stopped after a checkpoint",
             }
 
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from bloomery.core.errors import BloomeryError, InputError
+from bloomery.core.errors import BloomeryError, DamagedError, InputError, TrainingError
 from bloomery.core.events import read_events
 from bloomery.lineage.rundir import RunFolder, free_name, run_folders
 
@@ -77,6 +77,22 @@ def test_a_second_writer_is_refused_and_told_who_holds_the_folder(tmp_path: Path
             pass
     assert not run.in_use()
     assert [e["event"] for e in read_events(run.events)] == ["start"]
+
+
+@pytest.mark.parametrize("error", [InputError("bad"), DamagedError("cut"), PermissionError(13, "closed")])
+def test_a_run_that_was_refused_before_it_made_anything_leaves_nothing(tmp_path: Path, error: Exception) -> None:
+    run = RunFolder.create(tmp_path, "first", recipe=RECIPE)
+    with pytest.raises(type(error)), run.writing():
+        raise error
+    assert run_folders(tmp_path) == []
+    assert free_name(tmp_path, "first") == "first"
+
+
+def test_a_run_that_stopped_itself_stays(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path, "first", recipe=RECIPE)
+    with pytest.raises(TrainingError), run.writing():
+        raise TrainingError("not finite")
+    assert run_folders(tmp_path) == [run]
 
 
 def test_a_killed_writer_leaves_no_lock_behind(tmp_path: Path) -> None:
