@@ -70,11 +70,14 @@ def refuse_problems(loaded: Loaded, plan: Plan) -> None:
 
 
 def _weights(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
-    folder = plan.get("start.folder")
-    if folder is None:
-        return
-    path, ref = Path(folder), plan.get("start.ref")
+    folder, ref = plan.get("start.folder"), plan.get("start.ref")
     key = "start" if loaded.recipe.family else "model"
+    if folder is None:
+        download = f"hf download {plan.get('start.repo')} --revision {plan.get('start.revision') or 'COMMIT'}"
+        message = f"`{ref}` lies on the Hub, and this version starts from folders only"
+        yield Problem(message, loaded.place(key), f"download it (`{download} --local-dir DIR`) and set `model: DIR`")
+        return
+    path = Path(folder)
     if not (path / "config.json").is_file():
         yield Problem(f"`{ref}` has no config.json in {path}", loaded.place(key), f"choose another `{key}`")
         return

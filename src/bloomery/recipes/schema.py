@@ -42,7 +42,7 @@ class Recipe(Section):
     family: str | None = None
     """A model family by name (`bloomery families list`)."""
     model: str | None = None
-    """In place of `family`: a folder in Hugging Face format, or a Hub id."""
+    """In place of `family`: a folder in Hugging Face format. A Hub id is refused with the command that downloads it."""
     revision: str | None = None
     """Commit of a Hub `model`."""
     start: str = "auto"

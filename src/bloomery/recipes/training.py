@@ -54,17 +54,12 @@ def load_start(plan: Plan, seed: int, world: World | None = None, device: str = 
     """The model that the plan starts from, in fp32 on the world's device; without a world whole, on `device`.
 
     With `method: qlora` its linear layers are in 4 bits; for full training by many processes it has no weights yet,
-    and each reads its own rows later (`train/place.py`). Raises `InputError` for what is not on this machine.
+    and each reads its own rows later (`train/place.py`).
     """
     from bloomery.models.load import load_model, load_tokenizer, new_model
     from bloomery.models.meta import load_meta
 
     folder, device = plan.get("start.folder"), str(world.device) if world else device
-    if folder is None:
-        raise InputError(
-            f"`{plan.get('start.ref')}` lies on the Hub, and this version starts from folders only",
-            fix="download it (`hf download REPO --revision REVISION --local-dir DIR`) and set `model: DIR`",
-        )
     if plan.get("start.kind") == "scaffold":
         loaded = new_model(read_config(Path(folder)), seed, device=device)
     elif world and plan.get("method") == "qlora":

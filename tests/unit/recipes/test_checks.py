@@ -89,6 +89,25 @@ def test_what_cannot_work_is_refused_with_the_key_to_change(recipe: Load, text: 
     assert all(problem.fix for problem in found)
 
 
+@pytest.mark.parametrize(
+    ("text", "download"),
+    [
+        ("model: org/name\nrevision: abc\n", "hf download org/name --revision abc --local-dir DIR"),
+        ("family: far\nstart: base\n", "hf download org/far --revision 1234567 --local-dir DIR"),
+    ],
+)
+def test_a_model_on_the_hub_is_refused_with_the_command_that_downloads_it(
+    recipe: Load, here: Path, text: str, download: str
+) -> None:
+    (here / "families" / "far.yaml").write_text(
+        "name: far\ntitle: Far\nlicence: MIT\narchitecture: LlamaForCausalLM\nparameters: 100k\ncontext: 2048\n"
+        "tokenizer: hub\ncheckpoints:\n  base: {repo: org/far, revision: '1234567', tokens: 1T, lr: 0, peak_lr: 1e-4}\n"
+    )
+    problem = only(recipe(text + "data: {domain: text.jsonl}\nbudget: 10k tokens\nthreads: 1\n"))
+    assert "lies on the Hub, and this version starts from folders only" in problem.message
+    assert problem.fix is not None and download in problem.fix
+
+
 def test_a_row_with_an_image_is_refused_before_the_run(recipe: Load, here: Path) -> None:
     part = {"type": "image_url", "image_url": {"url": "a.png"}}
     turns = [{"role": "user", "content": [part]}, {"role": "assistant", "content": "a"}]
