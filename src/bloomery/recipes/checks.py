@@ -210,10 +210,22 @@ def _trackers(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]
         if importlib.util.find_spec(TRACKER_MODULES[name]) is None:
             message = f"`report_to: {name}` is not installed"
             yield Problem(message, loaded.place("report_to"), f"pip install 'bloomery[{name}]'")
-    for suite in plan.get("eval.suites"):
-        if (suite["grader"] or {}).get("type") == "python" and not plan.get("trusted"):
-            message = f"the suite `{suite['name']}` runs Python code"
-            yield Problem(message, loaded.place("eval"), "read that code, then set `trusted: true`")
+
+
+def _graders(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
+    """Graders that cannot be made, name code that is not there, or run code that nobody has said to trust."""
+    from bloomery.graders.load import load_grader
+
+    own = [("`eval.grader`", "eval.grader", plan.get("eval.grader"))]
+    suites = [(f"the suite `{suite['name']}`", "eval", suite["grader"]) for suite in plan.get("eval.suites")]
+    for what, key, spec in (one for one in (*own, *suites) if one[2]):
+        try:
+            load_grader(spec)
+        except InputError as error:
+            yield Problem(f"{what}: {error.message}", loaded.place(key), error.fix)
+            continue
+        if "path" in spec and not Path(spec["path"]).is_file():
+            yield Problem(f"{what}: there is no file {spec['path']}", loaded.place(key), "change its `path`")
 
 
 def _memory(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
@@ -255,4 +267,15 @@ def disk_bytes(plan: Plan) -> int | None:
     return int(trained * 12 * kept * trainings + count * 4 * trainings + stored)
 
 
-CHECKS: tuple[Check, ...] = (_weights, _method, _objective, _supply, _proof, _held_out, _trackers, _memory, _disk)
+CHECKS: tuple[Check, ...] = (
+    _weights,
+    _method,
+    _objective,
+    _supply,
+    _proof,
+    _held_out,
+    _trackers,
+    _graders,
+    _memory,
+    _disk,
+)

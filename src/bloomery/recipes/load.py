@@ -140,6 +140,9 @@ def _anchored(value: Any, folder: Path) -> Any:
         inner = data.get(section)
         if isinstance(inner, dict) and isinstance(inner.get(key), str | list) and not _is_word(key, inner[key]):
             data[section] = {**inner, key: [_anchored_source(s, folder) for s in as_sources(inner[key])]}
+    judged = data.get("eval")
+    if isinstance(judged, dict) and isinstance(judged.get("grader"), dict):
+        data["eval"] = {**judged, "grader": _anchored_source(judged["grader"], folder)}
     return data
 
 

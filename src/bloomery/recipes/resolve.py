@@ -19,7 +19,7 @@ from bloomery.recipes.load import Loaded
 from bloomery.recipes.mixing import check_names, curated_sources, domain_sources, spec_of
 from bloomery.recipes.plan import Plan, Value
 from bloomery.recipes.sample import Sample, kind_of, measured, sample_domain
-from bloomery.recipes.sections import absolute
+from bloomery.recipes.sections import absolute, whole_grader
 from bloomery.recipes.settle import settle
 from bloomery.recipes.start import Start, from_family, from_model, named_start
 
@@ -227,10 +227,15 @@ def _proof(loaded: Loaded, family: Family | None, start: Start, objective: str) 
     return {
         "keep.general": _set(loaded, "keep.general", recipe.keep.general),
         "eval.domain": Value(domain, "user" if held else "derived", "" if held else "the held-out domain documents"),
-        "eval.grader": _set(loaded, "eval.grader", recipe.eval.grader),
+        "eval.grader": _set(loaded, "eval.grader", _own_grader(loaded)),
         "asked.eval_every": _set(loaded, "eval.every", {every.unit: every.value} if every else None),
         "eval.suites": _suites(loaded, family, start, objective),
     }
+
+
+def _own_grader(loaded: Loaded) -> dict[str, Any] | None:
+    spec = loaded.recipe.eval.grader
+    return spec and whole_grader(spec, loaded.base, loaded.recipe.trusted or spec.get("trusted") is True)
 
 
 def _suites(loaded: Loaded, family: Family | None, start: Start, objective: str) -> Value:
@@ -251,6 +256,8 @@ def _suites(loaded: Loaded, family: Family | None, start: Start, objective: str)
                 fix="name one of them, or `auto`",
             )
     suites = [absolute(known[name].model_dump(mode="json"), family.folder) for name in names]
+    for suite in suites:  # code of a family's is trusted by the recipe, never by the family itself
+        suite["grader"] = suite["grader"] and whole_grader(suite["grader"], family.folder, loaded.recipe.trusted)
     return Value(suites, "family" if asked == "auto" else "user", "all that suit the stage" if asked == "auto" else "")
 
 

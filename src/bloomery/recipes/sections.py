@@ -40,6 +40,12 @@ def absolute(spec: Mapping[str, Any], base: Path) -> dict[str, Any]:
     return {**spec, "path": whole[0] if isinstance(path, str) else whole}
 
 
+def whole_grader(spec: Mapping[str, Any], base: Path, trusted: bool) -> dict[str, Any]:
+    """A grader that means the same anywhere: the path of its code in full, and whether that code may run."""
+    whole = absolute(spec, base)
+    return whole | {"trusted": trusted} if spec.get("type") == "python" else whole
+
+
 class Curated(Section):
     """Which curated data is mixed in: the family's mix for the stage, categories of it, or sources of your own."""
 

@@ -16,6 +16,7 @@ from bloomery.recipes.load import load_recipe
 from bloomery.recipes.plan import Plan
 from bloomery.recipes.publish import publish_model
 from bloomery.recipes.resolve import resolve
+from bloomery.recipes.sections import absolute
 from bloomery.recipes.start import RUNS, from_family
 
 if TYPE_CHECKING:
@@ -222,7 +223,10 @@ def _suites(family: str | None, stage: str, names: Sequence[str] | None) -> list
         return []
     known = load_family(family)
     described = [s for s in known.file.eval if (s.name in names if names else stage in s.stages) and s.path]
-    return family_suites([{**s.model_dump(), "path": str(known.file_of(str(s.path)))} for s in described])
+    return family_suites(
+        {**absolute(s.model_dump(), known.folder), "grader": s.grader and absolute(s.grader, known.folder)}
+        for s in described
+    )
 
 
 def _own(data: Sequence[Path]) -> list[Suite]:

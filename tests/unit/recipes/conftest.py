@@ -44,7 +44,7 @@ curated:
   post: [{name: talk, path: talk.jsonl, share: 100%, tokens: 1M}]
 eval:
   - {name: web-heldout, role: general, kind: bpb, path: heldout.jsonl}
-  - {name: manners, role: instruction, kind: generate, path: m.jsonl, grader: {type: string}, stages: [post]}
+  - {name: manners, role: instruction, kind: generate, path: m.jsonl, grader: {type: exact}, stages: [post]}
 """
 
 CPU = Machine("cpu", "a test machine", 8_000_000_000, False, 1e11)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bloomery.core.errors import InputError
+from bloomery.core.errors import InputError, Where
 from bloomery.recipes.checks import Problem, check_plan, refuse_problems
 from bloomery.recipes.explain import explain
 from bloomery.recipes.load import Loaded
@@ -82,11 +83,42 @@ def test_a_hostile_or_empty_model_folder_is_refused_before_anything_is_read(reci
     ],
 )
 def test_what_cannot_work_is_refused_with_the_key_to_change(recipe: Load, text: str, says: str) -> None:
-    import re
-
     found = problems(recipe(text))
     assert [p for p in found if re.search(says, p.message)], [str(p) for p in found]
     assert all(problem.fix for problem in found)
+
+
+@pytest.mark.parametrize(
+    ("grader", "says"),
+    [
+        ("{type: exakt}", r"`eval.grader`: `type: exakt` is no grader \(did you mean `exact`\?\)"),
+        ("{type: regex}", "`eval.grader`: a regex grader needs `pattern`"),
+        ("{type: python, path: grade.py}", "`eval.grader`: grader `python` runs the Python code in .*/grade.py"),
+        ("{type: python, path: gone.py, trusted: true}", "`eval.grader`: there is no file .*/gone.py"),
+    ],
+)
+def test_a_grader_that_cannot_work_is_refused_before_the_run(recipe: Load, here: Path, grader: str, says: str) -> None:
+    (here / "grade.py").write_text("def grade(sample):\n    return 1.0\n")
+    problem = only(recipe(TEXT + f"eval: {{grader: {grader}}}\n"))
+    assert re.search(says, problem.message), problem.message
+    assert problem.fix is not None and problem.where == Where(here / "recipe.yaml", 5)
+
+
+def test_a_grader_in_python_lies_beside_its_recipe_and_is_trusted_with_it(recipe: Load, here: Path) -> None:
+    (here / "grade.py").write_text("def grade(sample):\n    return 1.0\n")
+    loaded = recipe(TEXT + "trusted: true\neval: {grader: {type: python, path: grade.py}}\n")
+    assert problems(loaded) == []
+    spec = resolve(loaded).get("eval.grader")
+    assert spec == {"type": "python", "path": str(here / "grade.py"), "trusted": True}
+
+
+def test_a_family_cannot_trust_its_own_code(recipe: Load, here: Path) -> None:
+    family = here / "families" / "tiny.yaml"
+    (here / "families" / "grade.py").write_text("def grade(sample):\n    return 1.0\n")
+    family.write_text(family.read_text().replace("{type: exact}", "{type: python, path: grade.py, trusted: true}"))
+    text = TEXT.replace("start: hot", "start: chat").replace("text.jsonl", "pairs.jsonl")
+    assert "the suite `manners`: grader `python` runs the Python code in" in only(recipe(text)).message
+    assert problems(recipe(text + "trusted: true\n")) == []
 
 
 @pytest.mark.parametrize(

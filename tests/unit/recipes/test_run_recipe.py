@@ -14,6 +14,7 @@ steps:
   - train
   - {do: train, name: pairs, set: {data: {domain: pairs.jsonl}, eval.domain: [held.jsonl], seed: 3}}
   - export
+eval: {grader: {type: python, path: grade.py}}
 """
 
 
@@ -25,6 +26,7 @@ def test_models_and_the_files_of_every_step_are_named_in_full(tmp_path: Path) ->
     kept = load_recipe(tmp_path / "kept" / "recipe.yaml")
     assert kept.recipe.model == str(tmp_path / "start")
     assert kept.recipe.data.domain[0].path == str(tmp_path / "rows.jsonl")
+    assert kept.recipe.eval.grader == {"type": "python", "path": str(tmp_path / "grade.py")}
     assert kept.recipe.steps[1].set == {
         "data": {"domain": [{"path": str(tmp_path / "pairs.jsonl")}]},
         "eval.domain": [{"path": str(tmp_path / "held.jsonl")}],
