@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,11 @@ from bloomery.data.sources import source_files
 from bloomery.models.guard import CODE, FORBIDDEN, PICKLES, unopened
 from bloomery.recipes.fit import memory_limit, need, planned, trainable_parameters
 from bloomery.recipes.load import Loaded
-from bloomery.recipes.machine import Machine, this_machine
+from bloomery.recipes.machine import Machine
 from bloomery.recipes.memory import ModelShape, shape_of
 from bloomery.recipes.mixing import source_names
 from bloomery.recipes.plan import Plan
-from bloomery.recipes.start import RUNS, start_of, whole_config
+from bloomery.recipes.start import start_of, whole_config
 
 TRACKER_MODULES = {"mlflow": "mlflow", "wandb": "wandb", "tensorboard": "tensorboard", "trackio": "trackio"}
 ESTIMATE_MARGIN = 1.25
@@ -54,14 +54,22 @@ Check = Callable[[Loaded, Plan, Machine], Iterator[Problem]]
 
 
 def check_plan(loaded: Loaded, plan: Plan, machine: Machine) -> list[Problem]:
-    """Every refusal of a resolved plan, in the order in which a run would meet them; [] when it can run."""
+    """Every refusal of a resolved plan but for the disk, in the order in which a run would meet them."""
     return [problem for check in CHECKS for problem in check(loaded, plan, machine)]
 
 
-def refuse_problems(loaded: Loaded, plan: Plan) -> None:
-    """Raise one `InputError` for everything that stops this plan on this machine; return when nothing does."""
-    machine = this_machine(plan.get("memory.device"), plan.get("memory.precision"))
-    problems = check_plan(loaded, plan, machine)
+def check_disk(plans: Sequence[Plan], place: Path) -> list[Problem]:
+    """A refusal where the disk that `place` is on, or will be, has no room for all that these plans write."""
+    there = next(path for path in (place.absolute(), *place.absolute().parents) if path.is_dir())
+    free, wanted = shutil.disk_usage(there).free, sum(disk_bytes(plan) or 0 for plan in plans)
+    if wanted <= free:
+        return []
+    message = f"the run needs about {wanted / 1e9:.1f} GB of disk, and {free / 1e9:.1f} GB are free"
+    return [Problem(message, Where(there), "free some, or lower `checkpoints.keep`")]
+
+
+def refuse(problems: Sequence[Problem]) -> None:
+    """Raise one `InputError` that tells all problems; return when there are none."""
     if not problems:
         return
     first = problems[0].error()
@@ -246,15 +254,6 @@ def _nearest_fit(plan: Plan, shape: ModelShape, machine: Machine, limit: int) ->
     return "use a smaller model, or a machine with more memory"
 
 
-def _disk(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
-    root = next(p for p in (RUNS.resolve(), *RUNS.resolve().parents) if p.is_dir())
-    free = shutil.disk_usage(root).free
-    wanted = disk_bytes(plan)
-    if wanted is not None and wanted > free:
-        message = f"the run needs about {wanted / 1e9:.1f} GB of disk, and {free / 1e9:.1f} GB are free"
-        yield Problem(message, Where(root), "free some, or lower `checkpoints.keep`")
-
-
 def disk_bytes(plan: Plan) -> int | None:
     """Checkpoints (fp32 masters and two moments of what is trained), exported models, token stores."""
     count, shape = plan.get("start.parameters"), shape_of(start_of(plan).config())
@@ -277,5 +276,4 @@ CHECKS: tuple[Check, ...] = (
     _trackers,
     _graders,
     _memory,
-    _disk,
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bloomery.core.errors import InputError, Where
-from bloomery.recipes.checks import Problem, check_plan, disk_bytes, epochs_by_source, tokens_by_source
+from bloomery.recipes.checks import Problem, check_disk, check_plan, disk_bytes, epochs_by_source, tokens_by_source
 from bloomery.recipes.counts import cache_dir, known_counts
 from bloomery.recipes.fit import memory_limit, need, planned
 from bloomery.recipes.load import Loaded
@@ -20,7 +20,7 @@ from bloomery.recipes.resolve import resolve
 from bloomery.recipes.sample import Sample, sample_source
 from bloomery.recipes.sections import absolute
 from bloomery.recipes.settle import settle
-from bloomery.recipes.start import start_of
+from bloomery.recipes.start import RUNS, start_of
 
 OVERHEAD = 1.25
 """Time beyond training itself: held-out losses, the report, checkpoints. A guess until measured."""
@@ -94,7 +94,7 @@ def explain(loaded: Loaded, machine: Machine | None = None, cache: Path | None =
     return Explanation(
         loaded.name,
         plan,
-        (*problems, *check_plan(loaded, plan, machine)),
+        (*problems, *check_plan(loaded, plan, machine), *check_disk([plan], RUNS)),
         _rows(plan, exact, samples),
         machine,
         need(plan, shape, planned(plan), machine) if shape else None,

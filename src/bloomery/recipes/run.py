@@ -25,7 +25,7 @@ from bloomery.lineage import provenance
 from bloomery.lineage.record import FAILED, FINISHED
 from bloomery.lineage.rundir import RunFolder, free_name
 from bloomery.models.guard import unopened
-from bloomery.recipes.checks import check_plan
+from bloomery.recipes.checks import check_disk, check_plan, refuse
 from bloomery.recipes.judging import judge_run
 from bloomery.recipes.load import Loaded, load_recipe
 from bloomery.recipes.machine import this_machine
@@ -69,7 +69,7 @@ def run(
     Raises `InputError` for everything that `bloomery explain` refuses, before anything is written.
     """
     loaded = recipe if isinstance(recipe, Loaded) else load_recipe(recipe, overrides)
-    plan = _planned(trainings(loaded)[0])
+    plan = _planned(trainings(loaded)[0], folder or RUNS)
     with _joined(plan) as world:
         made = _new_folder(loaded, folder) if world.first else None
         place = Path(world.share_text(str(made.path) if made else ""))
@@ -80,7 +80,7 @@ def resume(name: str, *, quiet: bool = False) -> RunResult:
     """Continue a run by name or folder. The result is that of an uninterrupted run, bit for bit."""
     folder = RunFolder.open(next((p for p in (RUNS / name, Path(name)) if p.is_dir()), RUNS / name))
     loaded = load_recipe(folder.recipe)
-    with _joined(_planned(trainings(loaded)[0])) as world:
+    with _joined(_planned(trainings(loaded)[0], folder.path)) as world:
         return _pipeline(folder, loaded, world, quiet)
 
 
@@ -127,10 +127,10 @@ def _told(result: RunResult, folder: RunFolder) -> RunResult:
     return replace(result, said=f"{result.said}; continue with: bloomery resume {name}")
 
 
-def _planned(loaded: Loaded) -> Plan:
+def _planned(loaded: Loaded, place: Path) -> Plan:
     plan = resolve(loaded)
-    for problem in check_plan(loaded, plan, this_machine(plan.get("memory.device"), plan.get("memory.precision"))):
-        raise problem.error()
+    machine = this_machine(plan.get("memory.device"), plan.get("memory.precision"))
+    refuse([*check_plan(loaded, plan, machine), *check_disk([plan], place)])
     return plan
 
 
@@ -161,7 +161,7 @@ def _part_folder(folder: RunFolder, number: int, loaded: Loaded, world: World) -
 
 def _execute(folder: RunFolder, loaded: Loaded, events: EventLog | None, world: World, quiet: bool) -> RunResult:
     """One training with the steps after it, by the plan it was begun with."""
-    plan = Plan.read(folder.plan) if folder.plan.is_file() else _planned(loaded)
+    plan = Plan.read(folder.plan) if folder.plan.is_file() else _planned(loaded, folder.path)
     if plan.get("threads"):
         torch.set_num_threads(plan.get("threads"))
     session = _begin(folder, plan, events, world, quiet)

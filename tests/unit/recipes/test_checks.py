@@ -7,11 +7,12 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from bloomery.core.errors import InputError, Where
-from bloomery.recipes.checks import Problem, check_plan, refuse_problems
+from bloomery.recipes.checks import Problem, check_disk, check_plan, disk_bytes, refuse
 from bloomery.recipes.explain import explain
 from bloomery.recipes.load import Loaded
 from bloomery.recipes.resolve import resolve
@@ -174,7 +175,21 @@ def test_memory_auto_gives_up_speed_step_by_step_before_it_refuses(recipe: Load,
 
 
 def test_the_run_refuses_with_everything_at_once(recipe: Load) -> None:
-    loaded = recipe(TEXT + "lora: {rank: 4}\nreport_to: trackio\n")
     with pytest.raises(InputError, match=r"`lora` is set(.|\n)*also: .*`report_to: trackio` is not installed"):
-        refuse_problems(loaded, resolve(loaded))
-    refuse_problems(recipe(TEXT), resolve(recipe(TEXT)))
+        refuse(problems(recipe(TEXT + "lora: {rank: 4}\nreport_to: trackio\n")))
+    refuse(problems(recipe(TEXT)))
+
+
+def test_room_is_looked_for_where_the_run_will_lie(recipe: Load, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, asked = resolve(recipe(TEXT)), []
+
+    def usage(path: Path) -> SimpleNamespace:
+        asked.append(path)
+        return SimpleNamespace(free=2 * int(disk_bytes(plan) or 0) - 1)
+
+    monkeypatch.setattr("shutil.disk_usage", usage)
+    (here / "other").mkdir()
+    assert check_disk([plan], here / "other" / "deep" / "run") == []
+    [problem] = check_disk([plan, plan], Path("other"))
+    assert "GB of disk" in problem.message and problem.where == Where(here / "other")
+    assert asked == [here / "other"] * 2
