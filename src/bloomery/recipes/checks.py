@@ -80,6 +80,8 @@ def refuse(problems: Sequence[Problem]) -> None:
 def _weights(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
     folder, ref = plan.get("start.folder"), plan.get("start.ref")
     key = "start" if loaded.recipe.family else "model"
+    if plan.get("start.kind") == "step":
+        return  # weights that are not made yet
     if folder is None:
         download = f"hf download {plan.get('start.repo')} --revision {plan.get('start.revision') or 'COMMIT'}"
         message = f"`{ref}` lies on the Hub, and this version starts from folders only"
@@ -243,7 +245,7 @@ def _memory(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
     wanted = need(plan, shape, planned(plan), machine).total
     if wanted > limit:
         message = f"the smallest step needs {wanted / 1e9:.1f} GB, and {limit / 1e9:.1f} GB may be taken"
-        place = loaded.place("memory") or loaded.place("model") or loaded.place("family")
+        place = loaded.place("memory.limit") or loaded.place("model") or loaded.place("family")
         yield Problem(message, place, _nearest_fit(plan, shape, machine, limit))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from bloomery.recipes.load import Loaded
 from bloomery.recipes.machine import Machine, this_machine
 from bloomery.recipes.memory import ModelShape, Need, shape_of
 from bloomery.recipes.mixing import source_names, spec_of
+from bloomery.recipes.pipeline import trainings
 from bloomery.recipes.plan import Plan
 from bloomery.recipes.resolve import resolve
 from bloomery.recipes.sample import Sample, sample_source
@@ -46,7 +47,11 @@ class SourceRow:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Everything `explain` prints. `plan` is None when the recipe could not be resolved; `problems` says why."""
+    """Everything `explain` prints. `plan` is None when the recipe could not be resolved; `problems` says why.
+
+    Of a recipe with several trainings it tells the first, `later` the others as if those before them had ended;
+    `problems` are those of all.
+    """
 
     name: str
     plan: Plan | None
@@ -57,6 +62,7 @@ class Explanation:
     limit: int | None = None
     disk: int | None = None
     seconds: float | None = None
+    later: tuple[Explanation, ...] = ()
 
     @property
     def can_run(self) -> bool:
@@ -76,25 +82,47 @@ class Explanation:
             "disk": self.disk,
             "seconds": self.seconds,
             "plan": self.plan.to_json() if self.plan else None,
+            "later": [one.to_json() for one in self.later],
         }
 
 
-def explain(loaded: Loaded, machine: Machine | None = None, cache: Path | None = None) -> Explanation:
-    """Resolve a recipe and find out what a run of it would do; refusals are collected, not raised."""
+def explain(
+    loaded: Loaded, machine: Machine | None = None, cache: Path | None = None, place: Path = RUNS
+) -> Explanation:
+    """Resolve a recipe and find out what each of its trainings would do, in a run folder at or below `place`.
+
+    Refusals are collected, not raised; a run raises these, so both come to the same verdict.
+    """
+    try:
+        parts = trainings(loaded)
+    except InputError as error:
+        return Explanation(loaded.name, None, (Problem.of(error),))
+    found: list[Explanation] = []
+    for part in parts:
+        found.append(_explained(part, found[-1].plan if found else None, machine, cache or cache_dir()))
+        if found[-1].plan is None:
+            break  # nothing is known of what the next one would start from
+    room = check_disk([one.plan for one in found if one.plan], place)
+    problems = dict.fromkeys([*(problem for one in found for problem in one.problems), *room])
+    return replace(found[0], name=loaded.name, problems=tuple(problems), later=tuple(found[1:]))
+
+
+def _explained(loaded: Loaded, before: Plan | None, machine: Machine | None, cache: Path) -> Explanation:
+    """One training, after the one that `before` plans."""
     samples, problems = _look(loaded)
     try:
-        plan = resolve(loaded, samples)
+        plan = resolve(loaded, samples, before)
     except InputError as error:
         return Explanation(loaded.name, None, (*problems, Problem.of(error)))
     machine = machine or this_machine(plan.get("memory.device"), plan.get("memory.precision"))
-    counted = known_counts(plan, cache or cache_dir())
+    counted = known_counts(plan, cache)
     plan = settle(plan, plan.get("source_tokens") | counted, not _all_counted(plan, counted), machine)
     exact = set(counted) | {name for name, sample in samples.items() if sample.exact}
     shape = shape_of(start_of(plan).config())
     return Explanation(
         loaded.name,
         plan,
-        (*problems, *check_plan(loaded, plan, machine), *check_disk([plan], RUNS)),
+        (*problems, *check_plan(loaded, plan, machine)),
         _rows(plan, exact, samples),
         machine,
         need(plan, shape, planned(plan), machine) if shape else None,

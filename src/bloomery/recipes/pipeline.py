@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bloomery.core.errors import InputError
+from bloomery.core.errors import InputError, Where
 from bloomery.recipes.load import Loaded, with_changes
 
 
@@ -19,9 +21,11 @@ def trainings(loaded: Loaded) -> list[Loaded]:
     if not steps or steps[0]["do"] != "train":
         raise InputError("`steps` must begin with `train`", where=loaded.place("steps"), fix="put `train` first")
     groups: list[list[dict[str, Any]]] = []
+    begins = []
     for number, step in enumerate(steps):
         if step["do"] == "train":
             groups.append([])
+            begins.append(number)
         elif step["set"]:
             where = loaded.place(f"steps.{number}")
             raise InputError(
@@ -30,13 +34,27 @@ def trainings(loaded: Loaded) -> list[Loaded]:
         groups[-1].append(step)
     if len(groups) == 1 and not groups[0][0]["set"]:
         return [loaded]
-    return [_training(loaded, group, last=group is groups[-1]) for group in groups]
+    return [
+        _training(_placed(loaded, number), group, last=group is groups[-1])
+        for number, group in zip(begins, groups, strict=True)
+    ]
 
 
 def starting_from(loaded: Loaded, run: Path) -> Loaded:
     """The recipe with a finished run in place of its start."""
     key = "start" if loaded.recipe.family else "model"
     return with_changes(loaded, {key: str(run if key == "start" else run / "model")})
+
+
+def _placed(loaded: Loaded, number: int) -> Loaded:
+    """The recipe whose keys under a step's `set` lie where that step sets them."""
+    prefix = f"steps.{number}.set."
+    own = {key.removeprefix(prefix): where for key, where in loaded.where.items() if key.startswith(prefix)}
+    return replace(loaded, where={k: w for k, w in loaded.where.items() if not _below(k, own)} | own)
+
+
+def _below(key: str, keys: Mapping[str, Where]) -> bool:
+    return any(key == one or key.startswith(f"{one}.") for one in keys)
 
 
 def _training(loaded: Loaded, group: list[dict[str, Any]], last: bool) -> Loaded:

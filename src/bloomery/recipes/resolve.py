@@ -21,23 +21,24 @@ from bloomery.recipes.plan import Plan, Value
 from bloomery.recipes.sample import Sample, kind_of, measured, sample_domain
 from bloomery.recipes.sections import absolute, whole_grader
 from bloomery.recipes.settle import settle
-from bloomery.recipes.start import Start, from_family, from_model, named_start
+from bloomery.recipes.start import Start, from_family, from_model, left_by, named_start
 
 Values = dict[str, Value]
 
 
-def resolve(loaded: Loaded, samples: Mapping[str, Sample] | None = None) -> Plan:
+def resolve(loaded: Loaded, samples: Mapping[str, Sample] | None = None, before: Plan | None = None) -> Plan:
     """Decide everything, with token counts by estimate.
 
     `samples` (by source name) tells the shape and rough size of the domain's sources; left out, the
-    beginning of each file is read. Raises `InputError` naming the recipe's line.
+    beginning of each file is read. `before` is the plan of the training that this one continues from, where that
+    has not run yet. Raises `InputError` naming the recipe's line.
     """
     if samples is None:
         samples = sample_domain(loaded)
     family = load_family(loaded.recipe.family) if loaded.recipe.family else None
     values = _identity(loaded, family)
     kind = kind_of(samples)
-    start, reason = _start(loaded, family, kind, samples)
+    start, reason = _next(before, family) if before else _start(loaded, family, kind, samples)
     samples = measured(samples, Path(start.tokenizer) if start.tokenizer else None)
     values |= _objective(loaded, kind) | _start_values(start, reason)
     objective: defaults.Objective = values["objective"].value
@@ -66,6 +67,11 @@ def _identity(loaded: Loaded, family: Family | None) -> Values:
         "steps": _set(loaded, "steps", [step.model_dump() for step in recipe.steps]),
         "asked.arms": _set(loaded, "arms", list(recipe.arms)),
     }
+
+
+def _next(before: Plan, family: Family | None) -> tuple[Start, Value]:
+    start = left_by(before, family)
+    return start, Value(start.ref, "derived", "the training before it")
 
 
 def _start(loaded: Loaded, family: Family | None, kind: str, samples: Mapping[str, Sample]) -> tuple[Start, Value]:

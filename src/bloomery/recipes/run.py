@@ -1,6 +1,7 @@
 """A recipe, run: plan, prepare, train every arm, evaluate, export. Read this, then `train/loop.py`.
 
-    load_recipe -> resolve -> run folder -> prepare (tokens, held-out rows, settled plan) -> pipeline steps
+    load_recipe -> explain (every training is planned and checked) -> run folder
+        -> for each training: prepare (tokens, held-out rows, settled plan) -> its steps
 
 Each step writes what it made into the run folder and is skipped when it is already there, so that a
 resumed run goes on at the step that failed.
@@ -25,15 +26,14 @@ from bloomery.lineage import provenance
 from bloomery.lineage.record import FAILED, FINISHED
 from bloomery.lineage.rundir import RunFolder, free_name
 from bloomery.models.guard import unopened
-from bloomery.recipes.checks import check_disk, check_plan, refuse
+from bloomery.recipes.checks import refuse
+from bloomery.recipes.explain import explain
 from bloomery.recipes.judging import judge_run
 from bloomery.recipes.load import Loaded, load_recipe
-from bloomery.recipes.machine import this_machine
 from bloomery.recipes.pipeline import starting_from, trainings
 from bloomery.recipes.plan import Plan
 from bloomery.recipes.prepare import Prepared, prepare
 from bloomery.recipes.publish import publish_model
-from bloomery.recipes.resolve import resolve
 from bloomery.recipes.result import RunResult
 from bloomery.recipes.start import RUNS
 from bloomery.recipes.training import ArmRun, arm_runs, train_arm
@@ -69,8 +69,8 @@ def run(
     Raises `InputError` for everything that `bloomery explain` refuses, before anything is written.
     """
     loaded = recipe if isinstance(recipe, Loaded) else load_recipe(recipe, overrides)
-    plan = _planned(trainings(loaded)[0], folder or RUNS)
-    with _joined(plan) as world:
+    refuse(explain(loaded, place=folder or RUNS).problems)
+    with _joined(loaded) as world:
         made = _new_folder(loaded, folder) if world.first else None
         place = Path(world.share_text(str(made.path) if made else ""))
         return _pipeline(RunFolder.open(place), loaded, world, quiet)
@@ -80,7 +80,7 @@ def resume(name: str, *, quiet: bool = False) -> RunResult:
     """Continue a run by name or folder. The result is that of an uninterrupted run, bit for bit."""
     folder = RunFolder.open(next((p for p in (RUNS / name, Path(name)) if p.is_dir()), RUNS / name))
     loaded = load_recipe(folder.recipe)
-    with _joined(_planned(trainings(loaded)[0], folder.path)) as world:
+    with _joined(loaded) as world:
         return _pipeline(folder, loaded, world, quiet)
 
 
@@ -128,15 +128,15 @@ def _told(result: RunResult, folder: RunFolder) -> RunResult:
 
 
 def _planned(loaded: Loaded, place: Path) -> Plan:
-    plan = resolve(loaded)
-    machine = this_machine(plan.get("memory.device"), plan.get("memory.precision"))
-    refuse([*check_plan(loaded, plan, machine), *check_disk([plan], place)])
-    return plan
+    found = explain(loaded, place=place)
+    refuse(found.problems)
+    assert found.plan is not None  # a plan that is missing is a problem
+    return found.plan
 
 
 @contextlib.contextmanager
-def _joined(plan: Plan) -> Iterator[World]:
-    world = join_world(plan.get("memory.device"))
+def _joined(loaded: Loaded) -> Iterator[World]:
+    world = join_world(trainings(loaded)[0].recipe.memory.device)
     try:
         yield world
     finally:

@@ -34,10 +34,13 @@ HEADLINES = (
 def print_explanation(found: Explanation, console: Console, everything: bool = False) -> None:
     """Print for people; sizes in decimal units, ≈ before what was estimated."""
     console.print(Text(f"{found.name}: what this run would do", style="bold"))
-    if found.plan is not None:
-        console.print(
-            Padding(Group(_sources(found), _guesses(found), _values(found.plan, everything), Text(), _costs(found)), 1)
-        )
+    trainings = (found, *found.later)
+    for number, one in enumerate(trainings, 1):
+        if found.later:
+            console.print(Text(f"training {number} of {len(trainings)}", style="bold"))
+        if one.plan is not None:
+            parts = (_sources(one), _guesses(one), _values(one.plan, everything), Text(), _costs(one))
+            console.print(Padding(Group(*parts), 1))
     for problem in found.problems:
         console.print(Text.assemble(("refused  ", "bold red"), str(problem)), highlight=False, soft_wrap=True)
     if found.can_run:

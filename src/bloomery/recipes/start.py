@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,11 +24,12 @@ class Start:
     """The state of the weights a run begins with.
 
     `folder` is on this machine; a Hub `repo` with its `revision` stands in for it. `mix` names the family's
-    curated mix that suits. `config` is the model's config.json, {} where it is not here.
+    curated mix that suits. `config` is the model's config.json, {} where it is not here. A `step` is what an earlier
+    training of the same recipe will leave: its `folder` has the configuration, and other weights.
     """
 
     ref: str
-    kind: Literal["checkpoint", "scaffold", "run", "folder", "hub"]
+    kind: Literal["checkpoint", "scaffold", "run", "folder", "hub", "step"]
     stage: Literal["pre", "mid", "post"]
     folder: str | None = None
     repo: str | None = None
@@ -131,16 +132,26 @@ def from_run(name: str, family: Family | None, root: Path = RUNS) -> Start | Non
         raise InputError(
             f"the run `{name}` has no model yet", where=Where(folder), fix=f"finish it: bloomery resume {name}"
         )
-    plan = Plan.read(run.plan)
-    lr, peak = final_lr(plan), plan.get("start.peak_lr") or plan.get("schedule.lr")
     place = str(run.model.resolve())
-    objective: str = plan.get("objective")
+    return replace(_ended(Plan.read(run.plan), family), ref=name, kind="run", folder=place, tokenizer=place)
+
+
+def left_by(plan: Plan, family: Family | None) -> Start:
+    """What a training by this plan will leave: all that is known of it before it has run."""
+    if family:
+        return replace(_ended(plan, family), folder=plan.get("start.folder"), tokenizer=plan.get("start.tokenizer"))
+    model = from_model(plan.get("start.folder") or plan.get("start.repo"), None, Path())
+    return replace(model, ref=plan.get("name"), kind="step")
+
+
+def _ended(plan: Plan, family: Family | None) -> Start:
+    """The state of weights at the end of a plan, but for where they lie."""
+    lr, peak = final_lr(plan), plan.get("start.peak_lr") or plan.get("schedule.lr")
     mix = plan.get("curated.mix")
     return Start(
-        ref=name,
-        kind="run",
-        stage="post" if objective == "sft" else plan.get("start.stage"),
-        folder=place,
+        ref=plan.get("name"),
+        kind="step",
+        stage="post" if plan.get("objective") == "sft" else plan.get("start.stage"),
         plasticity=plasticity(lr, peak),
         lr=lr,
         peak_lr=peak,
@@ -148,7 +159,6 @@ def from_run(name: str, family: Family | None, root: Path = RUNS) -> Start | Non
         batch_tokens=plan.get("optim.batch_tokens"),
         tokens_seen=plan.get("start.tokens_seen") + plan.get("budget.tokens"),
         context=plan.get("context"),
-        tokenizer=place,
         mix=mix if family and mix in family.mixes else None,
         parameters=plan.get("start.parameters"),
     )

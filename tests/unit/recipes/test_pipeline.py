@@ -1,14 +1,26 @@
-"""Steps become trainings: each with its own keys, each but the last exported for the next."""
+"""Steps become trainings: each with its own keys, each but the last exported for the next, all checked beforehand."""
 
 from __future__ import annotations
 
+import io
+import json
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 from bloomery.core.errors import InputError
-from bloomery.recipes.load import recipe_from
+from bloomery.recipes.explain import explain
+from bloomery.recipes.load import Loaded, recipe_from
 from bloomery.recipes.pipeline import starting_from, trainings
+from bloomery.recipes.plan import Plan
+from bloomery.recipes.resolve import resolve
+from bloomery.recipes.run import run
+from bloomery.recipes.show import print_explanation
+
+from .conftest import CONFIG, CPU
 
 BASE = {"family": "ember", "data": {"domain": [{"builtin": "workflow-manual"}]}, "budget": "20k tokens", "name": "demo"}
 
@@ -45,3 +57,93 @@ def test_a_later_training_starts_from_the_run_before() -> None:
 def test_steps_that_cannot_work_are_refused(steps: list[object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         trainings(recipe_from({**BASE, "steps": steps}))
+
+
+Load = Callable[..., Loaded]
+HEAD = "family: tiny\nstart: hot\ndata: {domain: text.jsonl}\nbudget: 10k tokens\nname: two\nsteps:\n  - train\n"
+THEN = "  - {do: train, name: pairs, set: {data: {domain: pairs.jsonl}}}\n  - evaluate\n"
+
+
+def finished(folder: Path, plan: Plan) -> Path:
+    """A run folder as a training by this plan leaves it, with weights of no size."""
+    (folder / "model").mkdir(parents=True)
+    (folder / "recipe.yaml").write_text("family: tiny\n")
+    (folder / "model" / "config.json").write_text(json.dumps(CONFIG))
+    plan.write(folder / "plan.json")
+    return folder
+
+
+@pytest.mark.parametrize("head", [HEAD, HEAD.replace("family: tiny\nstart: hot", "model: families/weights")])
+def test_a_later_training_is_planned_beforehand_as_it_will_be(recipe: Load, here: Path, head: str) -> None:
+    loaded = recipe(head + THEN)
+    found = explain(loaded, CPU)
+    assert found.plan is not None and found.later[0].plan is not None
+    first, second = found.plan, found.later[0].plan
+    after = resolve(starting_from(trainings(loaded)[1], finished(here / "runs" / "1-train", first)))
+    where = {"start.ref", "start.kind", "start.folder", "start.tokenizer", "source_tokens", "steps", "arms"}
+    assert {k: v.value for k, v in second if k not in where} == {k: v.value for k, v in after if k not in where}
+    assert second.get("objective") == "sft" and second.get("start.kind") == "step"
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ("data.share: 300%", "recipe.yaml:8: `data.share: 300%` is outside 0 to 100 %"),
+        ("data: {shar: 30%}", "recipe.yaml:8: there is no key `data.shar`"),
+        ("data: {domain: gone.jsonl}", "gone.jsonl` does not exist"),
+        ("data: {share: 60%}, budget: 90M tokens", "recipe.yaml:8: `text` has about 4,"),
+        ("eval: {grader: {type: exakt}}", "recipe.yaml:8: `eval.grader`: `type: exakt` is no grader"),
+        ("eval: gone.jsonl", "recipe.yaml:8: `path: "),
+        ("lora: {rank: 4}", "recipe.yaml:8: `lora` is set, but `method` is full"),
+        ("memory.limit: 1 MB", "recipe.yaml:8: the smallest step needs"),
+    ],
+)
+def test_what_would_stop_a_later_training_is_found_before_the_first_by_the_line_of_its_step(
+    recipe: Load, here: Path, changes: str, says: str
+) -> None:
+    found = explain(recipe(f"{HEAD}  - {{do: train, set: {{{changes}}}}}\n"), CPU)
+    assert says in str(found.problems[0]), found.problems
+    with pytest.raises(InputError):
+        run(here / "recipe.yaml", quiet=True)
+    assert not (here / "runs").exists()
+
+
+def test_problems_of_all_trainings_are_told_once_and_together(recipe: Load, here: Path) -> None:
+    text = HEAD.replace("steps:", "report_to: trackio\nsteps:") + THEN.replace("set: {", "set: {lora: {rank: 4}, ")
+    found = explain(recipe(text), CPU)
+    assert [problem.message.split("`")[1] for problem in found.problems] == ["report_to: trackio", "lora"]
+    with pytest.raises(InputError, match=r"`report_to: trackio` is not(.|\n)*also: .*`lora` is set"):
+        run(recipe(text), quiet=True)
+
+
+def test_room_must_be_there_for_all_trainings(recipe: Load, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = explain(recipe(HEAD + THEN), CPU)
+    largest = max(one.disk or 0 for one in (found, *found.later))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=largest + 1))
+    assert found.can_run
+    assert ["GB of disk" in problem.message for problem in explain(recipe(HEAD + THEN), CPU).problems] == [True]
+
+
+def test_every_training_is_explained(recipe: Load) -> None:
+    found = explain(recipe(HEAD + THEN), CPU)
+    assert (found.name, found.can_run, len(found.later)) == ("two", True, 1)
+    assert [[row.name for row in one.sources] for one in (found, *found.later)] == [
+        ["text", "web", "code"],
+        ["pairs", "talk"],
+    ]
+    assert json.loads(json.dumps(found.to_json()))["later"][0]["plan"]["values"]["objective"]["value"] == "sft"
+    console = Console(width=110, file=io.StringIO(), record=True)
+    print_explanation(found, console)
+    text = console.export_text()
+    assert "training 1 of 2" in text and "training 2 of 2" in text and "pairs" in text
+
+
+def test_a_single_training_is_explained_with_what_its_step_sets(recipe: Load) -> None:
+    found = explain(recipe(HEAD.replace("- train", "- {do: train, set: {budget: 20k tokens}}")), CPU)
+    assert found.later == ()
+    assert found.plan is not None and found.plan.get("budget.tokens") == 20_000
+
+
+def test_steps_that_cannot_work_are_explained_as_a_refusal(recipe: Load) -> None:
+    found = explain(recipe("family: tiny\nstart: hot\nsteps: [evaluate]\n"), CPU)
+    assert [problem.message for problem in found.problems] == ["`steps` must begin with `train`"]
