@@ -192,8 +192,10 @@ def own_copy(here: Path) -> Path:
     return here / "tiny"
 
 
-def test_a_checkpoint_with_a_pickle(here: Path) -> None:
-    (own_copy(here) / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb(here / "mark")))
+def test_a_checkpoint_in_a_pickle(here: Path) -> None:
+    own_copy(here)
+    (here / "tiny" / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb(here / "mark")))
+    (here / "tiny" / "model.safetensors").unlink()
     error = refused(here)
     assert "tiny: `pytorch_model.bin` is code, or can run code when opened" in error
     assert "fix: delete it; weights must be safetensors" in error

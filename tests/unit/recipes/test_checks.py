@@ -54,9 +54,9 @@ def test_an_estimate_is_refused_only_where_it_is_far_off(recipe: Load) -> None:
 
 def test_a_hostile_or_empty_model_folder_is_refused_before_anything_is_read(recipe: Load, here: Path) -> None:
     weights = here / "families" / "weights"
-    (weights / "extra.bin").write_bytes(b"")
+    (weights / "extra.py").write_bytes(b"")
     assert "can run code when opened" in only(recipe(TEXT)).message
-    (weights / "extra.bin").unlink()
+    (weights / "extra.py").unlink()
     (weights / "config.json").write_text(json.dumps(CONFIG | {"vision": {"auto_map": {"AutoModel": "evil.Model"}}}))
     assert "asks for code" in only(recipe(TEXT)).message
     (weights / "config.json").write_text(json.dumps(CONFIG))
