@@ -21,7 +21,7 @@ from bloomery.core.errors import InputError
 from bloomery.core.sandbox import PASSED_ENVIRONMENT
 from bloomery.core.template_worker import END, START
 
-__all__ = ["END", "START", "ChatTemplate", "Conversation", "Rendering", "RunawayTemplate", "TemplateFault"]
+__all__ = ["ChatTemplate", "Conversation", "END", "Rendering", "RunawayTemplate", "START", "TemplateFault"]
 
 
 class TemplateFault(InputError):
