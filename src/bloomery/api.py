@@ -19,6 +19,7 @@ from bloomery.recipes.start import RUNS
 
 if TYPE_CHECKING:
     from bloomery.lineage.index import ModelRecord
+    from bloomery.lineage.listing import Listing
     from bloomery.lineage.record import RunRecord
     from bloomery.recipes.explain import Explanation
     from bloomery.recipes.result import RunResult
@@ -78,16 +79,16 @@ def export(run: str, folder: str | Path) -> Path:
     return publish(run, Path(folder))
 
 
-def list_runs(root: Path = RUNS) -> list[RunRecord]:
+def list_runs(root: Path = RUNS) -> Listing[RunRecord]:
     """All runs under `root`, newest first, read from their folders."""
-    from bloomery.lineage.index import runs as known
+    from bloomery.lineage.listing import list_runs as known
 
     return known(root)
 
 
-def list_models(root: Path = RUNS) -> list[ModelRecord]:
+def list_models(root: Path = RUNS) -> Listing[ModelRecord]:
     """All models under `root` with their ancestry. (`bloomery.models` is a package, so the name says `list`.)"""
-    from bloomery.lineage.index import models as known
+    from bloomery.lineage.listing import list_models as known
 
     return known(root)
 

@@ -105,6 +105,9 @@ def test_a_run_returns_how_it_ended_and_shows_its_report(result: RunResult) -> N
     assert (result.name, result.folder, result.status, result.exit_status) == ("first", folder, "done", 0)
     assert json.loads(json.dumps(result.to_json()))["status"] == "done"
     assert str(result).startswith(result.said) and result.said
+    [record] = bloomery.list_runs(result.folder.absolute().parent)
+    assert result.figures == record.figures == json.loads(json.dumps(result.to_json()))["figures"]
+    assert result.figures["domain_change"] < 0
 
 
 def test_a_notebook_gets_the_page_in_a_frame(there: Path, result: RunResult) -> None:
@@ -138,6 +141,17 @@ def test_resuming_a_finished_run_changes_nothing(there: Path, result: RunResult)
     again = bloomery.resume("first", quiet=True)
     assert (again.status, again.exit_status) == ("done", 0)
     assert tiny.weights(result.folder) == weights
+
+
+def test_a_notebook_shows_explanations_and_lists_as_tables(there: Path, result: RunResult) -> None:
+    found = bloomery.explain("recipe.yaml")
+    shown = found._repr_html_()
+    assert shown.count("<table>") == 3 and "domain</td>" in shown and "nothing is refused" in shown
+    refused = bloomery.explain("recipe.yaml", {"data.domain": "<b>.jsonl"})._repr_html_()
+    assert "&lt;b&gt;.jsonl` does not exist" in refused and "<b>.jsonl" not in refused
+    runs, models = bloomery.list_runs(), bloomery.list_models()
+    assert ">first</td>" in runs._repr_html_() and ">done</td>" in runs._repr_html_()
+    assert ">tiny</td>" in models._repr_html_()
 
 
 def test_no_runs_is_an_empty_list(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -28,19 +27,13 @@ def runs(root: Root = RUNS, json: Json = False) -> None:
     """
     from dataclasses import asdict
 
-    from bloomery.lineage import index
+    from bloomery.lineage.listing import list_runs
 
-    found = index.runs(root)
+    found = list_runs(root)
     if json:
         print_json([asdict(record) for record in found])
         return
-    rows = [
-        [r.name, r.status, _day(r.created), f"{r.step:,}", f"{r.tokens:,}", r.start.ref if r.start else ""]
-        for r in found
-    ]
-    print_table(
-        ["run", "status", "created", "step", "tokens", "from"], rows, f"no runs in {root} yet: bloomery run demo"
-    )
+    print_table(list(found.columns), found.rows(), f"no runs in {root} yet: bloomery run demo")
 
 
 def models(root: Root = RUNS, json: Json = False) -> None:
@@ -51,14 +44,13 @@ def models(root: Root = RUNS, json: Json = False) -> None:
     """
     from dataclasses import asdict
 
-    from bloomery.lineage import index
+    from bloomery.lineage.listing import list_models
 
-    found = index.models(root)
+    found = list_models(root)
     if json:
         print_json([asdict(record) for record in found])
         return
-    rows = [[record.name, " < ".join(record.ancestry), record.path] for record in found]
-    print_table(["model", "made from", "folder"], rows, f"no models in {root} yet")
+    print_table(list(found.columns), found.rows(), f"no models in {root} yet")
 
 
 def show(
@@ -74,19 +66,16 @@ def show(
     from dataclasses import asdict
 
     from bloomery.lineage import index
+    from bloomery.lineage.listing import day
 
     record = index.show(root, name)
     if json:
         print_json(asdict(record))
         return
     facts = asdict(record) | {
-        "created": _day(record.created),
-        "finished": _day(record.finished),
+        "created": day(record.created),
+        "finished": day(record.finished),
         "start": f"{record.start.ref} ({record.start.path or 'not on this machine'})" if record.start else "",
         "figures": "\n".join(f"{figure} {value:+.4f}" for figure, value in record.figures.items()),
     }
     print_table(["", name], [[key, str(value)] for key, value in facts.items() if value not in (None, "")], "")
-
-
-def _day(seconds: float | None) -> str:
-    return "" if seconds is None else datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")

@@ -14,6 +14,12 @@ FORMAT = 1
 """Raised when a field changes its meaning."""
 
 
+def headline_figures(report: Report) -> dict[str, float]:
+    """The change of each group, as lists of runs show it; one that is not a number is left out."""
+    changes = {f"{name}_change": change.change.estimate for name, change in report.comparison.groups.items()}
+    return {name: change for name, change in changes.items() if math.isfinite(change)}
+
+
 def to_json(report: Report) -> dict[str, Any]:
     """Strict JSON: what is not a number is null."""
     start, result = report.evaluations
@@ -25,7 +31,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "status": report.gate.status,
         "exit_status": report.exit_status,
         "intervals": {"level": LEVEL, "method": "paired bootstrap over documents", "draws": report.comparison.draws},
-        "figures": {f"{name}_change": change.change.estimate for name, change in report.comparison.groups.items()},
+        "figures": headline_figures(report),
         "start": start.figures(),
         "result": result.figures(),
         "groups": {name: _change(change) for name, change in report.comparison.groups.items()},

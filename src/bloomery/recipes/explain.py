@@ -85,6 +85,11 @@ class Explanation:
             "later": [one.to_json() for one in self.later],
         }
 
+    def _repr_html_(self) -> str:
+        from bloomery.recipes.notebook import explanation_html
+
+        return explanation_html(self)
+
 
 def explain(
     loaded: Loaded, machine: Machine | None = None, cache: Path | None = None, place: Path = RUNS

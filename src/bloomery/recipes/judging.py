@@ -26,7 +26,8 @@ Say = Callable[[str], None]
 
 
 def judge_run(folder: RunFolder, prepared: Prepared, device: str, say: Say) -> dict[str, Any]:
-    """Evaluate start and arms on `device`, write the report in its three forms; status, exit status and headline."""
+    """Evaluate start and arms on `device`, write the report in its three forms; returns how the run ended."""
+    from bloomery.evals.figures import headline_figures
     from bloomery.evals.report import make_report
     from bloomery.evals.write import write_report
 
@@ -54,7 +55,8 @@ def judge_run(folder: RunFolder, prepared: Prepared, device: str, say: Say) -> d
     )
     write_report(report, folder.path)
     status = report.gate.status if plan.get("keep.general") is not None else "done"
-    return {"status": status, "exit_status": report.exit_status, "said": report.headline}
+    figures = headline_figures(report)
+    return {"status": status, "exit_status": report.exit_status, "said": report.headline, "figures": figures}
 
 
 def run_suites(plan: Plan, held: Iterable[Held]) -> list[Suite]:

@@ -10,14 +10,17 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """How a run ended. `status` is done, within, broken, unproven or interrupted; `said` its headline."""
+    """How a run ended. `status` is done, within, broken, unproven or interrupted; `said` its headline.
+
+    `figures` are the report's headline numbers, as `list_runs` has them; {} where nothing was measured.
+    """
 
     name: str
     folder: Path
     status: str
     exit_status: int
     said: str = ""
-    figures: dict[str, Any] = field(default_factory=dict)
+    figures: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON."""

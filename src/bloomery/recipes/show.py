@@ -18,6 +18,7 @@ HEADLINES = (
     "objective",
     "method",
     "curated.mix",
+    "curated.part",
     "data.share",
     "budget.tokens",
     "optim.batch_tokens",
@@ -30,6 +31,10 @@ HEADLINES = (
 )
 """What most people want to see; `--all` shows every value of the plan."""
 
+SOURCES = ("source", "role", "tokens", "share", "read", "epochs")
+VALUES = ("value", "", "because")
+"""Headings of the two tables."""
+
 
 def print_explanation(found: Explanation, console: Console, everything: bool = False) -> None:
     """Print for people; sizes in decimal units, ≈ before what was estimated."""
@@ -39,7 +44,8 @@ def print_explanation(found: Explanation, console: Console, everything: bool = F
         if found.later:
             console.print(Text(f"training {number} of {len(trainings)}", style="bold"))
         if one.plan is not None:
-            parts = (_sources(one), _guesses(one), _values(one.plan, everything), Text(), _costs(one))
+            guessed = Text("\n".join([*guesses(one), ""]), "dim")
+            parts = (_sources(one), guessed, _values(one.plan, everything), Text(), _costs(one))
             console.print(Padding(Group(*parts), 1))
     for problem in found.problems:
         console.print(Text.assemble(("refused  ", "bold red"), str(problem)), highlight=False, soft_wrap=True)
@@ -47,20 +53,24 @@ def print_explanation(found: Explanation, console: Console, everything: bool = F
         console.print(Text("nothing is refused: `bloomery run` will start", style="green"))
 
 
+def source_rows(found: Explanation) -> list[list[str]]:
+    """The table of sources under `SOURCES`."""
+    return [
+        [row.name, row.role, _count(row), f"{row.share:.1%}", f"{row.used:,}", _epochs(row.epochs)]
+        for row in found.sources
+    ]
+
+
+def guesses(found: Explanation) -> list[str]:
+    """A line for each source whose columns were guessed."""
+    return list(filter(None, (guess(row.name, row.columns) for row in found.sources)))
+
+
 def _sources(found: Explanation) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("source")
-    table.add_column("role")
-    for heading in ("tokens", "share", "read", "epochs"):
-        table.add_column(heading, justify="right")
-    for row in found.sources:
-        table.add_row(row.name, row.role, _count(row), f"{row.share:.1%}", f"{row.used:,}", _epochs(row.epochs))
-    return table
-
-
-def _guesses(found: Explanation) -> Text:
-    lines = filter(None, (guess(row.name, row.columns) for row in found.sources))
-    return Text("\n".join([*lines, ""]), "dim")
+    for heading in SOURCES:
+        table.add_column(heading, justify="left" if heading in ("source", "role") else "right")
+    return _filled(table, source_rows(found))
 
 
 def _count(row: SourceRow) -> str:
@@ -71,16 +81,20 @@ def _epochs(epochs: float | None) -> str:
     return "?" if epochs is None else f"{epochs:.2f}"
 
 
+def value_rows(plan: Plan, everything: bool = False) -> list[list[str]]:
+    """The table of values under `VALUES`: the headlines, or all of the plan."""
+    keys = list(plan.values) if everything else [key for key in HEADLINES if key in plan.values]
+    chosen = [(key, plan.values[key]) for key in keys]
+    return [[key, _short(v.value), f"{v.origin}: {v.why}" if v.why else v.origin] for key, v in chosen]
+
+
 def _values(plan: Plan, everything: bool) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("value", no_wrap=True)
-    table.add_column("", max_width=40, overflow="fold")
-    table.add_column("because", style="dim")
-    keys = list(plan.values) if everything else [key for key in HEADLINES if key in plan.values]
-    for key in keys:
-        value = plan.values[key]
-        table.add_row(key, _short(value.value), f"{value.origin}: {value.why}" if value.why else value.origin)
-    return table
+    value, what, because = VALUES
+    table.add_column(value, no_wrap=True)
+    table.add_column(what, max_width=40, overflow="fold")
+    table.add_column(because, style="dim")
+    return _filled(table, value_rows(plan, everything))
 
 
 def _short(value: Any) -> str:
@@ -93,21 +107,32 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _costs(found: Explanation) -> Table:
+def cost_rows(found: Explanation) -> list[list[str]]:
+    """What a training takes: steps, and memory, disk and time where they are known."""
     assert found.plan is not None
+    arms = ", ".join(f"{arm.name} {arm.steps:,}" for arm in found.plan.arms)
+    seeds = len(found.plan.get("seeds"))
+    rows = [["steps", arms + (f", each with {seeds} seeds" if seeds > 1 else "")]]
+    if found.memory is not None:
+        limit = f" of {_bytes(found.limit)} that may be taken" if found.limit is not None else ""
+        rows.append(["memory", f"≈ {_bytes(found.memory.total)}{limit}"])
+    if found.disk is not None:
+        rows.append(["disk", f"≈ {_bytes(found.disk)} at most"])
+    if found.seconds is not None and found.machine is not None:
+        rows.append(["time", f"≈ {_duration(found.seconds)} on {found.machine.name}"])
+    return rows
+
+
+def _costs(found: Explanation) -> Table:
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold")
     table.add_column()
-    arms = ", ".join(f"{arm.name} {arm.steps:,}" for arm in found.plan.arms)
-    seeds = len(found.plan.get("seeds"))
-    table.add_row("steps", arms + (f", each with {seeds} seeds" if seeds > 1 else ""))
-    if found.memory is not None:
-        limit = f" of {_bytes(found.limit)} that may be taken" if found.limit is not None else ""
-        table.add_row("memory", f"≈ {_bytes(found.memory.total)}{limit}")
-    if found.disk is not None:
-        table.add_row("disk", f"≈ {_bytes(found.disk)} at most")
-    if found.seconds is not None and found.machine is not None:
-        table.add_row("time", f"≈ {_duration(found.seconds)} on {found.machine.name}")
+    return _filled(table, cost_rows(found))
+
+
+def _filled(table: Table, rows: list[list[str]]) -> Table:
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
