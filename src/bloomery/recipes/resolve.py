@@ -22,6 +22,7 @@ from bloomery.recipes.sample import Sample, kind_of, measured, sample_domain
 from bloomery.recipes.sections import absolute, whole_grader
 from bloomery.recipes.settle import settle
 from bloomery.recipes.start import Start, from_family, from_model, left_by, named_start
+from bloomery.recipes.trim import trimmed
 
 Values = dict[str, Value]
 
@@ -47,7 +48,7 @@ def resolve(loaded: Loaded, samples: Mapping[str, Sample] | None = None, before:
     values |= _hardware(loaded, start) | _proof(loaded, family, start, objective)
     plan = Plan(values)
     known = {source.name: float(source.tokens) for source in plan.sources if source.tokens}
-    return settle(plan, known | {name: sample.tokens for name, sample in samples.items()}, estimated=True)
+    return trimmed(settle(plan, known | {name: sample.tokens for name, sample in samples.items()}, estimated=True))
 
 
 def _identity(loaded: Loaded, family: Family | None) -> Values:
