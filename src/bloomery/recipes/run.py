@@ -25,9 +25,9 @@ from bloomery.core.files import write_json
 from bloomery.lineage import provenance
 from bloomery.lineage.record import FAILED, FINISHED
 from bloomery.lineage.rundir import RunFolder, free_name
-from bloomery.models.guard import unopened
 from bloomery.recipes.checks import refuse
 from bloomery.recipes.explain import explain
+from bloomery.recipes.ignored import ignored
 from bloomery.recipes.judging import judge_run
 from bloomery.recipes.load import Loaded, load_recipe
 from bloomery.recipes.pipeline import starting_from, trainings
@@ -176,8 +176,8 @@ def _execute(folder: RunFolder, loaded: Loaded, events: EventLog | None, world: 
 def _begin(folder: RunFolder, plan: Plan, events: EventLog | None, world: World, quiet: bool) -> Session:
     loud = world.first and not quiet
     say = _say if loud else _say_nothing
-    for path in unopened(Path(plan.get("start.folder"))) if plan.get("start.folder") else ():
-        say(f"ignoring {path.name}: the weights are read from safetensors alone")
+    for line in ignored(Path(plan.get("start.folder"))) if plan.get("start.folder") else ():
+        say(line)
     prepared = prepare(plan, folder.path, say)
     if events:
         prepared.plan.write(folder.plan)
