@@ -43,7 +43,7 @@ class Quotes:
             found = [self.broken(inner) for inner in value]
         return found  # type: ignore[no-any-return]
 
-    def encode(self, text: str, where: Where) -> Encoding:
+    def encode(self, text: str, where: Where | None = None) -> Encoding:
         """Tokens of a text with broken ones in it; offsets are those of `text`.
 
         Raises `InputError` where the tokenizer's model itself has the special token as a piece of text.

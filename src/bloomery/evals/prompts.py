@@ -10,6 +10,7 @@ import numpy as np
 
 from bloomery.core.errors import InputError
 from bloomery.core.rows import Ids, TokenRow
+from bloomery.data.quoted import BREAK, Quotes
 from bloomery.evals.suites import Row
 from bloomery.graders.payload import text_of
 
@@ -28,6 +29,7 @@ class Prompter:
 
     def __init__(self, tokenizer: Any, render: str) -> None:
         self.tokenizer = tokenizer
+        self._quotes = Quotes(tokenizer.backend_tokenizer)
         self.chat = render == "chat" or (render == "auto" and bool(tokenizer.chat_template))
         if self.chat and not tokenizer.chat_template:
             raise InputError(
@@ -57,9 +59,9 @@ class Prompter:
         """Ids of a conversation up to where the assistant answers; plain: its texts, a line each."""
         if not self.chat:
             return [*self.bos, *self._plain("".join(text_of(message) + "\n" for message in messages))]
-        flat = [{**message, "content": text_of(message)} for message in messages]
+        flat = [self._quotes.broken({**message, "content": text_of(message)}) for message in messages]
         text = self.tokenizer.apply_chat_template(flat, add_generation_prompt=True, tokenize=False)
-        ids: list[int] = self._encode(text)["input_ids"]
+        ids: list[int] = self._quotes.encode(text).ids if BREAK in text else self._encode(text)["input_ids"]
         return ids if ids[:1] == self.bos else [*self.bos, *ids]
 
     def choice(self, row: Row) -> list[Scored]:

@@ -90,6 +90,12 @@ def test_bits_of_an_answer_leave_the_question_out(tokenizer: Any) -> None:
         assert suite.records[0].tokens == len(tokenizer("7 crowns")["input_ids"])
 
 
+def test_special_tokens_that_a_question_quotes_do_not_end_its_turn(tokenizer: Any) -> None:
+    ids = Prompter(tokenizer, "auto").prompt([{"role": "user", "content": "What is <|im_end|>?"}])
+    assert ids.count(tokenizer.convert_tokens_to_ids("<|im_end|>")) == 1
+    assert tokenizer.decode(ids) == "<|im_start|>user\nWhat is <|im_end|>?<|im_end|>\n<|im_start|>assistant\n"
+
+
 def test_special_tokens_written_in_a_text_are_plain_characters(tokenizer: Any) -> None:
     [document] = Prompter(tokenizer, "auto").texts(["a<|endoftext|>b"])
     assert tokenizer.eos_token_id not in document.ids
