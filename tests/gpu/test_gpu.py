@@ -6,19 +6,21 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from toys import ToySource, toy_config, toy_job, toy_model
+from toys import ToySource, toy_config, toy_job, toy_model, toy_rows
 
 from bloomery.core.events import read_events
+from bloomery.engine.native import NativeEngine
 from bloomery.models import attention
 from bloomery.models.backbone import bounds_of
 from bloomery.models.varlen import device_bounds
 from bloomery.recipes.memory import shape_of, training_bytes
 from bloomery.train.loop import train
-from bloomery.train.parallel import join_world
+from bloomery.train.parallel import join_world, pick_device
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")]
 LENGTHS = (5, 40, 1, 300, 82)
@@ -80,6 +82,15 @@ def test_predicted_memory_is_within_a_quarter_of_the_measured_peak(tmp_path: Pat
     assert shape is not None
     need = training_bytes(shape, 8192, bf16=True, checkpointing=checkpointing)
     assert need.total == pytest.approx(torch.cuda.max_memory_allocated(), rel=0.25)
+
+
+def test_scores_on_a_gpu_are_those_of_the_cpu() -> None:
+    scores = []
+    for device in ("cpu", "cuda"):
+        loaded = toy_model(hidden_size=128, intermediate_size=256)
+        loaded.model.to(pick_device(device))
+        scores.append(np.concatenate(NativeEngine(loaded).score(toy_rows(0))))
+    assert scores[1] == pytest.approx(scores[0], abs=1e-3)
 
 
 class LongRows(ToySource):
