@@ -109,9 +109,12 @@ def shape_of(config: Mapping[str, Any]) -> ModelShape | None:
 
 
 def stored_parameters(folder: Path) -> int | None:
-    """Weights in a folder's safetensors files, read from their headers; None where there are none."""
+    """Weights in a folder's `model*.safetensors`, read from their headers; None where there are none.
+
+    Some repositories hold the same weights again as `consolidated.safetensors`, which transformers does not load.
+    """
     total = 0
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in sorted(folder.glob("model*.safetensors")):
         with open(path, "rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             if length > 100_000_000:
