@@ -22,6 +22,7 @@ def test_a_run_leaves_everything(finished: Finished) -> None:
     assert kept >= {"recipe.yaml", "plan.json", "events.jsonl", "data-receipt.json", "checkpoints", "model"}
     assert {f"report.{kind}" for kind in ("json", "md", "html")} <= kept
     assert verify_folder(run / "model") == {"kind": "model", "run": "whole"}
+    assert (run / "model" / "data-receipt.json").read_bytes() == (run / "data-receipt.json").read_bytes()
     assert [path.name for path in sorted((run / "checkpoints").iterdir())] == ["step-00000009", "step-00000012"]
     report = read_json(run / "report.json")
     assert report["groups"]["domain"]["after"] < report["groups"]["domain"]["before"]

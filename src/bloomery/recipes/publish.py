@@ -17,7 +17,7 @@ from bloomery.recipes.plan import Plan
 
 
 def publish_model(folder: RunFolder, plan: Plan, target: Path) -> Path:
-    """Make `target` from the run's weights, with its card; it appears whole or not at all.
+    """Make `target` from the run's weights, with its card and data receipt; it appears whole or not at all.
 
     Raises `InputError` when the run has no weights yet, `DamagedError` when they changed on disk.
     """
@@ -34,6 +34,7 @@ def publish_model(folder: RunFolder, plan: Plan, target: Path) -> Path:
             else:
                 shutil.copyfile(path, place)  # the user's own, who may change it
         write_text(building / "README.md", model_card(_facts(folder, plan)))
+        shutil.copyfile(folder.receipt, building / folder.receipt.name)
     return target
 
 
