@@ -93,7 +93,7 @@ def _settings(plan: Plan, machine: Machine) -> list[Setting]:
     """Every setting the user allows, fastest first."""
     context, batch = plan.get("context"), plan.get("optim.batch_tokens")
     usual = GPU_MICRO_TOKENS if machine.kind == "cuda" else CPU_MICRO_TOKENS
-    most = max(context, min(usual, batch))
+    most = max(context, min(usual, batch + context))  # a step strays from the batch by up to a row: still one pass
     sizes = [most]
     while sizes[-1] > context:
         sizes.append(max(context, sizes[-1] // 2))

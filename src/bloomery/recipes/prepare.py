@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bloomery.core.files import canonical_hash, write_text
-from bloomery.core.rows import Segment
+from bloomery.core.rows import Segment, TokenRow
 from bloomery.data.blend import Blend, check_supply
 from bloomery.data.config import SourceSpec
 from bloomery.data.overlap import refuse_overlap, without
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 
-WATCHED = 200
-"""Most held-out documents of a kind whose loss is followed during training; the report uses all of them."""
+WATCHED = 0.05
+"""Share of a run's computing that following the held-out loss may take; the report then scores every document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +83,31 @@ class Prepared:
         """What the loss is followed on during training: the first documents of everything held out."""
         from bloomery.train.validate import HeldOut
 
+        times = self.plan.arm().steps // self.plan.get("eval.every") + 1
+        # a forward pass costs a third of a training step
+        tokens = WATCHED * 3 * self.plan.get("budget.tokens") / (times * max(1, len(self.held)))
         found = []
         for one in self.held:
-            rows = [one.table.row(i) for i in range(min(one.table.n_rows, WATCHED))]
-            documents = {int(d) for d in one.table.documents()[: len(rows)]}
-            text = one.table.store.shape == "text" and len(rows) == one.table.n_rows
-            size = int(sum(one.table.store.text_bytes[d] for d in documents)) if text else 0
-            found.append(HeldOut(one.name, rows, size))
+            rows = _first_documents(one.table, tokens)
+            size = int(one.table.store.text_bytes[np.unique(one.table.documents()[: len(rows)])].sum())
+            found.append(HeldOut(one.name, rows, size if one.table.store.shape == "text" else 0))
         return found
 
     def _segments(self, arm: str) -> list[Segment]:
         whole = segments(self.plan, arm)
         return [Segment(part.start, {name: s for name, s in part.share.items() if s > 0}) for part in whole]
+
+
+def _first_documents(table: RowTable, tokens: float) -> list[TokenRow]:
+    """Rows of the first documents, whole ones, until they hold `tokens`; at least one document."""
+    rows: list[TokenRow] = []
+    documents, total = table.documents(), 0
+    for i in range(table.n_rows):
+        if total >= tokens and documents[i] != documents[i - 1]:
+            break
+        rows.append(table.row(i))
+        total += len(rows[-1])
+    return rows
 
 
 def prepare(plan: Plan, folder: Path, say: Say) -> Prepared:

@@ -64,7 +64,7 @@ def test_tiles_in_bf16_differ_by_rounding_only() -> None:
 def test_documents_and_tiles_agree(window: int | None) -> None:
     inputs = heads(4, 2, torch.float32)
     features = attention.Features(0.4, 0.0, window, None, None)
-    loop = attention._documents(*inputs, features, list(LENGTHS))
+    loop = attention._documents(*inputs, features, bounds_of(LENGTHS))
     torch.testing.assert_close(
         loop, tiles.tiled_attention(*inputs, bounds_of(LENGTHS), 0.4, window), rtol=1e-5, atol=1e-5
     )

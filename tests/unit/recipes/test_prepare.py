@@ -68,3 +68,16 @@ def test_hub_data_stays_at_the_commit_that_the_receipt_names(
         name: store.path for name, store in first.stores.items()
     }
     assert again.receipt() == first.receipt()
+
+
+def test_the_loss_is_followed_on_whole_documents_that_cost_a_twentieth_of_the_run(plan: Plan, tmp_path: Path) -> None:
+    text = "held out, " * 3
+    jsonl(tmp_path / "heldout.jsonl", [{"text": f"{text}{n}"} for n in range(300)])
+    prepared = prepare(plan, tmp_path / "run", lambda text: None)
+    (watched,) = prepared.watched()
+    whole, steps = prepared.held[0].table, prepared.plan.arm().steps
+    tokens, times = sum(map(len, watched.rows)), steps // prepared.plan.get("eval.every") + 1
+    assert 0 < len(watched.rows) < whole.n_rows
+    share = 0.05 * 3 * prepared.plan.get("budget.tokens") / times
+    assert tokens - len(watched.rows[-1]) < share <= tokens
+    assert watched.text_bytes == sum(len(f"{text}{n}") for n in range(len(watched.rows)))
