@@ -23,7 +23,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 RUN := demo-$(shell date +%Y%m%d-%H%M%S)
-QUESTION := Write a tapline program: Load the orders, then show just the buyer and city.
+QUESTION := Write a tapline program: Load the orders, then show the first 3.
 EMBER := pretrained midtrained-warm midtrained posttrained
 
 demo: venv
