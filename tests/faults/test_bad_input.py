@@ -8,19 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny import bloomery, documents, model_folder, pairs, workshop, write_rows
+from tiny import bloomery, documents, pairs, write_rows
 
 from bloomery.data import readers
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return model_folder(tmp_path_factory.mktemp("model") / "tiny")
-
-
-@pytest.fixture
-def here(model: Path, tmp_path: Path) -> Path:
-    return workshop(tmp_path / "work", model)
 
 
 def refused(here: Path, *changes: str) -> str:

@@ -9,21 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import bloomery, documents, model_folder, weights, workshop, write_rows
+from tiny import bloomery, documents, weights, write_rows
 
 from bloomery.core import files
 from bloomery.core.files import verify_folder
 from bloomery.train import checkpoint
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return model_folder(tmp_path_factory.mktemp("model") / "tiny")
-
-
-@pytest.fixture
-def here(model: Path, tmp_path: Path) -> Path:
-    return workshop(tmp_path / "work", model)
 
 
 def test_a_file_where_the_runs_should_be(here: Path) -> None:
