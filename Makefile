@@ -20,6 +20,7 @@ FITS := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 PYTHON ?= $(firstword $(foreach p,python3 python3.11 python3.12 python3.13,$(shell $(p) -c '$(FITS)' 2>/dev/null && echo $(p))))
 
 VENV := .venv
+PEER := .venv-peer
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 RUN := demo-$(shell date +%Y%m%d-%H%M%S)
@@ -41,8 +42,12 @@ check: dev
 	$(BIN)/deptry src
 	$(BIN)/python -m pytest -q tests/shape
 
-bench: dev
-	$(BIN)/python bench/train.py
+bench: dev $(PEER)/.ready
+	$(BIN)/python bench/train.py --peer $(PEER)/bin/python
+	$(BIN)/python bench/data.py --peer $(PEER)/bin/python
+	$(BIN)/python bench/memory.py
+	$(BIN)/python bench/ember.py
+	PYTHONPATH=tests/support:tests/faults $(BIN)/python bench/faults.py
 
 ember: venv
 	for stage in $(EMBER); do \
@@ -70,6 +75,13 @@ $(VENV)/.ready-dev: requirements-dev.lock $(VENV)/.ready
 	$(PIP) --no-deps --require-hashes -r requirements-dev.lock
 	touch $@
 
+# The peers' dependencies stay out of ours.
+$(PEER)/.ready: | $(BIN)/python
+	$(PYTHON) -m venv $(PEER)
+	$(PEER)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	$(PEER)/bin/python -m pip install --quiet --disable-pip-version-check trl==1.16.0
+	touch $@
+
 # Releases younger than a week are left alone: hijacked ones are usually found within days.
 lock: | $(BIN)/python
 	$(PIP) uv
@@ -80,4 +92,4 @@ wheel: venv
 	$(BIN)/python -m hatchling build
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PEER) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

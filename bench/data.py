@@ -1,6 +1,6 @@
 """Tokenizing and blending against `datasets.map` and `interleave_datasets`, side by side and interleaved.
 
-    python bench/data.py [--peer-python /other/venv/bin/python] [--rounds 3] [--megabytes 24]
+    python bench/data.py [--peer PYTHON] [--rounds 3] [--megabytes 24]
 
 Both read the same JSON lines with the same tokenizer, from nothing to the last token of one pass over a
 blend of two sources; each measurement is a process of its own with an empty cache. `datasets` is not a
@@ -32,7 +32,7 @@ BATCH_TOKENS = 8192
 def main() -> None:
     """Write the input, run every contestant in turn for some rounds, print medians and the ratio."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--peer-python", default=sys.executable, help="interpreter that has `datasets`")
+    parser.add_argument("--peer", default=sys.executable, help="interpreter that has `datasets`")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--megabytes", type=float, default=24.0)
     parser.add_argument("--run", choices=["ours", "peer"], help=argparse.SUPPRESS)
@@ -75,11 +75,11 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, list[dict[st
     cores = os.cpu_count() or 1
     contestants = {
         "bloomery": [sys.executable, __file__, "--run", "ours"],
-        "datasets": [options.peer_python, __file__, "--run", "peer"],
-        f"datasets, num_proc={cores}": [options.peer_python, __file__, "--run", "peer", "--processes", str(cores)],
+        "datasets": [options.peer, __file__, "--run", "peer"],
+        f"datasets, num_proc={cores}": [options.peer, __file__, "--run", "peer", "--processes", str(cores)],
     }
-    if subprocess.run([options.peer_python, "-c", "import datasets"], capture_output=True, check=False).returncode:
-        print(f"{options.peer_python} has no `datasets`: measuring ours only")
+    if subprocess.run([options.peer, "-c", "import datasets"], capture_output=True, check=False).returncode:
+        print(f"{options.peer} has no `datasets`: measuring ours only")
         contestants = {"bloomery": contestants["bloomery"]}
     results: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}

@@ -2,8 +2,8 @@
 
     .venv/bin/python bench/train.py --peer PYTHON [--rounds 3]
 
-PYTHON is an interpreter of an environment with `trl` in it (`python -m venv E && E/bin/pip install torch==2.13.0
-trl==1.16.0`), so that the peer's dependencies stay out of ours.
+PYTHON is an interpreter of an environment with `trl` in it, so that the peer's dependencies stay out of ours:
+`make bench` makes one.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from bloomery.data.builtin import BUILTINS
 from bloomery.data.builtin import generate as builtin
 from bloomery.data.curated import chat, safety
 from bloomery.data.curated.checks import is_correct, refuses
-from bloomery.data.curated.safety_texts import HARMFUL, INNOCENT, OPENERS, REASONS, VICTIMS
+from bloomery.data.curated.safety_texts import ALONE, HARMFUL, INNOCENT, OPENERS, REASONS, VICTIMS
 
 HELDOUT = families_dir() / "ember" / "heldout"
 
@@ -61,13 +61,13 @@ def test_a_refusal_fails_the_innocent_and_an_answer_fails_the_harmful() -> None:
 
 
 def test_safety_splits_share_neither_opener_nor_filler() -> None:
-    for texts in (OPENERS, VICTIMS, *(entry[3] for entry in INNOCENT)):
+    for texts in (OPENERS, VICTIMS, *ALONE.values(), *(entry[3] for entry in INNOCENT)):
         train, heldout = set(safety.part(texts, "train")), set(safety.part(texts, "heldout"))
         assert train and heldout and not train & heldout
 
 
 def test_every_category_has_a_reason() -> None:
-    assert {category for category, _ in HARMFUL} == set(REASONS)
+    assert {category for category, _ in HARMFUL} | set(ALONE) == set(REASONS)
 
 
 @pytest.mark.parametrize("kind", safety.KINDS)

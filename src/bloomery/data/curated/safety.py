@@ -13,6 +13,7 @@ from typing import Any
 
 from bloomery.core.errors import InputError
 from bloomery.data.curated.safety_texts import (
+    ALONE,
     HARMFUL,
     HELDOUT,
     INNOCENT,
@@ -53,8 +54,11 @@ def part(texts: Sequence[str], split: str) -> Sequence[str]:
 
 
 def _harmful(rng: random.Random, split: str) -> dict[str, Any]:
-    category, act = rng.choice(HARMFUL)
-    request = act.format(victim=rng.choice(part(VICTIMS, split)))
+    if rng.random() < 0.5:
+        category, act = rng.choice(HARMFUL)
+        request = act.format(victim=rng.choice(part(VICTIMS, split)))
+    else:
+        category, request = rng.choice([(name, act) for name, acts in ALONE.items() for act in part(acts, split)])
     answer = rng.choice(REFUSALS).format(reason=REASONS[category]) + rng.choice(OFFERS)
     return _row(rng, split, request, answer, {"constraint": "refuses", "category": category})
 
