@@ -116,6 +116,15 @@ def test_the_forgetting_budget_is_the_exit_status(here: Path) -> None:
     assert json.loads(bloomery("runs", "--json", within=here).out)[0]["status"] == "unproven"
 
 
+def test_a_pipeline_ends_where_its_budget_is_broken_and_says_how_to_go_on(here: Path) -> None:
+    steps = "steps=[{do: train, name: read}, evaluate, {do: train, name: again}, evaluate, export]"
+    held = bloomery("run", "recipe.yaml", *KEPT, "name=held", "keep.general=0.01%", steps, within=here)
+    assert held.status == 3
+    assert "The steps after it were not run" in held.out and "`start: runs/held/steps/1-read`" in held.out, held.out
+    on = bloomery("run", "recipe.yaml", *KEPT[:2], "name=on", "start=runs/held/steps/1-read", within=here)
+    assert on.status == 0, on.err
+
+
 def test_arms_and_seeds_stand_in_the_report(here: Path) -> None:
     blended = ("model=null", "family=toy", "start=hot", "data.curated=auto", "budget=1k tokens")
     done = bloomery(

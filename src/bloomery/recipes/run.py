@@ -99,7 +99,7 @@ def _pipeline(folder: RunFolder, loaded: Loaded, world: World, quiet: bool) -> R
             with _writing(place, world) as own:
                 result = _execute(place, current, own, world, quiet)
             if result.exit_status:
-                return _told(result, folder)
+                return _told(_held(result), folder)
             start = place.path
         current = last if start is None else starting_from(last, start)
         return _told(_execute(folder, current, events, world, quiet), folder)
@@ -125,6 +125,14 @@ def _told(result: RunResult, folder: RunFolder) -> RunResult:
         return result
     name = folder.name if folder.path.parent == RUNS else folder.path
     return replace(result, said=f"{result.said}; continue with: bloomery resume {name}")
+
+
+def _held(result: RunResult) -> RunResult:
+    """The result of a training that ends its pipeline early; where its budget was the reason, with what to do."""
+    if result.status not in ("broken", "unproven"):
+        return result
+    advice = f"run it with another `share`, rate or `keep`, or go on from here by `start: {result.folder}`"
+    return replace(result, said=f"{result.said} The steps after it were not run: {advice}.")
 
 
 def _planned(loaded: Loaded, place: Path) -> Plan:
