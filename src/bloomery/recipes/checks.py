@@ -123,6 +123,9 @@ def _method(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
         yield Problem(
             f"`method: {method}` adapts weights, and a scaffold has none", loaded.place("method"), "use `full`"
         )
+    if method != "full" and plan.get("schedule.anneal_by") == "merge":
+        message = f"`anneal_by: merge` with `method: {method}`: the mean of adapters is not the adapter of a mean"
+        yield Problem(message, loaded.place("schedule.anneal_by"), "use `method: full`, or let the rate decay")
     if "lora" in loaded.data and method == "full":
         yield Problem("`lora` is set, but `method` is full", loaded.place("lora"), "add `method: lora`")
 
@@ -257,7 +260,7 @@ def _nearest_fit(plan: Plan, shape: ModelShape, machine: Machine, limit: int) ->
 
 
 def disk_bytes(plan: Plan) -> int | None:
-    """Checkpoints (fp32 masters and two moments of what is trained), exported models, token stores."""
+    """Checkpoints (fp32 masters, two moments and a merge's mean of what is trained), exported models, token stores."""
     count, shape = plan.get("start.parameters"), shape_of(start_of(plan).config())
     if count is None:
         return None
@@ -265,7 +268,8 @@ def disk_bytes(plan: Plan) -> int | None:
     kept = plan.get("checkpoints.keep") + 2  # the best one, and the one being written
     trainings = len(plan.arms) * len(plan.get("seeds"))
     stored = sum(plan.get("source_tokens").values()) * STORED_BYTES
-    return int(trained * 12 * kept * trainings + count * 4 * trainings + stored)
+    held = 16 if plan.get("schedule.anneal_by") == "merge" else 12
+    return int(trained * held * kept * trainings + count * 4 * trainings + stored)
 
 
 CHECKS: tuple[Check, ...] = (

@@ -88,6 +88,7 @@ def schedule_shape(start: Start, objective: Objective) -> dict[str, Value]:
         "schedule.kind": kind,
         "schedule.warmup": Value(REWARM_STEPS if rewarmed else 0.0, "stage default", warm_why),
         "schedule.anneal": Value(ANNEAL, "stage default", "the last fifth decays (SmolLM3)"),
+        "schedule.anneal_by": Value("decay", "stage default", "the rate falls"),
         "schedule.shape": Value("1-sqrt", "stage default", "arXiv 2405.18392"),
         "schedule.final": Value(0.0, "stage default", "decays to zero"),
         "schedule.start": Value(0.0, "stage default", "warm-up rises from zero"),

@@ -78,6 +78,7 @@ def need(plan: Plan, shape: ModelShape, setting: Setting, machine: Machine) -> N
         checkpointing=setting.checkpointing,
         trainable=None if plan.get("method") == "full" else trainable_parameters(plan, shape),
         quantised=plan.get("method") == "qlora" and machine.kind == "cuda",
+        averaged=plan.get("schedule.anneal_by") == "merge",
         document_tokens=min(plan.get("context"), DOCUMENT_TOKENS) if machine.kind == "cpu" else None,
     )
 

@@ -135,13 +135,14 @@ def training_bytes(
     checkpointing: bool = False,
     trainable: int | None = None,
     quantised: bool = False,
+    averaged: bool = False,
     document_tokens: int | None = None,
 ) -> Need:
     """Peak bytes of a training step above the level after import.
 
     `trainable` parameters (LoRA's; default all) have masters, gradients and moments; the others only their weights,
-    in 4 bits outside the embeddings where `quantised`. `document_tokens` is the length of document that a token is
-    typically in, on CPU; None on GPU.
+    in 4 bits outside the embeddings where `quantised`. With `averaged` their mean is kept too. `document_tokens` is the
+    length of document that a token is typically in, on CPU; None on GPU.
     """
     trained = shape.parameters if trainable is None else trainable
     width = 2 if bf16 else 4
@@ -155,7 +156,7 @@ def training_bytes(
     return Need(
         weights=_weight_bytes(shape, width, quantised) + (trained * 4 if bf16 else 0),
         gradients=trained * 4,
-        optimiser=trained * 2 * (4 if state == "fp32" else 2),
+        optimiser=trained * 2 * (4 if state == "fp32" else 2) + (trained * 4 if averaged else 0),
         activations=int(micro_tokens * gaps) * (per_token + ends),
         head=min(HEAD_CHUNK * shape.vocab * width, HEAD_BYTES) + (table * (4 + width) if trainable is None else 0),
         runtime=0 if document_tokens is None else RUNTIME,

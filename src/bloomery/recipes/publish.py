@@ -91,7 +91,16 @@ def _verdict(report: dict[str, Any]) -> str:
 
 
 def _training(plan: Plan) -> dict[str, str | int | float]:
-    keys = ("method", "objective", "budget.tokens", "budget.steps", "schedule.kind", "schedule.lr", "context")
+    keys = (
+        "method",
+        "objective",
+        "budget.tokens",
+        "budget.steps",
+        "schedule.kind",
+        "schedule.lr",
+        "schedule.anneal_by",
+        "context",
+    )
     return {key: plan.get(key) for key in keys}
 
 

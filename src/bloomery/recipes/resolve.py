@@ -172,7 +172,9 @@ def _domain_share(loaded: Loaded, domain: bool, curated: bool) -> Value:
 def _schedule(loaded: Loaded, start: Start, objective: defaults.Objective) -> Values:
     asked = loaded.recipe.schedule
     values = defaults.schedule_shape(start, objective)
-    for key in ("lr", "kind", "shape", "final"):
+    if asked.anneal_by == "merge":
+        values["schedule.kind"] = Value("wsd", "derived", "a merge averages the end of a held rate")
+    for key in ("lr", "kind", "shape", "final", "anneal_by"):
         if getattr(asked, key) is not None:
             values[f"schedule.{key}"] = Value(getattr(asked, key), "user")
     for key in ("warmup", "anneal"):

@@ -130,10 +130,28 @@ class ScheduleSection(Section):
     """Default: none from hot and warm checkpoints, 1 % of the steps from cold ones."""
     anneal: Piece | None = None
     """The last part of a `wsd` run, in which the rate decays. Default 20 %."""
+    anneal_by: Literal["decay", "merge"] | None = None
+    """`merge`: hold the rate to the end, and average the weights over the anneal instead. Default: decay."""
     shape: Literal["linear", "1-sqrt", "cosine"] | None = None
     """Shape of the anneal. Default 1-sqrt."""
     final: float | None = Field(default=None, ge=0)
     """The rate at the end of the decay, absolute. Default 0."""
+
+    @model_validator(mode="after")
+    def _merge_of_a_held_rate(self) -> ScheduleSection:
+        if self.anneal_by != "merge":
+            return self
+        if self.kind not in (None, "wsd"):
+            raise InputError(
+                f"`anneal_by: merge` averages the weights of a held rate, and `kind: {self.kind}` does not hold it",
+                fix="remove `kind`, or set it to wsd",
+            )
+        if self.shape is not None or self.final is not None:
+            key = "final" if self.shape is None else "shape"
+            raise InputError(
+                f"`{key}` says how the rate falls, and with `anneal_by: merge` it does not", fix=f"remove `{key}`"
+            )
+        return self
 
 
 class OptimSection(Section):

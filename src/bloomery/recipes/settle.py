@@ -53,7 +53,8 @@ def _rates(plan: Plan, budget: float) -> dict[str, Value]:
     batch = _users(plan, "optim.batch_tokens") or derived
     rate = defaults.learning_rate(start, objective, plan.get("method"), batch.value)
     lr = _users(plan, "schedule.lr") or rate
-    z = defaults.z_loss(plan.get("schedule.kind"), lr.value, plan.get("schedule.final"))
+    kind = "constant" if plan.get("schedule.anneal_by") == "merge" else plan.get("schedule.kind")
+    z = defaults.z_loss(kind, lr.value, plan.get("schedule.final"))
     return {"optim.batch_tokens": batch, "schedule.lr": lr, "optim.z_loss": _users(plan, "optim.z_loss") or z}
 
 

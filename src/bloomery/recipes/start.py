@@ -170,10 +170,10 @@ def start_of(plan: Plan) -> Start:
 
 
 def final_lr(plan: Plan) -> float:
-    """The learning rate that a run of this plan ends at."""
+    """The learning rate that a run of this plan ends at; a mean of weights counts as hot, as Marin's do."""
     held: float = plan.get("schedule.lr")
     end: float = plan.get("schedule.final")
-    return held if plan.get("schedule.kind") == "constant" else end
+    return held if plan.get("schedule.kind") == "constant" or plan.get("schedule.anneal_by") == "merge" else end
 
 
 def named_start(loaded: Loaded, family: Family) -> Start:

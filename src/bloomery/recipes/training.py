@@ -130,10 +130,12 @@ def export_weights(plan: Plan, run: ArmRun, loaded: Loaded, checkpoint: Path) ->
     from bloomery.models.export import export_model
     from bloomery.models.lora import merge_lora, save_lora
     from bloomery.models.turns import stop_ids
+    from bloomery.train.average import PREFIX
     from bloomery.train.checkpoint import Checkpoint
 
     saved = Checkpoint(checkpoint)
-    state = {n.removeprefix("weight/"): saved.read(n) for n in saved.names() if n.startswith("weight/")}
+    kind = PREFIX if plan.get("schedule.anneal_by") == "merge" else "weight/"
+    state = {n.removeprefix(kind): saved.read(n) for n in saved.names() if n.startswith(kind)}
     if plan.get("method") != "full":
         adapted = dict(loaded.model.named_parameters())
         for name, tensor in state.items():

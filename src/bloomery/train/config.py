@@ -14,7 +14,8 @@ class Schedule:
     """Learning rate over a run of `steps` optimiser steps; see `train/schedule.py` for the formulas.
 
     `warmup` and `anneal` are fractions of the run; `start` is the rate at step 0 of the warm-up and
-    `final` the rate that the decay ends at, both absolute.
+    `final` the rate that the decay ends at, both absolute. With `anneal_by: merge` the rate is held to the end, and
+    the weights of the run are their mean over the anneal.
     """
 
     kind: ScheduleKind
@@ -25,6 +26,7 @@ class Schedule:
     shape: AnnealShape = "linear"
     start: float = 0.0
     final: float = 0.0
+    anneal_by: Literal["decay", "merge"] = "decay"
 
 
 @dataclass(frozen=True, slots=True)

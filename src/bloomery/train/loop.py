@@ -19,6 +19,7 @@ from bloomery.core.errors import DamagedError, TrainingError, Where
 from bloomery.core.events import EventLog
 from bloomery.core.rows import TokenRow
 from bloomery.models.load import Loaded
+from bloomery.train.average import Average
 from bloomery.train.checkpoint import Checkpoint, check_disk, newest_whole, prune, save_checkpoint, sweep_unfinished
 from bloomery.train.config import TrainConfig
 from bloomery.train.module import TrainModule
@@ -28,7 +29,7 @@ from bloomery.train.place import place
 from bloomery.train.precision import Masters, native_bf16
 from bloomery.train.progress import Meter, Progress
 from bloomery.train.randomness import random_states, set_random_states
-from bloomery.train.schedule import lr_at
+from bloomery.train.schedule import lr_at, merged_steps
 from bloomery.train.signals import stop_requests
 from bloomery.train.step import StepResult, train_step
 from bloomery.train.validate import HeldOut, held_out_loss
@@ -108,13 +109,14 @@ class Trainer:
         self.bytes_read = place(self.module, job.loaded, job.world, bf16)
         self.masters = Masters(self.module.model, bf16 and job.world.size == 1)
         self.optimiser = build_optimiser(self.masters.parameters, job.config.optim)
+        self.average = Average(self.masters.parameters, merged_steps(job.config.schedule))
         self.module.train()
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Everything a resume needs, by name."""
         weights = {f"weight/{name}": p for name, p in self.masters.parameters.items()}
         moments = optimiser_tensors(self.optimiser, self.masters.parameters)
-        return {**weights, **moments, **random_states(self.world.device)}
+        return {**weights, **moments, **self.average.tensors(), **random_states(self.world.device)}
 
     @torch.no_grad()
     def restore(self, checkpoint: Checkpoint) -> TrainState:
@@ -122,12 +124,10 @@ class Trainer:
         parameters = self.masters.parameters
         for name, parameter in parameters.items():
             local_rows(parameter).copy_(checkpoint.read_like(f"weight/{name}", parameter))
-        moments = {}
-        for name in checkpoint.names():
-            if not name.startswith("weight/"):
-                like = parameters[name.split("/", 1)[1]]
-                moments[name] = sharded_as(like, checkpoint.read_like(name, like))
-        restore_optimiser(self.optimiser, parameters, moments, checkpoint.step)
+        like = {name: parameters[name.split("/", 1)[1]] for name in checkpoint.names() if name[:7] != "weight/"}
+        others = {name: sharded_as(as_is, checkpoint.read_like(name, as_is)) for name, as_is in like.items()}
+        restore_optimiser(self.optimiser, parameters, others, checkpoint.step)
+        self.average.restore(others, checkpoint.step)
         self.masters.refresh()
         set_random_states(checkpoint.rng(self.world.rank))
         saved = checkpoint.state
@@ -191,6 +191,7 @@ def train(job: TrainJob) -> TrainResult:
             lr = lr_at(batch.step, job.config.schedule)
             result = trainer.step(batch, lr)
             state.step, state.tokens, state.source = batch.step + 1, state.tokens + result.tokens, batch.state
+            trainer.average.add(state.step)
             figures = meter.step(result, lr, batch.waited)
             if state.step % job.config.log_every == 0:
                 trainer.log("step", state.step, tokens=state.tokens, **figures)
@@ -223,7 +224,7 @@ def _start(trainer: Trainer) -> tuple[TrainState, Path | None]:
     found = Checkpoint(folder / name) if name else None
     if found is None:
         parameters = sum(p.numel() for p in trainer.masters.parameters.values())
-        check_disk(folder, parameters * 12, job.config.keep_last, parameters * 4)
+        check_disk(folder, parameters * (16 if trainer.average.steps else 12), job.config.keep_last, parameters * 4)
         about = {"packing": job.loaded.packing, "why": job.loaded.why, "bytes_read": trainer.bytes_read}
         trainer.log("start", 0, parameters=parameters, **about)
         if job.held_out:

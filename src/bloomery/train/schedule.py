@@ -24,6 +24,19 @@ _KINDS: dict[str, tuple[float | None, str | None]] = {
 }
 
 
+MERGED = 8
+"""Weights that a merged anneal averages: how long it lasts matters more than how many (arXiv 2507.17634)."""
+
+
+def merged_steps(schedule: Schedule) -> tuple[int, ...]:
+    """Numbers of steps done after which the weights enter the mean, the last one at the end; () without a merge."""
+    if schedule.anneal_by != "merge":
+        return ()
+    span = min(schedule.steps, max(1, round(schedule.anneal * schedule.steps)))
+    count = min(MERGED, span)
+    return tuple(schedule.steps - span + round(k * span / count) for k in range(1, count + 1))
+
+
 def lr_at(step: int, schedule: Schedule) -> float:
     """Learning rate of optimiser step `step` (from 0) of a run of `schedule.steps`.
 
@@ -35,6 +48,7 @@ def lr_at(step: int, schedule: Schedule) -> float:
         return schedule.start + (schedule.lr - schedule.start) * (step + 1) / warmup
     share, shape = _KINDS[schedule.kind]
     decaying = schedule.steps - warmup if share is None else round(abs(share) * schedule.anneal * schedule.steps)
+    decaying = 0 if schedule.anneal_by == "merge" else decaying
     begin = schedule.steps - decaying
     if step < begin or decaying == 0:
         return schedule.lr

@@ -71,6 +71,7 @@ def test_a_hostile_or_empty_model_folder_is_refused_before_anything_is_read(reci
     [
         (TEXT + "method: qlora\n", "`method: qlora` needs a GPU"),
         (TEXT + "lora: {rank: 8}\n", "`lora` is set, but `method` is full"),
+        (TEXT + "method: lora\nschedule: {anneal_by: merge}\n", "`anneal_by: merge` with `method: lora`"),
         (TEXT + "objective: sft\n", "`objective: sft` trains answers, and `text` holds plain text"),
         (TEXT + "eval: {suites: none}\nkeep: {general: 1%}\n", "no general text to measure it on"),
         (TEXT + "report_to: trackio\n", "`report_to: trackio` is not installed"),

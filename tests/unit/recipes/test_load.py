@@ -34,6 +34,8 @@ HEAD = "family: tiny\n"
         (HEAD + "phases: [{name: a, length: 50%}]\n", 1, "lengths of `phases` sum to 50%"),
         (HEAD + "schedule: {lr: fast}\n", 2, "`schedule.lr: fast`: input should be a valid number"),
         (HEAD + "schedule: {lr: -1}\n", 2, "greater than 0"),
+        (HEAD + "schedule: {kind: linear, anneal_by: merge}\n", 2, "`kind: linear` does not hold it"),
+        (HEAD + "schedule: {final: 0, anneal_by: merge}\n", 2, "`final` says how the rate falls"),
         (HEAD + "name: ../up\n", 2, "`name: ../up`"),
         (HEAD + "model: x\n", 1, "both `family` and `model`"),
         ("budget: 2M tokens\n", 1, "neither `family` nor `model`"),
