@@ -34,6 +34,15 @@ DECAY: dict[str, Callable[[float], float]] = {
 }
 
 
+class Stretch(BaseModel):
+    """A decay slowed on the way: at `begin` tokens, what had been planned to end at `planned` was given longer."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    begin: Count
+    planned: Count
+
+
 class FamilySchedule(BaseModel):
     """A pre-training schedule in tokens: warm-up, then `kind`, from `peak` to `floor` x `peak`."""
 
@@ -51,6 +60,8 @@ class FamilySchedule(BaseModel):
     """Shape of a `wsd` schedule's decay."""
     floor: float = Field(default=0.0, ge=0, le=1)
     """The rate at the horizon, as a fraction of the peak."""
+    stretch: Stretch | None = None
+    """Where the rest of a decay was spread up to a later `horizon` (Olmo 3 7B: 5T planned, 7T from half way)."""
 
 
 def lr_at_tokens(schedule: FamilySchedule, tokens: float) -> float:
@@ -68,7 +79,11 @@ def lr_at_tokens(schedule: FamilySchedule, tokens: float) -> float:
     begin = schedule.anneal_from if schedule.kind == "wsd" and schedule.anneal_from is not None else schedule.warmup
     if tokens <= begin:
         return schedule.peak
-    passed = min(1.0, (tokens - begin) / (schedule.horizon - begin))
+    horizon = schedule.horizon
+    if schedule.stretch and tokens > schedule.stretch.begin:
+        slower = (schedule.stretch.planned - schedule.stretch.begin) / (horizon - schedule.stretch.begin)
+        tokens = schedule.stretch.begin + slower * (tokens - schedule.stretch.begin)
+    passed = min(1.0, (tokens - begin) / ((schedule.stretch.planned if schedule.stretch else horizon) - begin))
     left = DECAY[schedule.shape if schedule.kind == "wsd" else schedule.kind](passed)
     return schedule.peak * (schedule.floor + (1 - schedule.floor) * left)
 

@@ -77,6 +77,11 @@ def family_files() -> dict[str, Path]:
     return found
 
 
+def all_families() -> list[Family]:
+    """Every family, read and checked. Raises `InputError` for the first file at fault."""
+    return [read_family(path) for path in family_files().values()]
+
+
 def load_family(name: str) -> Family:
     """Read and check a family by name. Raises `InputError` with the nearest name, or the file and line at fault."""
     files = family_files()

@@ -47,7 +47,7 @@ def choose_start(family: Family, kind: Kind, tokens: float) -> tuple[str, str]:
     ("loss potential", arXiv 2505.07796), and the last one for instruction pairs.
     """
     rule = next(rule for rule in RULES if rule.kind == kind and tokens < rule.below)
-    usable = {name: c for name, c in family.file.checkpoints.items() if not c.empty}
+    usable = {name: c for name, c in family.file.checkpoints.items() if not c.empty and c.auto}
     if not usable:
         raise InputError(f"the family `{family.name}` has no trained checkpoint", fix="use `start: scaffold`")
     found = [name for name, checkpoint in usable.items() if checkpoint.stage == rule.stage]

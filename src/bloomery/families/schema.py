@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -13,6 +15,10 @@ from bloomery.families.lr import Count, FamilySchedule, lr_at_tokens, plasticity
 Share = Annotated[float, BeforeValidator(parse_share)]
 Plasticity = Literal["hot", "warm", "cold"]
 Role = Literal["general", "skills", "instruction", "refusal", "over_refusal"]
+Tag = Literal["primary", "secondary", "recalled", "computed"]
+"""How a figure is known: read in the authors' text or configuration, in another's, not checked, worked out here."""
+ROUNDING = 2e-3
+"""Published percentages are rounded: so far may those of a data set's parts be from 100 %."""
 
 
 class _Strict(BaseModel):
@@ -37,16 +43,21 @@ class CuratedSource(_Strict):
     shape: str | None = None
     columns: dict[str, str] = {}
     licence: str | None = None
+    parts: dict[str, Share] = {}
+    """What a data set that is published ready mixed is made of, as its authors state it; sums to 100 %."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> CuratedSource:
         if sum(origin is not None for origin in (self.builtin, self.path, self.hf)) != 1:
             raise InputError(f"the curated source `{self.name}` must have one of `builtin`, `path` and `hf`")
+        total = sum(self.parts.values())
+        if self.parts and abs(total - 1) > ROUNDING:
+            raise InputError(f"the parts of the curated source `{self.name}` sum to {total:.2%}, not 100 %")
         return self
 
     def spec(self) -> dict[str, Any]:
         """The source as the data package reads it, with what was left out left out."""
-        described = self.model_dump(exclude={"share", "tokens", "licence"}, exclude_none=True)
+        described = self.model_dump(exclude={"share", "tokens", "licence", "parts"}, exclude_none=True)
         return {key: value for key, value in described.items() if value not in ({}, [])}
 
 
@@ -59,12 +70,16 @@ class Checkpoint(_Strict):
     """Hub repository."""
     revision: str | None = None
     """Branch, tag or commit of `repo`."""
+    commit: str | None = Field(default=None, pattern=r"^[0-9a-f]{40}$")
+    """What the branch or tag resolved to when it was last looked at; `families verify` says when it has moved."""
     tokens: Count = 0
     """Tokens seen in training."""
     stage: Literal["pre", "mid", "post"] = "pre"
     """What kind of training the checkpoint ends."""
     lr: float | None = Field(default=None, ge=0)
     """Learning rate the weights were saved at; left out: computed from `schedule` and `tokens`."""
+    published_lr: float | None = Field(default=None, ge=0)
+    """That rate as the authors state it: a check of the computed one, not used in its place."""
     peak_lr: float | None = Field(default=None, gt=0)
     """Largest rate of the schedule that led here; left out: that of `schedule`."""
     sft_lr: float | None = Field(default=None, gt=0)
@@ -76,10 +91,14 @@ class Checkpoint(_Strict):
     """hot, warm or cold; left out: from the two rates."""
     batch_tokens: Count | None = None
     """Tokens in one step of the training that led here."""
+    averaging: Literal["raw", "ema", "soup"] | None = None
+    """The weights of the last step, a moving average over steps, or a mean of several checkpoints, where known."""
     context: int | None = None
     """Longest row, where it differs from the family's."""
     curated: str | None = None
     """The mix that continued training from here is blended with. Default: the mix of the same name."""
+    auto: bool = True
+    """Whether `start: auto` may take it; no for a side path that a better checkpoint of its kind replaced."""
     empty: bool = False
     """True for a scaffold: a configuration without weights."""
 
@@ -93,8 +112,12 @@ class Checkpoint(_Strict):
 
     def saved_lr(self) -> float | None:
         """The learning rate at the checkpoint, given or computed; None when neither is possible."""
-        if self.lr is not None or self.schedule is None:
-            return self.lr
+        return self.lr if self.lr is not None else self.computed_lr()
+
+    def computed_lr(self) -> float | None:
+        """The learning rate that the schedule's formula gives; None without a schedule."""
+        if self.schedule is None:
+            return None
         return lr_at_tokens(self.schedule, self.tokens if self.schedule_tokens is None else self.schedule_tokens)
 
     def peak(self) -> float | None:
@@ -156,8 +179,14 @@ class FamilyFile(_Strict):
     """File beside the family file; left out: the tokenizer's own."""
     transformers: str | None = None
     """Least version of `transformers`."""
-    evidence: str | None = None
+    gated: bool = False
+    """Whether the Hub asks for an account that accepted the licence."""
+    data: Literal["open", "partial", "closed"] = "open"
+    """Whether what it was trained on can be had."""
+    sources: str | None = None
     """Where the numbers come from."""
+    evidence: dict[str, Tag] = {}
+    """How the numbers are known: `default`, then exceptions by key (`checkpoints.*.revision: secondary`)."""
     default_start: str | None = None
     """The stage `start: auto` falls back to. Default: the last one."""
     checkpoints: dict[str, Checkpoint]
@@ -171,4 +200,28 @@ class FamilyFile(_Strict):
             raise InputError(f"the family `{self.name}` has no checkpoints", fix="add one under `checkpoints`")
         if self.default_start is not None and self.default_start not in self.checkpoints:
             raise InputError(f"`default_start: {self.default_start}` is none of the family's checkpoints")
+        keys = list(_keys(self.model_dump(exclude_defaults=True)))
+        for pattern in self.evidence:
+            if pattern != "default" and not any(covers(pattern, key) for key in keys):
+                raise InputError(f"`evidence.{pattern}` is about no key of the family", fix="name a key that is set")
         return self
+
+    def evidence_of(self, key: str) -> Tag | None:
+        """How the value at a dotted key is known: the last exception that covers it, else the family's default."""
+        found = [tag for pattern, tag in self.evidence.items() if pattern != "default" and covers(pattern, key)]
+        return found[-1] if found else self.evidence.get("default")
+
+
+def covers(pattern: str, key: str) -> bool:
+    """Whether `checkpoints.*.revision` names a dotted key or something that holds it; `*` is one part."""
+    wanted, given = pattern.split("."), key.split(".")
+    return len(wanted) <= len(given) and all(fnmatchcase(part, want) for want, part in zip(wanted, given, strict=False))
+
+
+def _keys(value: Any, path: str = "") -> Iterator[str]:
+    """Every dotted key of nested mappings and lists."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, inner in items:
+        key = f"{path}.{name}" if path else str(name)
+        yield key
+        yield from _keys(inner, key)

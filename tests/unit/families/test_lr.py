@@ -61,6 +61,21 @@ def test_the_rate_rises_in_warm_up_holds_and_ends_at_the_floor() -> None:
     assert lr_at_tokens(FamilySchedule(kind="wsd", peak=1.0, anneal_from=600, horizon=1000), 600) == 1.0
 
 
+def test_a_stretched_decay_is_the_planned_one_up_to_the_turn_and_ends_at_the_later_horizon() -> None:
+    planned = FamilySchedule(kind="cosine", peak=1.0, horizon=1000, floor=0.1)
+    stretched = FamilySchedule(
+        kind="cosine",
+        peak=1.0,
+        horizon=1500,
+        floor=0.1,
+        stretch={"begin": 500, "planned": 1000},  # type: ignore[arg-type]
+    )
+    for tokens in (0, 250, 500):
+        assert lr_at_tokens(stretched, tokens) == pytest.approx(lr_at_tokens(planned, tokens))
+    assert lr_at_tokens(stretched, 1000) == pytest.approx(lr_at_tokens(planned, 750))
+    assert lr_at_tokens(stretched, 1500) == lr_at_tokens(stretched, 9000) == pytest.approx(0.1)
+
+
 def test_one_minus_sqrt_lies_below_linear() -> None:
     shapes = [FamilySchedule(kind="wsd", peak=1.0, anneal_from=0, horizon=100, shape=s) for s in ("1-sqrt", "linear")]
     below, above = (lr_at_tokens(schedule, 25) for schedule in shapes)
