@@ -1,7 +1,9 @@
-"""Verbs about model families: list, show."""
+"""Verbs about model families: list, show, verify."""
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -18,23 +20,24 @@ def list_families(json: Json = False) -> None:
     \b
     bloomery families list
     """
-    from bloomery.families.registry import family_files, load_family
+    from bloomery.families.describe import in_order, listed
+    from bloomery.families.registry import all_families
 
-    found = [load_family(name) for name in family_files()]
+    found = in_order(all_families())
     if json:
         print_json([family.file.model_dump(mode="json") for family in found])
         return
-    rows = [[f.name, f.file.title, f"{f.file.context:,}", f.file.licence, ", ".join(f.file.checkpoints)] for f in found]
-    print_table(["family", "title", "context", "licence", "stages"], rows, "no families")
+    print_table(["family", "weights", "stages", "licence"], [listed(family.file) for family in found], "no families")
 
 
 @app.command()
 def show(name: Annotated[str, typer.Argument(metavar="FAMILY", help="Name of a family.")], json: Json = False) -> None:
-    """Show a family: its checkpoints with the learning rate each was saved at, and its curated mixes.
+    """Show a family: checkpoints with the learning rate each was saved at, curated mixes, how all that is known.
 
     \b
     bloomery families show ember
     """
+    from bloomery.families.describe import described
     from bloomery.families.registry import load_family
 
     family = load_family(name)
@@ -44,18 +47,42 @@ def show(name: Annotated[str, typer.Argument(metavar="FAMILY", help="Name of a f
             | {"mixes": {n: [s.model_dump() for s in m] for n, m in family.mixes.items()}}
         )
         return
-    typer.echo(
-        f"{family.file.title} ({family.file.licence}), {family.file.architecture}, context {family.file.context:,}\n"
-    )
-    stages = [
-        [stage, c.heat(), _rate(c.saved_lr()), _rate(c.peak()), f"{c.tokens:,}", c.folder or f"{c.repo}@{c.revision}"]
-        for stage, c in family.file.checkpoints.items()
-    ]
-    print_table(["stage", "class", "rate", "peak", "tokens", "weights"], stages, "")
-    typer.echo("")
-    mixes = [[name, ", ".join(f"{s.name} {s.share:.0%}" for s in mix)] for name, mix in family.mixes.items()]
-    print_table(["mix", "curated sources"], mixes, "no curated data")
+    typer.echo(described(family))
 
 
-def _rate(rate: float | None) -> str:
-    return "?" if rate is None else f"{rate:.5g}"
+@app.command()
+def verify(
+    name: Annotated[str | None, typer.Argument(metavar="[FAMILY]", help="Name of a family; without it, all.")] = None,
+    token_env: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Variable that holds a Hub token, for gated families."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Ask the Hub whether every checkpoint is where the family says: present, missing, moved or gated.
+
+    Status 2 where one is missing or has moved. Where the Hub cannot be reached it says so, with status 0.
+
+    \b
+    bloomery families verify olmo2-1b
+    bloomery families verify llama3-8b --token-env HF_TOKEN
+    """
+    from bloomery.core.secret import Secret
+    from bloomery.families.describe import in_order
+    from bloomery.families.hub import FAULTS, verify
+    from bloomery.families.registry import all_families, load_family
+
+    families = in_order(all_families()) if name is None else [load_family(name)]
+    found = []
+    for finding in verify(families, Secret(token_env) if token_env else None):
+        found.append(finding)
+        if not json:
+            typer.echo(str(finding))
+    if json:
+        print_json([asdict(finding) for finding in found])
+    else:
+        states = Counter(finding.state for finding in found)
+        total = ", ".join(f"{number} {state}" for state, number in states.items())
+        typer.echo(f"\n{total}" if found else "nothing of it lies on the Hub")
+    if any(finding.state in FAULTS for finding in found):
+        raise typer.Exit(2)

@@ -1,0 +1,180 @@
+"""Whether what a family file names is on the Hub: the branches, tags and commits of every repository.
+
+Only `bloomery families verify` comes here. No weights are fetched, and no token is used that was not named.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from bloomery.core.secret import Secret, scrub
+from bloomery.families.registry import Family
+from bloomery.families.schema import Checkpoint
+
+State = Literal["present", "missing", "moved", "gated", "unclear", "offline"]
+FAULTS: tuple[State, ...] = ("missing", "moved")
+"""What is wrong with the family file, not with the network or the account."""
+OFFLINE = "the Hub cannot be reached"
+_COMMIT_LENGTH = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the Hub says of one checkpoint; `commit` is where its revision points now, where that is known."""
+
+    family: str
+    stage: str
+    repo: str
+    revision: str
+    state: State
+    detail: str = ""
+    commit: str | None = None
+
+    def __str__(self) -> str:
+        said = f": {self.detail}" if self.detail else ""
+        return f"{self.family}/{self.stage}  {self.repo}@{self.revision}  {self.state}{said}"
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A repository as the Hub describes it: the commit of each branch and tag, or why that is not known."""
+
+    refs: dict[str, str]
+    state: State = "present"
+    detail: str = ""
+
+
+def verify(families: Iterable[Family], token: Secret | None = None) -> Iterator[Finding]:
+    """A finding for every checkpoint that lies on the Hub, in order; each repository is asked for once.
+
+    Without `token` the Hub is asked anonymously, whatever is logged in on this machine. `HF_ENDPOINT` names another
+    Hub, `HF_HUB_OFFLINE` forbids asking. After the first repository that cannot be reached nothing more is tried.
+    """
+    hub = Hub(token)
+    for family in families:
+        for stage, checkpoint in family.file.checkpoints.items():
+            if checkpoint.repo is not None and checkpoint.revision is not None:
+                found = Finding(family.name, stage, checkpoint.repo, checkpoint.revision, "present")
+                yield _compared(found, checkpoint, hub)
+
+
+def _compared(found: Finding, checkpoint: Checkpoint, hub: Hub) -> Finding:
+    repository = hub.repository(found.repo)
+    if repository.state not in ("present", "gated"):
+        return replace(found, state=repository.state, detail=repository.detail)
+    commit = repository.refs.get(found.revision)
+    if commit is None and _is_commit(found.revision):
+        return replace(found, state=hub.state_of(found.repo, found.revision))
+    if commit is None and repository.state == "gated" and not repository.refs:
+        return replace(found, state="gated", detail=repository.detail)
+    if commit is None:
+        return replace(found, state="missing", detail=f"the repository has no such revision{_near(found, repository)}")
+    if checkpoint.commit is not None and checkpoint.commit != commit:
+        detail = f"it was commit {checkpoint.commit[:12]} and is {commit[:12]}"
+        return replace(found, state="moved", detail=detail, commit=commit)
+    return replace(found, state=repository.state, detail=repository.detail, commit=commit)
+
+
+def _is_commit(revision: str) -> bool:
+    return len(revision) == _COMMIT_LENGTH and set(revision) <= set("0123456789abcdef")
+
+
+def _near(found: Finding, repository: Repository) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(found.revision, repository.refs, n=1, cutoff=0.5)
+    return f" (the nearest is `{close[0]}`)" if close else ""
+
+
+class Hub:
+    """The Hub's client, with an answer kept for every repository."""
+
+    def __init__(self, token: Secret | None) -> None:
+        from huggingface_hub import HfApi
+
+        self._api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, token=token.reveal() if token else False)
+        self._known: dict[str, Repository] = {}
+        self._offline: Repository | None = None
+
+    def repository(self, name: str) -> Repository:
+        """The branches and tags of a repository; never raises for what the Hub or the network answers."""
+        if self._offline is not None:
+            return self._offline
+        if name not in self._known:
+            self._known[name] = self._asked(name)
+            if self._known[name].state == "offline":
+                self._offline = self._known[name]
+        return self._known[name]
+
+    def state_of(self, name: str, commit: str) -> State:
+        """Whether a repository has a commit, which no branch or tag need point at."""
+        from huggingface_hub import errors
+
+        try:
+            with _reachable():
+                self._api.repo_info(name, revision=commit)
+        except errors.RevisionNotFoundError:
+            return "missing"
+        except errors.GatedRepoError:
+            return "gated"
+        except _unreachable():
+            return "unclear"
+        return "present"
+
+    def _asked(self, name: str) -> Repository:
+        from huggingface_hub import errors
+
+        try:
+            with _reachable():
+                refs = self._refs(name)
+                self._api.auth_check(name)
+            return Repository(refs)
+        except errors.GatedRepoError:
+            return Repository(self._refs_if_told(name), "gated", "accept its licence on the Hub and name a token")
+        except errors.RepositoryNotFoundError:
+            return Repository({}, "missing", "there is no such repository, or it is private")
+        except errors.HfHubHTTPError as error:
+            status = error.response.status_code
+            return Repository({}, "unclear", f"the Hub answered {status}")
+        except _unreachable() as error:
+            reason = scrub(str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__)
+            return Repository({}, "offline", f"{OFFLINE} ({reason})")
+
+    def _refs(self, name: str) -> dict[str, str]:
+        found: Any = self._api.list_repo_refs(name)
+        return {ref.name: ref.target_commit for ref in [*found.branches, *found.tags]}
+
+    def _refs_if_told(self, name: str) -> dict[str, str]:
+        """Branches and tags of a gated repository: the Hub usually tells them, and keeps the files."""
+        from huggingface_hub.errors import HfHubHTTPError
+
+        try:
+            with _reachable():
+                return self._refs(name)
+        except HfHubHTTPError:
+            return {}
+
+
+def _unreachable() -> tuple[type[Exception], ...]:
+    """What the client raises when no answer came: its HTTP library's errors, and its own refusal when offline."""
+    from huggingface_hub import errors
+
+    return (vars(errors)["HTTPError"], errors.OfflineModeIsEnabled, OSError)
+
+
+@contextmanager
+def _reachable() -> Iterator[None]:
+    """The Hub's client online for what the user asked to look up, unless the environment forbids it."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    forbidden = bool(os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE"))
+    constants.HF_HUB_OFFLINE = forbidden
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
