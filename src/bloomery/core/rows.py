@@ -12,7 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 PARTS = ("ce", "pg", "kl", "pref")
-"""Loss parts: cross-entropy, policy gradient, KL to the reference, preference."""
+"""Loss parts: cross-entropy, policy gradient, KL to the reference, preference.
+
+A row with a weight in `kl` alone is measured, not trained: KTO's baseline. In `pref`, what is chosen has positive
+weights and what is rejected negative ones.
+"""
 
 Ids = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]

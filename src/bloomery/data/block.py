@@ -11,8 +11,11 @@ import numpy.typing as npt
 
 from bloomery.data.render import Rendered
 
-PER_DOCUMENT = {"lengths": "<i8", "text_bytes": "<i8", "records": "<i8", "digests": "<u8", "name_sizes": "<i8"}
-"""Arrays with one value a document: tokens, UTF-8 bytes of text, row number in the source, hash, bytes of its id."""
+PER_DOCUMENT = {
+    "lengths": "<i8", "desired": "<i8", "text_bytes": "<i8", "records": "<i8", "digests": "<u8", "name_sizes": "<i8"
+}  # fmt: skip
+"""Arrays with one value a document: its tokens, how many of them come before a rejected row, UTF-8 bytes of text,
+row number in the source, hash, bytes of its id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ def block(
     encoded = [name.encode("utf-8", "replace") for name in names]
     columns: dict[str, list[int]] = {
         "lengths": [len(one.ids) for one in rendered],
+        "desired": [one.desired for one in rendered],
         "text_bytes": [one.text_bytes for one in rendered],
         "records": list(records),
         "digests": list(digests),

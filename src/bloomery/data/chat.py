@@ -41,6 +41,21 @@ def assistant_spans(
     return rendered.text, spans
 
 
+def after_prompt(told: Conversation, spans: list[Span], prompt: int, where: Where) -> list[Span]:
+    """The spans of the turns after the first `prompt` messages.
+
+    Raises `InputError` where a template marks other stretches than one for each turn of the assistant's.
+    """
+    earlier = sum(number < prompt for number in told.before)
+    if earlier and len(spans) != len(told.before):
+        raise InputError(
+            f"cannot tell the prompt from the answer: the chat template marks {len(spans)} stretches in "
+            f"{len(told.before)} turns of the assistant's",
+            where=where,
+        )
+    return spans[earlier:]
+
+
 def _turn_span(text: str, start: int, message: Mapping[str, Any], ends: Sequence[str], where: Where) -> Span:
     content = str(message["content"]).strip()
     first = text.find(content, start) if start >= 0 else -1

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Shape = Literal["auto", "text", "messages", "prompt", "instruction"]
+Shape = Literal["auto", "text", "messages", "prompt", "instruction", "preference", "judged"]
 Format = Literal["auto", "jsonl", "json", "csv", "tsv", "parquet", "text"]
 Overlong = Literal["auto", "split", "drop", "truncate"]
 

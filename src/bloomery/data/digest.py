@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
-from bloomery.data.shapes import Example, plain
+from bloomery.data.shapes import Example
+from bloomery.data.turns import plain
 
 
 def digest(example: Example) -> int:
@@ -15,6 +16,8 @@ def digest(example: Example) -> int:
     if example.text is not None:
         parts = [example.text]
     else:
-        parts = [f"{message['role']}\n{plain(message['content'])}" for message in example.messages]
+        parts = [f"{message['role']}\n{plain(message['content'])}" for message in example.spoken]
+        if example.rejected:
+            parts.insert(len(example.messages), "rejected")
     words = "\x00".join(" ".join(part.casefold().split()) for part in parts)
     return int.from_bytes(hashlib.blake2b(words.encode("utf-8", "replace"), digest_size=8).digest(), "little")

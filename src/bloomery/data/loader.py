@@ -6,14 +6,19 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bloomery.core.rows import Segment, TokenRow
-from bloomery.data.blend import Blend
+from bloomery.data.blend import Blend, RowRef
 from bloomery.data.rows import RowTable
 
 Item = tuple[int, list[TokenRow]]
+
+
+def rows_of(refs: Sequence[RowRef], tables: Mapping[str, RowTable]) -> list[TokenRow]:
+    """The rows that a blend drew, in order."""
+    return [row for ref in refs for row in tables[ref.source].rows(ref.index, ref.epoch)]
 
 
 class StepLoader:
@@ -81,7 +86,7 @@ class StepLoader:
             for step in range(self._first, self._last):
                 with self._guard:
                     refs = self._blend.step(step)
-                self._put((step, [self._tables[ref.source].row(ref.index, ref.epoch) for ref in refs]))
+                self._put((step, rows_of(refs, self._tables)))
                 if self._closed.is_set():
                     return
             self._put(None)

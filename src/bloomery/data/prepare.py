@@ -79,5 +79,5 @@ class Preparation:
 def _says_something(example: Example) -> bool:
     if example.text is not None:
         return not example.text.isspace()
-    said = [part["text"] for m in example.messages if m["role"] == "assistant" for part in m["content"]]
-    return any(text.strip() for text in said) or any("tool_calls" in m for m in example.messages)
+    said = [part["text"] for m in example.spoken if m["role"] == "assistant" for part in m["content"]]
+    return any(text.strip() for text in said) or any("tool_calls" in m for m in example.spoken)

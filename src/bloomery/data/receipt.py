@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from bloomery.data.blend import Blend
 from bloomery.data.rows import RowTable
 
@@ -13,7 +16,7 @@ def data_receipt(tables: Mapping[str, RowTable], blend: Blend | None = None) -> 
     """Plain JSON by source; with a blend, tokens asked and realised up to its `next_step`.
 
     `rows` counts what the source holds, `cut` what the context length did to it, `trained` tokens that
-    carry weight, `masked` those that do not.
+    carry weight, `masked` those that do not. A pair of answers is one row, and its tokens are those of both.
     """
     sources = {name: _source(table) for name, table in sorted(tables.items())}
     if blend is None:
@@ -25,6 +28,7 @@ def data_receipt(tables: Mapping[str, RowTable], blend: Blend | None = None) -> 
             "tokens_asked": round(asked[name]),
             "tokens": realised[name],
             "share": realised[name] / total if total else 0.0,
+            "rows": _rows(tables[name], *blend.drawn(name)),
             "trained_tokens": _trained(name, tables[name], blend),
             "epochs": round(epochs[name], 4),
         }
@@ -42,6 +46,10 @@ def _source(table: RowTable) -> dict[str, Any]:
         "trained": int(table.trained.sum()),
         "masked": table.n_tokens - int(table.trained.sum()),
     }
+
+
+def _rows(table: RowTable, whole: int, rows: npt.NDArray[np.int64]) -> int:
+    return whole * table.n_rows + len(rows)
 
 
 def _trained(name: str, table: RowTable, blend: Blend) -> int:

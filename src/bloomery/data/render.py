@@ -7,7 +7,7 @@ the chat template, trained where the assistant speaks, its end-of-turn token inc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,10 @@ from bloomery.core.errors import InputError, Where
 from bloomery.core.files import canonical_hash
 from bloomery.core.rows import Ids
 from bloomery.core.template import END, START, ChatTemplate, Conversation, Rendering, TemplateFault
-from bloomery.data.chat import Span, assistant_spans, conversation
+from bloomery.data.chat import Span, after_prompt, assistant_spans, conversation
 from bloomery.data.quoted import BREAK, Quotes
-from bloomery.data.shapes import Example, plain
+from bloomery.data.shapes import Example
+from bloomery.data.turns import plain
 from bloomery.data.vocabulary import load_tokenizer, read_vocabulary
 from bloomery.data.wordwise import word_encoder
 
@@ -35,11 +36,25 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """Token ids int32[T], trained bool[T] (False at 0), and the bytes of UTF-8 text behind them."""
+    """Token ids int32[T], trained bool[T] (False at 0), and the bytes of UTF-8 text behind them.
+
+    The first `desired` tokens are a row to learn from; those after them, where there are any, a second row, rejected.
+    """
 
     ids: Ids
     trained: Mask
     text_bytes: int
+    desired: int
+
+    @classmethod
+    def of(cls, ids: Ids, trained: Mask, text_bytes: int) -> Rendered:
+        """A row to learn from, and no other."""
+        return cls(ids, trained, text_bytes, len(ids))
+
+    def before(self, rejected: Rendered) -> Rendered:
+        """A pair: this row, then a rejected one."""
+        ids, trained = np.concatenate([self.ids, rejected.ids]), np.concatenate([self.trained, rejected.trained])
+        return Rendered(ids, trained, self.text_bytes + rejected.text_bytes, len(self.ids))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +112,11 @@ class Renderer:
         """
         for example in examples:
             _check_characters(example)
+        sides = [side for example in examples for side in _sides(example)]
+        rendered = iter(self._encode(sides))
+        return [_joined(example, [next(rendered) for _ in _sides(example)]) for example in examples]
+
+    def _encode(self, examples: Sequence[Example]) -> list[Rendered]:
         texts = [example.text for example in examples if example.text is not None]
         chats = self._chat_texts([example for example in examples if example.text is None])
         text_out, chat_out = iter(self._texts(texts)), iter(self._chats(chats))
@@ -109,7 +129,7 @@ class Renderer:
             row = np.array([*before, *ids, self.vocabulary.eos], np.int32)
             trained = np.ones(len(row), np.bool_)
             trained[0] = False
-            rendered.append(Rendered(row, trained, len(text.encode())))
+            rendered.append(Rendered.of(row, trained, len(text.encode())))
         return rendered
 
     def _text_ids(self, texts: list[str]) -> list[list[int]]:
@@ -154,17 +174,18 @@ class Renderer:
         if bos is not None and (not len(ids) or ids[0] != bos):
             ids, trained = np.append(np.int32(bos), ids), np.append(False, trained)
         trained[:1] = False
-        return Rendered(ids.astype(np.int32), trained, len(chat.text.replace(BREAK, "").encode()))
+        return Rendered.of(ids.astype(np.int32), trained, len(chat.text.replace(BREAK, "").encode()))
 
     def _chat_texts(self, examples: Sequence[Example]) -> list[Chat]:
         if self._template is None:
             return [self._plain_pair(example) for example in examples]
         told = [conversation(self._flat(example), self._quotes.broken(example.tools)) for example in examples]
         ends = self.vocabulary.ends
-        return [
-            Chat(*assistant_spans(one, rendered, ends, example.where), example.where)
-            for example, one, rendered in zip(examples, told, self._rendered(examples, told), strict=True)
-        ]
+        chats = []
+        for example, one, rendered in zip(examples, told, self._rendered(examples, told), strict=True):
+            text, spans = assistant_spans(one, rendered, ends, example.where)
+            chats.append(Chat(text, after_prompt(one, spans, example.prompt, example.where), example.where))
+        return chats
 
     def _rendered(self, examples: Sequence[Example], told: list[Conversation]) -> list[Rendering]:
         assert self._template is not None
@@ -190,6 +211,20 @@ class Renderer:
         return Chat(prompt + answer, [(len(prompt), len(prompt) + len(answer))], example.where, add_end=True)
 
 
+def _sides(example: Example) -> list[Example]:
+    """The conversations of a row, one each: two of a preference."""
+    if not example.rejected:
+        return [example]
+    left = replace(example, messages=example.rejected, rejected=())
+    return [replace(example, rejected=()), left] if example.messages else [left]
+
+
+def _joined(example: Example, sides: list[Rendered]) -> Rendered:
+    if len(sides) == 2:
+        return sides[0].before(sides[1])
+    return replace(sides[0], desired=0) if example.rejected else sides[0]
+
+
 def _by_offsets(chat: Chat, encoding: Encoding) -> tuple[Ids, Mask]:
     """Ids and mask from the library's offsets: a token belongs to the span its first character lies in."""
     starts = np.array([start for start, _ in encoding.offsets], np.int64)
@@ -198,7 +233,7 @@ def _by_offsets(chat: Chat, encoding: Encoding) -> tuple[Ids, Mask]:
 
 
 def _check_characters(example: Example) -> None:
-    for text in (example.text,) if example.text is not None else (plain(m["content"]) for m in example.messages):
+    for text in (example.text,) if example.text is not None else (plain(m["content"]) for m in example.spoken):
         if example.text is None and any(mark in text for mark in (START, END, BREAK)):
             raise InputError("holds a noncharacter (U+FDD0 to U+FDD2), which no text should", where=example.where)
         try:

@@ -56,7 +56,7 @@ class RowTable:
         self.store, self.name, self.context = store, store.name, context
         self.policy = ("split" if store.shape == "text" else "drop") if policy == "auto" else policy
         chosen = np.arange(store.n_docs, dtype=np.int64) if docs is None else np.asarray(docs, np.int64)
-        long = store.lengths[chosen] > context
+        long = self._longest(chosen) > context
         self.n_documents = len(chosen)
         self.cuts = self._count(chosen, long)
         self._refuse(long, drop_limit)
@@ -77,6 +77,10 @@ class RowTable:
         name = self.store.example_id(doc)
         return TokenRow(ids, {"ce": weight}, f"{self.name}:{epoch}:{index}", self.name, name)
 
+    def rows(self, index: int, epoch: int = 0) -> list[TokenRow]:
+        """What row `index` gives to a step: itself, and where one is not trained without another, those too."""
+        return [self.row(index, epoch)]
+
     @cached_property
     def trained(self) -> Ints:
         """Trained tokens of each row, int64[n_rows]; the first token of a row never is."""
@@ -86,11 +90,17 @@ class RowTable:
         """The store's document behind each row, int64[n_rows]."""
         return self._docs
 
+    def _longest(self, chosen: Ints) -> Ints:
+        """Tokens of the longest conversation in each document: what has to fit the context."""
+        return self.store.lengths[chosen]
+
     def _cut(self, chosen: Ints, long: npt.NDArray[np.bool_]) -> tuple[Ints, Ints, Ints]:
         if self.policy == "drop":
             chosen = chosen[~long]
         lengths = self.store.lengths[chosen]
-        if self.policy != "split":
+        if self.policy == "drop":
+            return chosen, np.zeros(len(chosen), np.int64), lengths
+        if self.policy == "truncate":
             return chosen, np.zeros(len(chosen), np.int64), np.minimum(lengths, self.context)
         pieces = -(-lengths // self.context)
         docs, total = np.repeat(chosen, pieces), np.repeat(lengths, pieces)

@@ -6,13 +6,14 @@ refused by file and line, so a mixed file cannot lose rows silently.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bloomery.core.errors import InputError, Where, nearest
+from bloomery.data.preferences import desirable, is_label, judged, preferred
 from bloomery.data.readers import Record
+from bloomery.data.turns import Message, message, parsed, turns
 
 if TYPE_CHECKING:  # a tokenizing process needs no pydantic
     from bloomery.data.config import SourceSpec
@@ -29,10 +30,16 @@ NAMES: dict[str, tuple[str, ...]] = {
     "text": ("text", "content", "document", "body", "passage", "markdown"),
     "tools": ("tools",),
     "id": ("id", "example_id", "_id"),
+    "chosen": ("chosen",),
+    "rejected": ("rejected",),
+    "completion": ("completion",),
+    "label": ("label",),
 }
 """Role -> column names it is guessed from, best first."""
 
 NEEDED: dict[str, tuple[str, ...]] = {
+    "preference": ("chosen", "rejected"),
+    "judged": ("prompt", "completion", "label"),
     "messages": ("messages",),
     "instruction": ("instruction", "output"),
     "prompt": ("prompt", "response"),
@@ -41,17 +48,18 @@ NEEDED: dict[str, tuple[str, ...]] = {
 """Shape -> roles it cannot do without, in the order in which shapes are tried."""
 
 OPTIONAL: dict[str, tuple[str, ...]] = {
+    "preference": ("prompt", "system", "tools", "id"),
+    "judged": ("system", "tools", "id"),
     "messages": ("system", "tools", "id"),
     "instruction": ("input", "system", "id"),
     "prompt": ("context", "system", "id"),
     "text": ("id",),
 }
 
-TURNS = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant", "function_call": "assistant"}
-"""Names of turns in other conventions (ShareGPT) -> ours."""
+PREFERENCES = ("preference", "judged")
+"""Shapes whose rows say what is better, or whether something is good."""
 
 GUESSED = " (guessed)"
-ROLES = ("system", "developer", "user", "assistant", "tool", "observation", "function")
 MEDIA = frozenset({"image", "images", "image_url", "video", "videos", "audio", "audios", "pixel_values"})
 
 
@@ -73,7 +81,9 @@ class Example:
     """One row, ready to render: `text`, or `messages` whose content is a list of parts.
 
     `pair` says that the messages come from a prompt and a response, which a model without a chat
-    template can still be trained on as plain text.
+    template can still be trained on as plain text. `rejected` is a second conversation, the one that should not be:
+    of two answers the worse, or an answer that was judged bad, which then has no `messages` beside it. The first
+    `prompt` messages of either are not trained.
     """
 
     example_id: str
@@ -82,6 +92,13 @@ class Example:
     messages: tuple[dict[str, Any], ...] = ()
     tools: tuple[Any, ...] = ()
     pair: bool = False
+    rejected: tuple[dict[str, Any], ...] = ()
+    prompt: int = 0
+
+    @property
+    def spoken(self) -> tuple[dict[str, Any], ...]:
+        """Every message of the row, those of both conversations."""
+        return self.messages + self.rejected
 
 
 def guess(name: str, columns: str) -> str:
@@ -102,10 +119,13 @@ def detect(first: Record, spec: SourceSpec) -> Columns:
     for shape, needed in shapes.items():
         found = {role: _column(role, first.fields, spec) for role in (*needed, *OPTIONAL[shape])}
         missing[shape] = [role for role in needed if found[role] is None]
+        if shape == "judged" and spec.shape == "auto" and is_label(first.fields.get(found["label"] or "")) is None:
+            continue  # a label of another kind, such as the row's topic
         if not missing[shape]:
             by_role = {role: name for role, name in found.items() if name is not None}
             return Columns(shape, by_role, tuple(role for role in by_role if role not in spec.columns))
     have = ", ".join(first.fields) or "none"
+    missing = dict(sorted((m for m in missing.items() if m[1]), key=lambda m: m[0] in PREFERENCES))
     lacks = "; ".join(f"{shape} needs {' and '.join(roles)}" for shape, roles in missing.items())
     role = next(iter(missing.values()))[0]
     raise InputError(
@@ -128,12 +148,9 @@ def to_example(record: Record, columns: Columns) -> Example:
     if columns.shape == "messages":
         tools = _tools(record, columns)
         return Example(name, record.where, messages=_turns(record, columns), tools=tools)
+    if columns.shape in PREFERENCES:
+        return _preference(record, columns, name)
     return Example(name, record.where, messages=_pair(record, columns), pair=True)
-
-
-def plain(content: list[dict[str, Any]]) -> str:
-    """The text of a message's parts."""
-    return "".join(part["text"] for part in content)
 
 
 def _check_named(first: Record, spec: SourceSpec) -> None:
@@ -177,76 +194,49 @@ def _optional(record: Record, columns: Columns, role: str) -> str:
     return _text(record, columns, role) if name and record.fields.get(name) is not None else ""
 
 
-def _message(role: str, text: str) -> dict[str, Any]:
-    return {"role": role, "content": [{"type": "text", "text": text}]}
-
-
 def _pair(record: Record, columns: Columns) -> tuple[dict[str, Any], ...]:
     asked, answered, extra = (
         ("instruction", "output", "input") if columns.shape == "instruction" else ("prompt", "response", "context")
     )
     system, more = _optional(record, columns, "system"), _optional(record, columns, extra)
     prompt = "\n\n".join(part for part in (_text(record, columns, asked), more) if part)
-    turns = [_message("user", prompt), _message("assistant", _text(record, columns, answered))]
-    return ((_message("system", system),) if system else ()) + tuple(turns)
+    turns = [message("user", prompt), message("assistant", _text(record, columns, answered))]
+    return ((message("system", system),) if system else ()) + tuple(turns)
 
 
-def _turns(record: Record, columns: Columns) -> tuple[dict[str, Any], ...]:
+def _turns(record: Record, columns: Columns) -> tuple[Message, ...]:
     column = columns.by_role["messages"]
     if column not in record.fields:
         _text(record, columns, "messages")
-    raw = _parsed(record.fields[column], record.where, column)
-    if not isinstance(raw, list) or not raw:
-        raise InputError(f"column `{column}` must hold a list of messages", where=record.where)
-    turns = tuple(_turn(item, number, record.where) for number, item in enumerate(raw, 1))
+    found = turns(record.fields[column], record.where, column)
     system = _optional(record, columns, "system")
-    return ((_message("system", system),) if system and turns[0]["role"] != "system" else ()) + turns
+    return ((message("system", system),) if system and found[0]["role"] != "system" else ()) + found
 
 
-def _turn(item: Any, number: int, where: Where) -> dict[str, Any]:
-    if not isinstance(item, dict):
-        raise InputError(f"message {number} must be an object with `role` and `content`", where=where)
-    role = item.get("role", item.get("from"))
-    role = TURNS.get(str(role), str(role))
-    if role not in ROLES:
-        raise InputError(f"message {number} has the unknown role `{role}`{nearest(role, ROLES)}", where=where)
-    content = item.get("content", item.get("value"))
-    if content is None and not item.get("tool_calls"):
-        raise InputError(f"message {number} ({role}) has no `content`", where=where)
-    rest = {key: value for key, value in item.items() if key not in ("role", "from", "content", "value")}
-    return {"role": role, "content": _parts(content, number, where)} | {k: v for k, v in rest.items() if v is not None}
-
-
-def _parts(content: Any, number: int, where: Where) -> list[dict[str, Any]]:
-    parts = content if isinstance(content, list) else [{"type": "text", "text": "" if content is None else content}]
-    for part in parts:
-        kind = part.get("type", "text") if isinstance(part, dict) else type(part).__name__
-        if kind != "text":
-            raise InputError(
-                f"message {number} has a part of type `{kind}`: Bloomery trains on text only for now",
-                where=where,
-                fix="remove the part, or the row",
-            )
-        if not isinstance(part.get("text"), str):
-            raise InputError(f"message {number} has a content that is not text", where=where)
-    return [{"type": "text", "text": part["text"]} for part in parts]
+def _preference(record: Record, columns: Columns, name: str) -> Example:
+    """A pair of answers, or one answer and what was thought of it."""
+    where, system = record.where, _optional(record, columns, "system")
+    value = {role: record.fields.get(column) for role, column in columns.by_role.items()}
+    for role in NEEDED[columns.shape]:
+        if value[role] is None:
+            _text(record, columns, role)
+    asked, tools = value.get("prompt"), _tools(record, columns)
+    if columns.shape == "preference":
+        prompt, chosen, rejected = preferred(asked, value["chosen"], value["rejected"], system, where)
+        simple = isinstance(asked, str) and prompt == len(chosen) - 1 == len(rejected) - 1
+        return Example(name, where, None, chosen, tools, pair=simple, rejected=rejected, prompt=prompt)
+    prompt, said = judged(asked, value["completion"], system, where)
+    good, simple = desirable(value["label"], where), isinstance(asked, str) and prompt == len(said) - 1
+    kept, left = (said, ()) if good else ((), said)
+    return Example(name, where, None, kept, tools, pair=simple, rejected=left, prompt=prompt)
 
 
 def _tools(record: Record, columns: Columns) -> tuple[Any, ...]:
     value = record.fields.get(columns.by_role.get("tools", ""))
     if value is None or value == "":
         return ()
-    parsed = _parsed(value, record.where, columns.by_role["tools"])
-    return tuple(parsed) if isinstance(parsed, list) else (parsed,)
-
-
-def _parsed(value: Any, where: Where, column: str) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError:
-        raise InputError(f"column `{column}` holds a string that is not JSON", where=where) from None
+    found = parsed(value, record.where, columns.by_role["tools"])
+    return tuple(found) if isinstance(found, list) else (found,)
 
 
 def _refuse_media(record: Record) -> None:

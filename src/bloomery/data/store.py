@@ -33,7 +33,8 @@ Progress = Callable[[int, int], None]
 class TokenStore:
     """Documents of one source as token ids; opening verifies every byte against the manifest.
 
-    `offsets` is int64[n_docs + 1], the first token of each document; `lengths` int64[n_docs] in tokens,
+    `offsets` is int64[n_docs + 1], the first token of each document; `lengths` int64[n_docs] in tokens, `desired`
+    int64[n_docs] how many of them come before a rejected row (all, but for preferences),
     `text_bytes` int64[n_docs] in UTF-8 bytes, `records` int64[n_docs] the row number in the source (from 0),
     `digests` uint64[n_docs] a hash of the normalised text.
     """
@@ -54,6 +55,7 @@ class TokenStore:
         self._name_text = self._map("names", "u1")
         arrays = {name: np.fromfile(path / f"{name}.bin", dtype) for name, dtype in PER_DOCUMENT.items()}
         self.lengths: npt.NDArray[np.int64] = arrays["lengths"]
+        self.desired: npt.NDArray[np.int64] = arrays["desired"]
         self.text_bytes: npt.NDArray[np.int64] = arrays["text_bytes"]
         self.records: npt.NDArray[np.int64] = arrays["records"]
         self.digests: npt.NDArray[np.uint64] = arrays["digests"]
