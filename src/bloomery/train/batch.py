@@ -30,8 +30,8 @@ class MicroBatch:
     Packed: `input_ids` and `position_ids` are int64[1, L], `bounds` the L-axis starts of the documents
     and L itself, `attention_mask` None. Padded: int64[B, T], `bounds` None, `attention_mask` int64[B, T].
     `at` int64[n] are flat positions whose next token is trained, `targets` int64[n] those tokens, `row`
-    int64[n] the index into the micro-batch's rows, `weight[part]` float32[n], `extra` float32[n] by name
-    (advantage, logp_sampled, logp_ref) where the rows carry them.
+    int64[n] the index into the micro-batch's rows, `group` int64[n] that of its group (a row without one is its own),
+    `weight[part]` float32[n], `extra` float32[n] by name (advantage, logp_sampled, logp_ref) where the rows carry them.
 
     L and n are rounded up by `repeating`: a packed row may end with a document that no row is of, and `at` with
     positions of weight 0.
@@ -44,6 +44,7 @@ class MicroBatch:
     at: torch.Tensor
     targets: torch.Tensor
     row: torch.Tensor
+    group: torch.Tensor
     weight: Tensors
     extra: Tensors
     rows: int
@@ -76,11 +77,12 @@ def _units(rows: Sequence[TokenRow]) -> list[list[int]]:
 
 
 def denominators(rows: Sequence[TokenRow]) -> dict[str, float]:
-    """Sum of the weights of each loss part over the whole step."""
-    totals: dict[str, float] = {}
+    """What each loss part is divided by, over the whole step: the sum of its weights, of `pref` how many groups."""
+    totals = {"pref": float(sum(any("pref" in rows[i].weight for i in unit) for unit in _units(rows)))}
     for row in rows:
         for part, weight in row.weight.items():
-            totals[part] = totals.get(part, 0.0) + float(weight.sum(dtype=np.float64))
+            if part != "pref":
+                totals[part] = totals.get(part, 0.0) + float(weight.sum(dtype=np.float64))
     return {part: total for part, total in totals.items() if total > 0}
 
 
@@ -105,6 +107,7 @@ def make_micro_batch(rows: Sequence[TokenRow], device: torch.device, packed: boo
         at=put(flat.pop("at")),
         targets=put(flat.pop("targets")),
         row=put(flat.pop("row")),
+        group=put(flat.pop("group")),
         weight={p: put(flat.pop(f"weight/{p}")) for p in _parts(rows)},
         extra={name: put(value) for name, value in flat.items()},
         rows=len(rows),
@@ -118,19 +121,21 @@ def _parts(rows: Sequence[TokenRow]) -> list[str]:
 def _flatten(rows: Sequence[TokenRow], offset: Array) -> dict[str, Array]:
     parts = _parts(rows)
     extras = [n for n in ("advantage", "logp_sampled", "logp_ref") if any(getattr(r, n) is not None for r in rows)]
-    pieces: dict[str, list[Array]] = {key: [] for key in ("at", "targets", "row")}
+    group = {index: number for number, unit in enumerate(_units(rows)) for index in unit}
+    pieces: dict[str, list[Array]] = {key: [] for key in ("at", "targets", "row", "group")}
     for index, row in enumerate(rows):
         weights = np.stack([row.weight.get(p, _zeros(row)) for p in parts]) if parts else np.zeros((0, len(row)))
         used = np.flatnonzero((weights != 0).any(axis=0))
         pieces["at"].append(used - 1 + offset[index])
         pieces["targets"].append(row.ids[used])
         pieces["row"].append(np.full(len(used), index))
+        pieces["group"].append(np.full(len(used), group[index]))
         for part, weight in zip(parts, weights, strict=True):
             pieces.setdefault(f"weight/{part}", []).append(weight[used])
         for name in extras:
             value = getattr(row, name)
             pieces.setdefault(name, []).append((_zeros(row) if value is None else value)[used])
-    kinds = {"at": np.int64, "targets": np.int64, "row": np.int64}
+    kinds = dict.fromkeys(("at", "targets", "row", "group"), np.int64)
     return {key: np.concatenate(value).astype(kinds.get(key, np.float32)) for key, value in pieces.items()}
 
 

@@ -30,11 +30,27 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True)
+class Preference:
+    """What the preference part of the loss is; formulas and sources in `train/preference.py`.
+
+    `beta` is ORPO's lambda and IPO's tau. `label_smoothing` is the part of the pairs whose answers are taken to be the
+    wrong way round (DPO); the weights are of desirable and undesirable answers (KTO).
+    """
+
+    objective: Literal["dpo", "ipo", "kto", "orpo"] = "dpo"
+    beta: float = 0.1
+    label_smoothing: float = 0.0
+    desirable_weight: float = 1.0
+    undesirable_weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Optim:
     """AdamW and what surrounds it. Defaults: OLMo 2 and SmolLM3 pre-training configurations.
 
     `z_loss` weighs the squared log-partition (PaLM, arXiv 2204.02311, section 5); `clip` is the largest
-    global gradient norm. `coefficient` weighs each loss part by name; a part not named counts 1.
+    global gradient norm. `coefficient` weighs each loss part by name; a part not named counts 1. `preference` says
+    what the part `pref` is.
     """
 
     betas: tuple[float, float] = (0.9, 0.95)
@@ -44,6 +60,7 @@ class Optim:
     z_loss: float = 1e-5
     coefficient: dict[str, float] = field(default_factory=dict)
     state_dtype: Literal["fp32", "bf16"] = "fp32"
+    preference: Preference = Preference()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,5 +90,6 @@ class TrainConfig:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> TrainConfig:
         """Rebuild from `to_json`; unknown fields are a TypeError."""
-        optim = dict(value["optim"], betas=tuple(value["optim"]["betas"]))
+        preference = Preference(**value["optim"].get("preference", {}))
+        optim = dict(value["optim"], betas=tuple(value["optim"]["betas"]), preference=preference)
         return cls(**{**value, "schedule": Schedule(**value["schedule"]), "optim": Optim(**optim)})

@@ -56,7 +56,7 @@ class RowSource(Protocol):
 
 @dataclass(slots=True)
 class TrainJob:
-    """All that the loop is given. `in_use(path)` says whether another run starts from a checkpoint."""
+    """All that the loop is given. `in_use`: whether another run starts from a checkpoint; `before` sees the start."""
 
     loaded: Loaded
     config: TrainConfig
@@ -68,6 +68,7 @@ class TrainJob:
     in_use: Callable[[Path], bool] = lambda path: False
     listeners: Sequence[Callable[[str, int, dict[str, float]], None]] = ()
     quiet: bool = False
+    before: Callable[[Trainer], None] = lambda trainer: None
 
 
 @dataclass(slots=True)
@@ -82,10 +83,8 @@ class TrainState:
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """How a run of the loop ended: `finished` is False when a signal stopped it after a checkpoint.
-
-    `signal` is its number, None where another process was asked.
-    """
+    """How a run of the loop ended: `finished` is False when a signal stopped it after a checkpoint; `signal` is its
+    number, None where another process was asked."""
 
     finished: bool
     step: int
@@ -183,6 +182,7 @@ def train(job: TrainJob) -> TrainResult:
     none is whole; `InputError` when the disk cannot hold what the run will write.
     """
     trainer = Trainer(job)
+    job.before(trainer)
     state, path = _start(trainer)
     steps, began, result = job.config.schedule.steps, time.monotonic(), None
     meter = Meter(trainer.module.model, job.world)
@@ -227,8 +227,7 @@ def _start(trainer: Trainer) -> tuple[TrainState, Path | None]:
         check_disk(folder, parameters * (16 if trainer.average.steps else 12), job.config.keep_last, parameters * 4)
         about = {"packing": job.loaded.packing, "why": job.loaded.why, "bytes_read": trainer.bytes_read}
         trainer.log("start", 0, parameters=parameters, **about)
-        if job.held_out:
-            _validate(trainer, TrainState())
+        _validate(trainer, TrainState())
         return TrainState(), None
     state = trainer.restore(found)
     job.source.restore(state.source)
@@ -240,7 +239,7 @@ def _start(trainer: Trainer) -> tuple[TrainState, Path | None]:
 def _validate(trainer: Trainer, state: TrainState) -> None:
     job = trainer.job
     for held_out in job.held_out:
-        found = held_out_loss(trainer.module, held_out, job.config.micro_tokens, job.world)
+        found = held_out_loss(trainer.module, held_out, job.config, job.world)
         trainer.log("validate", state.step, held_out=held_out.name, **found)
         if held_out is job.held_out[0] and found["loss"] < state.best.get("loss", float("inf")):
             state.best = {"loss": found["loss"], "checkpoint": f"step-{state.step:08d}"}

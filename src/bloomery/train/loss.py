@@ -11,6 +11,8 @@ from collections.abc import Callable
 import torch
 
 from bloomery.train.batch import MicroBatch
+from bloomery.train.config import Optim
+from bloomery.train.preference import preference
 
 Part = Callable[[torch.Tensor, MicroBatch], torch.Tensor]
 
@@ -21,7 +23,7 @@ def cross_entropy(logp: torch.Tensor, batch: MicroBatch) -> torch.Tensor:
 
 
 TOKEN_PARTS: dict[str, Part] = {"ce": cross_entropy}
-"""Loss part -> its sum over one micro-batch. Policy-gradient, KL and preference parts join with their methods."""
+"""Loss part -> its sum over one micro-batch; `pref` sums over groups. Policy gradient and KL join with theirs."""
 
 
 def step_loss(
@@ -29,10 +31,9 @@ def step_loss(
     lse: torch.Tensor,
     batch: MicroBatch,
     denominator: dict[str, float],
-    coefficient: dict[str, float],
-    z_loss: float,
+    optim: Optim,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """This micro-batch's share of the step's loss, and the detached share of each part.
+    """This micro-batch's share of the step's loss, and the detached share of each part, with the sums of `pref`.
 
     `logp` and `lse` (log-partition) are float32[n] at the batch's weighted positions.
     """
@@ -41,11 +42,16 @@ def step_loss(
     for part in batch.weight:
         if part not in denominator:
             continue
-        share = TOKEN_PARTS[part](logp, batch) / denominator[part]
-        total = total + coefficient.get(part, 1.0) * share
+        if part == "pref":
+            share, sums = preference(logp, batch, optim.preference)
+            shares |= sums
+        else:
+            share = TOKEN_PARTS[part](logp, batch)
+        share = share / denominator[part]
+        total = total + optim.coefficient.get(part, 1.0) * share
         shares[part] = share.detach()
-    if z_loss and "ce" in batch.weight and "ce" in denominator:
+    if optim.z_loss and "ce" in batch.weight and "ce" in denominator:
         share = (lse.square() * batch.weight["ce"]).sum() / denominator["ce"]
-        total = total + z_loss * share
+        total = total + optim.z_loss * share
         shares["z"] = share.detach()
     return total, shares

@@ -33,7 +33,7 @@ class TrainModule(nn.Module):
         if set(batch.weight) == {"ce"} and "ce" in denominator:
             return self._cross_entropy(batch, denominator["ce"], optim)
         logp, lse = self.log_probabilities(batch)
-        return step_loss(logp, lse, batch, denominator, optim.coefficient, optim.z_loss)
+        return step_loss(logp, lse, batch, denominator, optim)
 
     def _cross_entropy(
         self, batch: MicroBatch, denominator: float, optim: Optim

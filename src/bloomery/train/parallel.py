@@ -39,6 +39,12 @@ class World:
         dist.all_reduce(total)
         return dict(zip(names, total.tolist(), strict=True))
 
+    def total(self, values: torch.Tensor) -> torch.Tensor:
+        """Sum a tensor over all processes, in place."""
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values
+
     def any(self, flag: bool) -> bool:
         """Whether any process raised the flag, such as a request to stop."""
         return self.sum({"flag": float(flag)})["flag"] > 0

@@ -39,6 +39,7 @@ class Meter:
         return {
             "loss": result.loss,
             **parts,
+            **result.rewards,
             "learning_rate": lr,
             "grad_norm": result.grad_norm,
             "step_tokens": result.tokens,
@@ -98,6 +99,8 @@ class Progress:
         self._done += 1
         self._seconds.append(figures["seconds"])
         say = f"loss {figures['loss']:.3f}  {figures['tokens_per_second']:,.0f} tok/s  MFU {figures['mfu']:.0%}"
+        if "reward_accuracy" in figures:
+            say = f"accuracy {figures['reward_accuracy']:.0%}  {say}"
         if self._bar:
             self._bar.update(self._task, advance=1, say=say)
         elif not self._quiet and (time.monotonic() - self._said > 10 or self._done == self._steps):

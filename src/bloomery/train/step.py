@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -18,11 +18,15 @@ from bloomery.train.module import TrainModule
 from bloomery.train.optimiser import set_lr
 from bloomery.train.parallel import World, sync_gradients
 from bloomery.train.precision import Masters
+from bloomery.train.preference import SUMS, against_baseline, figures
 
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What one step did, over all ranks: tokens are non-padding ones, `parts` the loss by part."""
+    """What one step did, over all ranks: tokens are non-padding ones, `parts` the loss by part.
+
+    `rewards` are what `preference.figures` tells of a step that has preferences.
+    """
 
     loss: float
     parts: dict[str, float]
@@ -30,6 +34,7 @@ class StepResult:
     tokens: int
     trained_tokens: int
     micro_batches: int
+    rewards: dict[str, float] = field(default_factory=dict)
 
 
 def train_step(
@@ -42,10 +47,12 @@ def train_step(
     world: World,
 ) -> StepResult:
     """Train on `rows` once. Raises `TrainingError` before the update if loss or gradient is not finite."""
+    rows = against_baseline(module, rows, config.micro_tokens, world)
     denominator = denominators(rows)
     mine = split_step(rows, config.micro_tokens, world.size)[world.rank]
     parts = forward_backward(module, rows, mine, denominator, config, world)
     parts = world.sum(parts)
+    sums = {name: parts.pop(name) for name in SUMS if name in parts}
     loss = sum(config.optim.coefficient.get(p, 1.0) * v for p, v in parts.items() if p != "z")
     norm = clip(list(masters.parameters.values()), config.optim.clip)
     _refuse_non_finite(loss, norm, rows)
@@ -53,8 +60,9 @@ def train_step(
     optimiser.step()
     masters.refresh()
     masters.zero_grad()
-    trained = sum(row.trained(part) for row in rows for part in row.weight)
-    return StepResult(loss, parts, norm, sum(map(len, rows)), trained, len(mine))
+    trained = sum(max(map(row.trained, row.weight), default=0) for row in rows)
+    rewards = figures(sums, denominator["pref"]) if sums else {}
+    return StepResult(loss, parts, norm, sum(map(len, rows)), trained, len(mine), rewards)
 
 
 def forward_backward(
@@ -78,7 +86,8 @@ def forward_backward(
 
 
 def _reported(denominator: dict[str, float], config: TrainConfig) -> list[str]:
-    return [*denominator, *(["z"] if config.optim.z_loss and "ce" in denominator else [])]
+    z = ["z"] if config.optim.z_loss and "ce" in denominator else []
+    return [*denominator, *z, *(SUMS if "pref" in denominator else ())]
 
 
 def clip(parameters: Sequence[nn.Parameter], largest: float) -> float:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import torch
 
 from bloomery.core.rows import TokenRow
-from bloomery.train.batch import make_micro_batch, split_step
+from bloomery.train.batch import denominators, make_micro_batch, split_step
+from bloomery.train.config import TrainConfig
 from bloomery.train.module import TrainModule
 from bloomery.train.parallel import World
+from bloomery.train.preference import SUMS, against_baseline, figures, preference
 
 NATS_PER_BIT = 0.6931471805599453
 
@@ -25,12 +27,15 @@ class HeldOut:
 
 
 @torch.no_grad()
-def held_out_loss(module: TrainModule, held_out: HeldOut, micro_tokens: int, world: World) -> dict[str, float]:
-    """`{"loss": nats per trained token, "bits_per_byte": ...}`; the second only for text."""
+def held_out_loss(module: TrainModule, held_out: HeldOut, config: TrainConfig, world: World) -> dict[str, float]:
+    """`{"loss": nats per trained token, "bits_per_byte": ...}`, the second only for text; of preferences, their loss
+    and their rewards."""
+    if any("pref" in row.weight for row in held_out.rows):
+        return _preferences(module, held_out, config, world)
     total = torch.zeros((), dtype=torch.float64)
     weight = torch.zeros((), dtype=torch.float64)
     module.eval()
-    for chosen in split_step(held_out.rows, micro_tokens, world.size)[world.rank]:
+    for chosen in split_step(held_out.rows, config.micro_tokens, world.size)[world.rank]:
         batch = make_micro_batch([held_out.rows[i] for i in chosen], world.device, module.packed, held_out.rows[0])
         if "ce" in batch.weight:
             logp, _ = module.log_probabilities(batch)
@@ -42,3 +47,20 @@ def held_out_loss(module: TrainModule, held_out: HeldOut, micro_tokens: int, wor
     if held_out.text_bytes:
         found["bits_per_byte"] = sums["nats"] / NATS_PER_BIT / held_out.text_bytes
     return found
+
+
+def _preferences(module: TrainModule, held_out: HeldOut, config: TrainConfig, world: World) -> dict[str, float]:
+    rows = against_baseline(module, held_out.rows, config.micro_tokens, world)
+    totals = dict.fromkeys(("pref", *SUMS), 0.0)
+    module.eval()
+    for chosen in split_step(rows, config.micro_tokens, world.size)[world.rank]:
+        batch = make_micro_batch([rows[i] for i in chosen], world.device, module.packed, rows[0])
+        logp, _ = module.log_probabilities(batch)
+        if "pref" in batch.weight:
+            loss, sums = preference(logp, batch, config.optim.preference)
+            for name, value in {"pref": loss, **sums}.items():
+                totals[name] += float(value)
+    module.train()
+    totals = world.sum(totals)
+    groups = denominators(rows)["pref"]
+    return {"loss": totals["pref"] / groups, **figures(totals, groups)}

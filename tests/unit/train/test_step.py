@@ -82,9 +82,7 @@ def test_the_fused_cross_entropy_is_the_general_one(tmp_path) -> None:
         if fused:
             loss, parts = trainer.module(batch, denominator, optim)
         else:
-            loss, parts = step_loss(
-                *trainer.module.log_probabilities(batch), batch, denominator, optim.coefficient, optim.z_loss
-            )
+            loss, parts = step_loss(*trainer.module.log_probabilities(batch), batch, denominator, optim)
         loss.backward()
         gradients.append([float(loss), *(float(p) for p in parts.values())])
         gradients[-1] += [float(p.grad.norm()) for p in trainer.module.parameters()]
