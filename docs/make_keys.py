@@ -23,6 +23,7 @@ SECTIONS = {
     "Phase": "An entry of `phases`",
     "ScheduleSection": "`schedule`",
     "OptimSection": "`optim`",
+    "PreferenceSection": "`preference`",
     "Memory": "`memory`",
     "Keep": "`keep`",
     "EvalSection": "`eval`",

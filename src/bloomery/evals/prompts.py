@@ -55,6 +55,17 @@ class Prompter:
         prompt, response = self.prompt(messages), self._plain(answer)
         return Scored(np.array([*prompt, *response], np.int32), max(len(prompt), 1), len(answer.encode()))
 
+    def continued(self, messages: Sequence[Row], prompt: int) -> Scored:
+        """A conversation given its first `prompt` messages. What follows counts whole: with several turns, the user's
+        too, which are the same text on both sides of most pairs."""
+        before = self.prompt(messages[:prompt])
+        if not self.chat:
+            said = self._plain("\n".join(map(text_of, messages[prompt:])))
+            return Scored(np.array([*before, *said], np.int32), max(len(before), 1), 0)
+        *earlier, answer = messages
+        whole = [*self.prompt(earlier), *self._plain(text_of(answer))]
+        return Scored(np.array(whole, np.int32), max(len(before), 1), 0)
+
     def prompt(self, messages: Sequence[Row]) -> list[int]:
         """Ids of a conversation up to where the assistant answers; plain: its texts, a line each."""
         if not self.chat:

@@ -49,8 +49,7 @@ def _run(engine: Engine, tokenizer: Any, suite: Suite, base: Path | None, seed: 
     if suite.kind == "generate":
         records = _generate(engine, prompter, suite, rows, base, seed)
     else:
-        run: Callable[..., list[Record]] = _bits if suite.kind == "bpb" else _choose
-        records = run(engine, prompter, rows)
+        records = SCORED[suite.kind](engine, prompter, rows)
     return SuiteResult(suite.name, suite.kind, suite.group, tuple(records), time.perf_counter() - began)
 
 
@@ -123,6 +122,37 @@ def _generate(
             rows, samples, grader.grade(samples), completions, answers, strict=True
         )
     ]
+
+
+def _prefer(engine: Engine, prompter: Prompter, rows: Sequence[Row]) -> list[Record]:
+    """Right where a token of the better answer is likelier on average: sums would favour short answers."""
+    pairs = [[prompter.continued(row[side], row["prompt"]) for side in ("chosen", "rejected")] for row in rows]
+    nats = iter(_nats(engine, [one for pair in pairs for one in pair]))
+    records = []
+    for number, (row, pair) in enumerate(zip(rows, pairs, strict=True)):
+        better, worse = (next(nats) / max(len(one.ids) - one.start, 1) for one in pair)
+        said = {side: "\n".join(map(text_of, row[side][row["prompt"] :])) for side in ("chosen", "rejected")}
+        records.append(
+            Record(
+                _id(row, number),
+                _part(row),
+                score=float(better < worse),
+                tokens=sum(len(one.ids) - one.start for one in pair),
+                chance=0.5,
+                prompt="\n".join(map(text_of, row["chosen"][: row["prompt"]])),
+                answer=said["chosen" if better < worse else "rejected"],
+                reference=said["chosen"],
+            )
+        )
+    return records
+
+
+SCORED: dict[str, Callable[[Engine, Prompter, Sequence[Row]], list[Record]]] = {
+    "bpb": _bits,
+    "choice": _choose,
+    "preference": _prefer,
+}
+"""Kind of suite -> how its rows are scored without generating."""
 
 
 def _nats(engine: Engine, documents: Sequence[Scored]) -> list[float]:

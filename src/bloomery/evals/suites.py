@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 from bloomery.core.errors import InputError, Where, nearest
 
-Kind = Literal["bpb", "choice", "generate"]
+Kind = Literal["bpb", "choice", "generate", "preference"]
 Group = Literal["domain", "general", "skills", "instruction", "refusal", "over_refusal"]
 Row = Mapping[str, Any]
 
@@ -18,6 +18,7 @@ NEEDS: dict[str, tuple[tuple[str, ...], ...]] = {
     "bpb": (("text",), ("messages",), ("prompt", "response")),
     "choice": (("prompt", "choices", "answer"),),
     "generate": (("prompt",), ("messages",)),
+    "preference": (("prompt", "chosen", "rejected"),),
 }
 """Kind -> sets of keys, one of which every row must have."""
 
@@ -28,7 +29,8 @@ class Suite:
 
     name: str
     kind: Kind
-    """`bpb`: bits per byte of text or of the last answer; `choice`: by log-likelihood; `generate`: graded answers."""
+    """`bpb`: bits per byte of text or of the last answer; `choice`: by log-likelihood; `generate`: graded answers;
+    `preference`: whether the better of two conversations is likelier, after the first `prompt` messages."""
     rows: Sequence[Row] | Path
     """Rows, or a JSONL file of them. A row's `skill`, where it has one, splits the suite's figures."""
     group: Group

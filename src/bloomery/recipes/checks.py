@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,32 +18,13 @@ from bloomery.recipes.machine import Machine
 from bloomery.recipes.memory import ModelShape, shape_of
 from bloomery.recipes.mixing import source_names
 from bloomery.recipes.plan import Plan
+from bloomery.recipes.preference import check as check_preference
+from bloomery.recipes.problem import Problem
 from bloomery.recipes.start import start_of, whole_config
 
 TRACKER_MODULES = {"mlflow": "mlflow", "wandb": "wandb", "tensorboard": "tensorboard", "trackio": "trackio"}
 ESTIMATE_MARGIN = 1.25
 """An estimated supply is only refused when it is short by more than the estimate can be wrong."""
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One refusal: what cannot work, where it was set, and which key to change."""
-
-    message: str
-    where: Where | None = None
-    fix: str | None = None
-
-    @classmethod
-    def of(cls, error: InputError) -> Problem:
-        """The refusal that an error states."""
-        return cls(error.message, error.where, error.fix)
-
-    def error(self) -> InputError:
-        """The error to raise for it."""
-        return InputError(self.message, where=self.where, fix=self.fix)
-
-    def __str__(self) -> str:
-        return str(self.error())
 
 
 STORED_BYTES = 2.2
@@ -276,6 +256,7 @@ CHECKS: tuple[Check, ...] = (
     _weights,
     _method,
     _objective,
+    check_preference,
     _supply,
     _proof,
     _held_out,

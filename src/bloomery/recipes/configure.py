@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bloomery.data.config import SourceSpec
 from bloomery.recipes.plan import Plan
-from bloomery.train.config import Optim, Schedule, TrainConfig
+from bloomery.train.config import Optim, Preference, Schedule, TrainConfig
 
 if TYPE_CHECKING:
     from bloomery.core.rows import Segment
@@ -18,6 +18,7 @@ def train_config(plan: Plan, arm: str = "blend", seed: int | None = None) -> Tra
     optim = plan.section("optim")
     memory = plan.section("memory")
     batch = optim.pop("batch_tokens")
+    optim |= _preference(plan)
     assert batch > 0
     return TrainConfig(
         schedule=Schedule(steps=plan.arm(arm).steps, **rate),
@@ -30,6 +31,14 @@ def train_config(plan: Plan, arm: str = "blend", seed: int | None = None) -> Tra
         validate_every=plan.get("eval.every"),
         seed=plan.get("seed") if seed is None else seed,
     )
+
+
+def _preference(plan: Plan) -> dict[str, Any]:
+    """The loss of preferences, and the weight of cross-entropy beside it."""
+    told = plan.section("preference")
+    if not told:
+        return {}
+    return {"coefficient": {"ce": told.pop("replay_weight")}, "preference": Preference(plan.get("objective"), **told)}
 
 
 def segments(plan: Plan, arm: str = "blend") -> list[Segment]:

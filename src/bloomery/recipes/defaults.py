@@ -10,7 +10,10 @@ from typing import Literal
 from bloomery.recipes.plan import Value
 from bloomery.recipes.start import Start
 
-Objective = Literal["text", "sft"]
+Objective = Literal["text", "sft", "dpo", "ipo", "kto", "orpo"]
+
+PREFERENCES = ("dpo", "ipo", "kto", "orpo")
+"""Objectives that learn from what is better; all but ORPO compare with the start."""
 
 DOMAIN_SHARE = 0.5
 """Nova Forge's sample mixes half customer data; the largest share without any rise of general loss is 30-48 % at
@@ -26,6 +29,13 @@ REWARM_STEPS = 0.01
 
 SFT_PEAK = 0.1
 """Fine-tuning rate as part of the pre-training peak: OLMo 2 and Olmo 3 used 0.03-0.27 of it."""
+
+PREFERENCE_PART = {"dpo": 0.05, "ipo": 0.05, "kto": 0.05, "orpo": 0.25}
+"""Rate for preferences as part of the fine-tuning rate: SmolLM3 1e-6 of 2e-5; Olmo 3 1e-6 of 8e-5; TRL 1e-6 of 2e-5.
+ORPO, which learns the chosen answers too, used 5e-6 (2403.07691) where 2e-5 is usual for fine-tuning."""
+
+PREFERENCE_WARMUP = 0.1
+"""Zephyr (2310.16944) and Tulu 3 (2411.15124) warm up over a tenth of the steps."""
 
 LORA_FACTOR = 10
 """Adapters want about ten times the rate of full fine-tuning (2405.09673)."""
@@ -56,10 +66,13 @@ def learning_rate(start: Start, objective: Objective, method: str, batch: int) -
     peak, known = start.peak_lr, "the checkpoint's peak"
     if peak is None:
         peak, known = peak_by_size(start.parameters or 1_000_000_000), "a peak estimated from the model's size"
-    if objective == "sft" and start.sft_lr is not None:
-        return Value(_round(start.sft_lr * factor), "family", f"the family's fine-tuning rate{adapter}")
-    if objective == "sft":
-        return Value(_round(SFT_PEAK * peak * factor), "derived", f"{SFT_PEAK:g} x {known} for fine-tuning{adapter}")
+    if objective != "text":
+        own = "the family's fine-tuning rate" if start.sft_lr is not None else f"{SFT_PEAK:g} x {known} for fine-tuning"
+        rate = (SFT_PEAK * peak if start.sft_lr is None else start.sft_lr) * factor
+        if objective in PREFERENCE_PART:
+            part = PREFERENCE_PART[objective]
+            return Value(_round(part * rate), "derived", f"{part:g} x {own}{adapter}: preferences take small steps")
+        return Value(_round(rate), "derived" if start.sft_lr is None else "family", f"{own}{adapter}")
     if start.kind == "scaffold":
         return Value(_round(peak), "family", "the family's peak: training starts from nothing")
     if start.plasticity == "cold" or start.lr is None:
@@ -76,17 +89,20 @@ def schedule_shape(start: Start, objective: Objective) -> dict[str, Value]:
     Hot: hold, then anneal by 1-sqrt (2405.18392). Warm: linear to zero without warm-up (OLMo 2 mid-training).
     Cold and fine-tuning: 1 % warm-up, then linear to zero.
     """
-    rewarmed = objective == "sft" or start.plasticity == "cold" or start.kind == "scaffold"
+    rewarmed = objective != "text" or start.plasticity == "cold" or start.kind == "scaffold"
     hot = start.plasticity == "hot" and objective == "text"
     heat = "an empty model" if start.kind == "scaffold" else f"a {start.plasticity} checkpoint"
-    task = " fine-tuning" if objective == "sft" else ""
+    task = " fine-tuning" if objective != "text" else ""
     kind = Value(
         "wsd" if hot else "linear", "stage default", f"{heat}{task}: {'hold, then anneal' if hot else 'decay'}"
     )
     warm_why = "re-warmed over 1 % of the steps" if rewarmed else "continues without warm-up"
+    warmup = REWARM_STEPS if rewarmed else 0.0
+    if objective in PREFERENCES:
+        warmup, warm_why = PREFERENCE_WARMUP, "preferences: a tenth of the steps (Zephyr, Tulu 3)"
     return {
         "schedule.kind": kind,
-        "schedule.warmup": Value(REWARM_STEPS if rewarmed else 0.0, "stage default", warm_why),
+        "schedule.warmup": Value(warmup, "stage default", warm_why),
         "schedule.anneal": Value(ANNEAL, "stage default", "the last fifth decays (SmolLM3)"),
         "schedule.anneal_by": Value("decay", "stage default", "the rate falls"),
         "schedule.shape": Value("1-sqrt", "stage default", "arXiv 2405.18392"),
@@ -104,15 +120,21 @@ def z_loss(kind: str, lr: float, final: float) -> Value:
 
 def batch_tokens(start: Start, objective: Objective, budget: float | None, context: int) -> Value:
     """The checkpoint's batch, or whole rows of `context` that give `LEAST_STEPS` steps where the budget is small."""
-    own = start.batch_tokens or (16 if objective == "sft" else 64) * context
+    row = longest_row(objective, context)
+    own = start.batch_tokens or (64 if objective == "text" else 16) * row
     why = "the checkpoint's own batch" if start.batch_tokens else "a usual batch for this context"
     if budget is not None and budget / own < LEAST_STEPS:
-        fewer = max(1, int(budget / LEAST_STEPS / context)) * context
+        fewer = max(1, int(budget / LEAST_STEPS / row)) * row
         if fewer < own:
             return Value(
                 fewer, "derived", f"{why} is {own:,}: smaller, so that the budget gives at least {LEAST_STEPS} steps"
             )
     return Value(own, "family" if start.batch_tokens else "derived", why)
+
+
+def longest_row(objective: str, context: int) -> int:
+    """Tokens that stay together: one conversation, or the two of a preference."""
+    return 2 * context if objective in PREFERENCES else context
 
 
 def lora_rank(rank: int | None, hidden: int | None) -> Value:

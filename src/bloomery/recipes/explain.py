@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bloomery.core.errors import InputError, Where
-from bloomery.recipes.checks import Problem, check_disk, check_plan, disk_bytes, epochs_by_source, tokens_by_source
+from bloomery.recipes.checks import check_disk, check_plan, disk_bytes, epochs_by_source, tokens_by_source
 from bloomery.recipes.counts import cache_dir, known_counts
 from bloomery.recipes.fit import memory_limit, need, planned
 from bloomery.recipes.load import Loaded
@@ -17,6 +17,7 @@ from bloomery.recipes.memory import ModelShape, Need, shape_of
 from bloomery.recipes.mixing import source_names, spec_of
 from bloomery.recipes.pipeline import trainings
 from bloomery.recipes.plan import Plan
+from bloomery.recipes.problem import Problem
 from bloomery.recipes.resolve import resolve
 from bloomery.recipes.sample import Sample, sample_source
 from bloomery.recipes.sections import absolute

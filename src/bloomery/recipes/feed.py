@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from bloomery.core.rows import TokenRow
 from bloomery.data.blend import Blend
-from bloomery.data.loader import StepLoader
+from bloomery.data.loader import StepLoader, rows_of
 from bloomery.data.rows import RowTable
 
 if TYPE_CHECKING:
@@ -17,7 +18,9 @@ class BlendSource:
     """Gives the loop the rows of each step, read ahead in a thread, and takes up again where a checkpoint left off."""
 
     def __init__(self, blend: Blend, tables: Mapping[str, RowTable]) -> None:
+        """`refer` is done to every row on its way: where the run compares with its start, the reference is put in."""
         self.blend, self._tables = blend, tables
+        self.refer: Callable[[TokenRow], TokenRow] = lambda row: row
 
     def steps(self, first: int, last: int) -> Iterator[StepRows]:
         """Steps `first <= step < last` in order."""
@@ -25,7 +28,15 @@ class BlendSource:
 
         with StepLoader(self.blend, self._tables, first, last) as loader:
             for step, rows, waited in loader:
-                yield StepRows(step, rows, waited, loader.state())
+                yield StepRows(step, [self.refer(row) for row in rows], waited, loader.state())
+
+    def distinct(self, last: int) -> Iterator[TokenRow]:
+        """Every row of the steps before `last`, each once, in whichever epoch it comes first; moves the blend."""
+        seen: set[tuple[str, int]] = set()
+        for step in range(last):
+            fresh = [ref for ref in self.blend.step(step) if (ref.source, ref.index) not in seen]
+            seen |= {(ref.source, ref.index) for ref in fresh}
+            yield from rows_of(fresh, self._tables)
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue after the step whose state this was."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from bloomery.recipes.defaults import longest_row
 from bloomery.recipes.machine import Machine
 from bloomery.recipes.memory import ModelShape, Need, lora_parameters, shape_of, training_bytes
 from bloomery.recipes.plan import Plan, Value
@@ -92,7 +93,7 @@ def trainable_parameters(plan: Plan, shape: ModelShape) -> int:
 
 def _settings(plan: Plan, machine: Machine) -> list[Setting]:
     """Every setting the user allows, fastest first."""
-    context, batch = plan.get("context"), plan.get("optim.batch_tokens")
+    context, batch = longest_row(plan.get("objective"), plan.get("context")), plan.get("optim.batch_tokens")
     usual = GPU_MICRO_TOKENS if machine.kind == "cuda" else CPU_MICRO_TOKENS
     most = max(context, min(usual, batch + context))  # a step strays from the batch by up to a row: still one pass
     sizes = [most]

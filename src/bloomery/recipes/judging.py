@@ -67,6 +67,7 @@ def run_suites(plan: Plan, held: Iterable[Held]) -> list[Suite]:
 def domain_suites(plan: Plan, held: Iterable[Held]) -> list[Suite]:
     """Bits per byte of every held-out domain source; graded answers too where its rows can be graded."""
     from bloomery.data.builtin import GRADERS
+    from bloomery.data.shapes import PREFERENCES
     from bloomery.evals.suites import Suite
 
     found = []
@@ -74,11 +75,21 @@ def domain_suites(plan: Plan, held: Iterable[Held]) -> list[Suite]:
     for one in held:
         if one.role != "domain":
             continue
+        if one.table.store.shape in PREFERENCES:
+            found += _preference_suites(one)
+            continue
         found.append(Suite(one.name, "bpb", one.path, "domain"))
         grader = plan.get("eval.grader") or GRADERS.get(str(builtin.get(one.name)))
         if grader and one.table.store.shape != "text":
             found.append(Suite(f"{one.name} answers", "generate", one.path, "domain", grader))
     return found
+
+
+def _preference_suites(held: Held) -> list[Suite]:
+    """How often a held-out pair is ranked rightly. Judged answers are not ranked: their loss is in the event log."""
+    from bloomery.evals.suites import Suite
+
+    return [Suite(held.name, "preference", held.path, "domain")] if held.table.store.shape == "preference" else []
 
 
 def family_suites(described: Iterable[dict[str, Any]]) -> list[Suite]:

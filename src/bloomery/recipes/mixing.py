@@ -71,7 +71,7 @@ def _mix_name(loaded: Loaded, family: Family, start: Start, objective: str) -> t
             )
         return asked, Value(asked, "user")
     posts = [n for n, c in family.file.checkpoints.items() if c.stage == "post" and family.mix_name(n)]
-    if objective == "sft" and start.stage != "post" and posts:
+    if objective != "text" and start.stage != "post" and posts:
         name = family.mix_name(posts[-1])
         return name, Value(name, "family", "fine-tuning is blended with the family's conversations")
     if start.mix is None:

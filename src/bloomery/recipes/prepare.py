@@ -16,11 +16,12 @@ from bloomery.core.rows import Segment, TokenRow
 from bloomery.data.blend import Blend, check_supply
 from bloomery.data.config import SourceSpec
 from bloomery.data.overlap import refuse_overlap, without
+from bloomery.data.pairs import row_table
 from bloomery.data.receipt import data_receipt
 from bloomery.data.remote import pins
 from bloomery.data.render import Renderer
 from bloomery.data.rows import RowTable
-from bloomery.data.shapes import detect, guess, to_example
+from bloomery.data.shapes import PREFERENCES, Example, detect, guess, to_example
 from bloomery.data.sources import Record, iter_records
 from bloomery.data.split import holdout
 from bloomery.data.store import TokenStore, build_store
@@ -29,6 +30,7 @@ from bloomery.recipes.counts import cache_dir, remember
 from bloomery.recipes.feed import BlendSource
 from bloomery.recipes.mixing import source_names
 from bloomery.recipes.plan import Plan
+from bloomery.recipes.preference import refuse_unused
 from bloomery.recipes.settle import settle
 
 if TYPE_CHECKING:
@@ -105,8 +107,8 @@ def _first_documents(table: RowTable, tokens: float) -> list[TokenRow]:
     for i in range(table.n_rows):
         if total >= tokens and documents[i] != documents[i - 1]:
             break
-        rows.append(table.row(i))
-        total += len(rows[-1])
+        rows += table.rows(i)
+        total += int(table.lengths[i])
     return rows
 
 
@@ -133,8 +135,10 @@ def prepare(plan: Plan, folder: Path, say: Say) -> Prepared:
             # the family's own data gives way to what is measured; the user's is refused below
             store = stores[source.name]
             training[source.name] = without(store, None, np.concatenate(list(evaluated.values())))
+    objective = plan.get("objective")
+    refuse_unused(objective, {name: store.shape for name, store in stores.items()})
     tables = {
-        name: RowTable(store, context, specs[name].overlong, specs[name].drop_limit, training.get(name))
+        name: row_table(store, context, specs[name].overlong, specs[name].drop_limit, training.get(name), objective)
         for name, store in stores.items()
     }
     refuse_overlap(tables.values(), evaluated)
@@ -169,9 +173,7 @@ def _hold_out(
         if not path.exists():
             wanted = {int(stores[name].records[doc]) for doc in split.heldout}
             _write_rows(path, _records(specs[name], Path(plan.get("base")), wanted), specs[name])
-        held.append(
-            Held(name, "domain", path, RowTable(stores[name], plan.get("context"), "split", 1.0, split.heldout))
-        )
+        held.append(Held(name, "domain", path, _held_table(plan, stores[name], split.heldout)))
     return held, training
 
 
@@ -189,8 +191,14 @@ def _suites(plan: Plan, renderer: Renderer, folder: Path) -> list[Held]:
         path = folder / "eval" / f"{_file_name(spec.label)}.jsonl"
         if not path.exists():
             _write_rows(path, iter_records(spec, base), spec)
-        found.append(Held(spec.label, role, path, RowTable(store, plan.get("context"), "split", 1.0)))
+        found.append(Held(spec.label, role, path, _held_table(plan, store)))
     return found
+
+
+def _held_table(plan: Plan, store: TokenStore, docs: npt.NDArray[np.int64] | None = None) -> RowTable:
+    """Held-out rows for watching the loss: long documents in pieces, preferences whole or not at all."""
+    policy = "drop" if store.shape in PREFERENCES else "split"
+    return row_table(store, plan.get("context"), policy, 1.0, docs, plan.get("objective"))
 
 
 def _records(spec: SourceSpec, base: Path, wanted: set[int]) -> Iterable[Record]:
@@ -204,9 +212,17 @@ def _write_rows(path: Path, records: Iterable[Record], spec: SourceSpec) -> None
         columns = columns or detect(record, spec)
         example = to_example(record, columns)
         kept = {key: record.fields[key] for key in ("skill", "reference_answer", "metadata") if key in record.fields}
-        body = {"text": example.text} if example.text is not None else {"messages": list(example.messages)}
-        lines.append(json.dumps({"id": example.example_id, **body, **kept}, ensure_ascii=False) + "\n")
+        lines.append(json.dumps({"id": example.example_id, **_body(example), **kept}, ensure_ascii=False) + "\n")
     write_text(path, "".join(lines), 0o600)
+
+
+def _body(example: Example) -> dict[str, Any]:
+    if example.text is not None:
+        return {"text": example.text}
+    if not example.rejected:
+        return {"messages": list(example.messages)}
+    answers = {"chosen": list(example.messages), "rejected": list(example.rejected)}
+    return {"prompt": example.prompt, **{side: said for side, said in answers.items() if said}}
 
 
 def _file_name(name: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from bloomery.core.errors import InputError
 from bloomery.families.registry import Family, load_family
 from bloomery.families.rules import choose_start
-from bloomery.recipes import defaults
+from bloomery.recipes import defaults, preference
 from bloomery.recipes.load import Loaded
 from bloomery.recipes.mixing import check_names, curated_sources, domain_sources, spec_of
 from bloomery.recipes.plan import Plan, Value
@@ -46,6 +46,7 @@ def resolve(loaded: Loaded, samples: Mapping[str, Sample] | None = None, before:
     values |= _data(loaded, family, start, objective, samples)
     values |= _budget(loaded, objective) | _schedule(loaded, start, objective) | _optim(loaded)
     values |= _hardware(loaded, start) | _proof(loaded, family, start, objective)
+    values |= preference.settings(loaded, objective)
     plan = Plan(values)
     known = {source.name: float(source.tokens) for source in plan.sources if source.tokens}
     return trimmed(settle(plan, known | {name: sample.tokens for name, sample in samples.items()}, estimated=True))
@@ -94,6 +95,9 @@ def _start(loaded: Loaded, family: Family | None, kind: str, samples: Mapping[st
         stage = family.file.default_start or list(family.file.checkpoints)[-1]
         return from_family(family, stage), Value(f"{family.name}/{stage}", "family", "no domain data to choose by")
     tokens = sum(sample.tokens for sample in samples.values())
+    if kind in preference.AUTO:
+        stage, _ = choose_start(family, "sft", 0)
+        return from_family(family, stage), preference.start(family, stage)
     stage, why = choose_start(family, "sft" if kind == "sft" else "mixed" if kind == "mixed" else "text", tokens)
     return from_family(family, stage), Value(f"{family.name}/{stage}", "derived", f"about {tokens:,.0f} tokens: {why}")
 
@@ -102,6 +106,8 @@ def _objective(loaded: Loaded, kind: str) -> Values:
     chosen = loaded.recipe.objective
     if chosen != "auto":
         return {"objective": Value(chosen, "user")}
+    if kind in preference.AUTO:
+        return preference.objective(kind)
     if kind == "sft":
         return {"objective": Value("sft", "derived", "every domain row is a conversation or a pair")}
     why = "text and pairs together" if kind == "mixed" else "the domain rows are text"
@@ -253,7 +259,7 @@ def _suites(loaded: Loaded, family: Family | None, start: Start, objective: str)
         return Value([], "user" if asked == "none" else "derived", "a model without a family has no suites")
     known = {suite.name: suite for suite in family.file.eval}
     if asked == "auto":
-        stage = "post" if objective == "sft" else start.stage
+        stage = "post" if objective != "text" else start.stage
         names = [name for name, suite in known.items() if stage in suite.stages]
     else:
         names = list(asked)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from bloomery.data.builtin import BUILTINS
 from bloomery.data.config import SourceSpec
 from bloomery.data.readers import Record
-from bloomery.data.shapes import detect, to_example
+from bloomery.data.shapes import Columns, detect, to_example
 from bloomery.recipes.load import Loaded
 from bloomery.recipes.mixing import source_names, spec_of
 from bloomery.recipes.sections import absolute
@@ -36,7 +36,7 @@ COMPRESSION = {".gz": 4, ".xz": 5, ".zst": 4, ".parquet": 2}
 CHARACTERS_PER_TOKEN = 4.0
 """English under a vocabulary of 32k to 128k, where the tokenizer is not at hand."""
 
-Kind = Literal["text", "sft", "mixed", "unknown"]
+Kind = Literal["text", "sft", "mixed", "preference", "judged", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,10 @@ def sample_domain(loaded: Loaded) -> dict[str, Sample]:
 
 
 def kind_of(samples: Mapping[str, Sample]) -> Kind:
-    """text, sft (conversations and pairs only), mixed, or unknown when there is nothing to look at."""
+    """text, sft (conversations and answers only), mixed; preference or judged where there are any; unknown when there
+    is nothing to look at."""
+    if said := {"judged", "preference"} & {sample.shape for sample in samples.values()}:
+        return "judged" if "judged" in said else "preference"
     kinds = {"text" if sample.shape == "text" else "sft" for sample in samples.values() if sample.rows}
     return "unknown" if not kinds else "mixed" if len(kinds) == 2 else "text" if kinds == {"text"} else "sft"
 
@@ -87,11 +90,18 @@ def sample_source(spec: Mapping[str, Any], base: Path) -> Sample:
     columns = detect(records[0], whole)
     for record in records if whole.bad_rows == "stop" else ():
         to_example(record, columns)
-    texts = ["\n".join(strings(record.fields)) for record in records]
+    texts = ["\n".join([*strings(record.fields), *_again(record, columns)]) for record in records]
     factor = 1.0 if ended else _times(whole, base, records)
     excerpt = "\n".join(texts)[:EXCERPT]
     shown = "" if whole.builtin else str(columns)
     return Sample(columns.shape, len(records) * factor, sum(map(len, texts)) * factor, ended, excerpt, columns=shown)
+
+
+def _again(record: Record, columns: Columns) -> list[str]:
+    """What a row says twice: the prompt of a pair, which comes before both answers."""
+    if columns.shape != "preference":
+        return []
+    return list(strings(record.fields.get(columns.by_role.get("prompt", ""))))
 
 
 def measured(samples: Mapping[str, Sample], tokenizer: Path | None) -> dict[str, Sample]:

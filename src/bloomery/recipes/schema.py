@@ -17,6 +17,7 @@ from bloomery.recipes.sections import (
     Memory,
     OptimSection,
     Phase,
+    PreferenceSection,
     ScheduleSection,
     Step,
 )
@@ -47,8 +48,9 @@ class Recipe(Section):
     """Commit of a Hub `model`."""
     start: str = "auto"
     """`auto`, one of the family's stages, or a finished run to continue from (its name or folder)."""
-    objective: Literal["auto", "text", "sft"] = "auto"
-    """What is learned. Auto follows the shape of the rows: `sft` when all are conversations or pairs, else `text`."""
+    objective: Literal["auto", "text", "sft", "dpo", "ipo", "kto", "orpo"] = "auto"
+    """What is learned. Auto follows the shape of the rows: `dpo` where there are pairs of a better and a worse answer,
+    `kto` where there are judged ones, `sft` when all are conversations or answers, else `text`."""
     method: Literal["full", "lora", "qlora"] = "full"
     """All weights, low-rank adapters, or adapters over a 4-bit base (GPU)."""
     data: Data = Data()
@@ -64,6 +66,8 @@ class Recipe(Section):
     """The optimiser."""
     memory: Memory = Memory()
     """What has to fit, and where."""
+    preference: PreferenceSection = PreferenceSection()
+    """What is made of preferences."""
     keep: Keep = Keep()
     """The forgetting budget."""
     eval: EvalSection = EvalSection()

@@ -171,6 +171,24 @@ class OptimSection(Section):
     """Tokens in one optimiser step. Default: the checkpoint's own batch, less when the budget is small."""
 
 
+class PreferenceSection(Section):
+    """What is made of preferences; used with the objectives dpo, ipo, kto and orpo."""
+
+    beta: float = Field(default=0.1, gt=0)
+    """How closely the model stays with its start: higher is closer (DPO, arXiv 2305.18290; IPO's tau, 2310.12036; KTO,
+    2402.01306). ORPO, which knows no start: the weight of its odds ratio, lambda (2403.07691)."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    """DPO: the part of the pairs that is taken to be labelled the wrong way round (arXiv 2403.00409)."""
+    desirable_weight: float = Field(default=1.0, ge=0)
+    """KTO: weight of desirable answers. With unequal counts, choose it so that weight times count is 1 to 4/3 of the
+    other side's (arXiv 2402.01306, equation 8)."""
+    undesirable_weight: float = Field(default=1.0, ge=0)
+    """KTO: weight of undesirable answers."""
+    replay_weight: float = Field(default=1.0, ge=0)
+    """Weight of cross-entropy on all other rows beside that of preferences; with ORPO on the chosen answers too. Each
+    of the two is a mean over its own rows."""
+
+
 class Memory(Section):
     """What has to fit. `memory: auto` picks what fits and says so."""
 

@@ -17,6 +17,7 @@ HEADLINES = (
     "start.ref",
     "objective",
     "method",
+    "preference.beta",
     "curated.mix",
     "curated.part",
     "data.share",

@@ -151,7 +151,7 @@ def _ended(plan: Plan, family: Family | None) -> Start:
     return Start(
         ref=plan.get("name"),
         kind="step",
-        stage="post" if plan.get("objective") == "sft" else plan.get("start.stage"),
+        stage="post" if plan.get("objective") != "text" else plan.get("start.stage"),
         plasticity=plasticity(lr, peak),
         lr=lr,
         peak_lr=peak,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bloomery.core.errors import InputError
 from bloomery.core.events import EventLog
 from bloomery.lineage.index import who_starts_from
+from bloomery.recipes.comparing import comparing
 from bloomery.recipes.configure import train_config
 from bloomery.recipes.plan import Plan
 from bloomery.recipes.prepare import Prepared
@@ -118,6 +119,7 @@ def train_arm(
     trackers = Trackers(plan.get("report_to") if first else [], run.name, run.folder, config.to_json())
     with contextlib.closing(trackers):
         job = TrainJob(loaded, config, source, run.folder, world, log, held_out, _in_use(run), [trackers], quiet)
+        job.before = comparing(prepared, run, source)
         result = train(job)
     if result.finished and first and not run.weights.exists():
         whole = loaded if world.size == 1 and plan.get("method") != "qlora" else _adapted_start(plan, run.seed)

@@ -61,7 +61,7 @@ def _of_run(name: str, run: RunFolder) -> Found:
     if folder is None:
         raise InputError(f"the run `{name}` has no model yet", where=Where(run.path), fix=f"bloomery resume {name}")
     plan = Plan.read(run.plan)
-    stage = "post" if plan.get("objective") == "sft" else plan.get("start.stage")
+    stage = "post" if plan.get("objective") != "text" else plan.get("start.stage")
     return Found(name, folder, plan.get("family"), stage, run)
 
 

@@ -12,9 +12,10 @@ from types import SimpleNamespace
 import pytest
 
 from bloomery.core.errors import InputError, Where
-from bloomery.recipes.checks import Problem, check_disk, check_plan, disk_bytes, refuse
+from bloomery.recipes.checks import check_disk, check_plan, disk_bytes, refuse
 from bloomery.recipes.explain import explain
 from bloomery.recipes.load import Loaded
+from bloomery.recipes.problem import Problem
 from bloomery.recipes.resolve import resolve
 from bloomery.recipes.settle import settle
 

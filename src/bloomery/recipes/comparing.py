@@ -1,0 +1,66 @@
+"""What a training by preferences compares with: the start's own log-probabilities, worked out before its first step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bloomery.lineage.provenance import model_hash
+from bloomery.recipes.feed import BlendSource
+from bloomery.recipes.prepare import Prepared
+
+if TYPE_CHECKING:
+    from bloomery.recipes.training import ArmRun
+    from bloomery.train.loop import Trainer
+
+COMPARING = ("dpo", "ipo", "kto")
+"""Objectives with a reference."""
+
+FOLDER = "reference"
+
+
+def comparing(prepared: Prepared, run: ArmRun, source: BlendSource) -> Callable[[Trainer], None]:
+    """What the loop does before its first step: give every row that is compared its reference.
+
+    The reference lies in the arm's folder under `reference/`; a resumed run takes it from there, verified.
+    """
+    plan = prepared.plan
+    if plan.get("objective") not in COMPARING:
+        return lambda trainer: None
+
+    def before(trainer: Trainer) -> None:
+        from bloomery.train.reference import make_reference, open_reference
+
+        job, place = trainer.job, run.folder / FOLDER
+        start = model_hash(Path(plan.get("start.folder")))
+        reference = open_reference(place, start)
+        if reference is None:
+            watched = (row for one in job.held_out for row in one.rows)
+            rows = chain(prepared.source(run.arm, run.seed).distinct(plan.arm(run.arm).steps), watched)
+            said = _Said(trainer)
+            reference = make_reference(place, start, rows, trainer.module, job.config.micro_tokens, job.world, said)
+            said.done()
+        source.refer = reference.refer
+        job.held_out = [replace(one, rows=[*map(reference.refer, one.rows)]) for one in job.held_out]
+
+    return before
+
+
+class _Said:
+    """Notes in the event log how far the reference is, about every ten seconds, and how long it took."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer, self._began, self._last, self._rows = trainer, time.monotonic(), time.monotonic(), 0
+
+    def __call__(self, rows: int) -> None:
+        self._rows = rows
+        if time.monotonic() - self._last > 10:
+            self.done()
+            self._last = time.monotonic()
+
+    def done(self) -> None:
+        self._trainer.log("reference", 0, rows=self._rows, seconds=time.monotonic() - self._began)
