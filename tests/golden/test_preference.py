@@ -1,4 +1,4 @@
-"""The losses of preferences are TRL's: its figures, made by `bench/preference.py`, on log-probabilities of arithmetic."""
+"""The losses of preferences are TRL's: its figures, from `bench/preference.py`, on log-probabilities of arithmetic."""
 
 from __future__ import annotations
 
