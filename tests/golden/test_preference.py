@@ -24,7 +24,7 @@ def computed(objective: str, told: dict[str, float]) -> tuple[float, float, dict
     speaker = Speaker()
     rows = against_baseline(speaker, rows_of(objective), 50, World(0, 1, CPU))  # type: ignore[arg-type]
     batch = make_micro_batch(rows, CPU, True, rows[0])
-    logp, _ = speaker.log_probabilities(batch)
+    logp, _ = speaker.score(batch)
     loss, sums = preference(logp, batch, Preference(objective, **told))  # type: ignore[arg-type]
     groups = denominators(rows)["pref"]
     loss = loss / groups
@@ -67,5 +67,5 @@ def test_ktos_baseline_moves_its_loss() -> None:
     for some in (rows, [row for row in rows if "pref" in row.weight]):
         kept = against_baseline(speaker, some, 10_000, world)  # type: ignore[arg-type]
         batch = make_micro_batch(kept, CPU, True, kept[0])
-        losses.append(preference(speaker.log_probabilities(batch)[0], batch, told)[0].item())
+        losses.append(preference(speaker.score(batch)[0], batch, told)[0].item())
     assert abs(losses[0] - losses[1]) > 1e-3

@@ -88,7 +88,7 @@ class Speaker(SimpleNamespace):
 
     def train(self, mode: bool = True) -> None: ...
 
-    def log_probabilities(self, batch: MicroBatch) -> tuple[torch.Tensor, torch.Tensor]:
+    def score(self, batch: MicroBatch) -> tuple[torch.Tensor, torch.Tensor]:
         assert batch.bounds is not None
         first = batch.input_ids.flatten()[torch.tensor(batch.bounds)[batch.row]]
         self.asked = said(first, batch.targets).float().requires_grad_()

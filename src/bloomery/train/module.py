@@ -49,6 +49,10 @@ class TrainModule(nn.Module):
             shares["z"] = (lse.square() * share).sum()
         return loss, shares
 
+    def score(self, batch: MicroBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """`log_probabilities` for those who want no loss. `forward` must not call it: both gather what is sharded."""
+        return self.log_probabilities(batch)
+
     def log_probabilities(self, batch: MicroBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """Log-probability of each target and log-partition, both float32[n]."""
         picked = self.hidden(batch).flatten(0, 1).index_select(0, batch.at)

@@ -108,7 +108,7 @@ def against_baseline(
     module.eval()
     for chosen in split_step(measured, micro_tokens, world.size)[world.rank]:
         batch = make_micro_batch([measured[i] for i in chosen], world.device, module.packed, measured[0])
-        logp, _ = module.log_probabilities(batch)
+        logp, _ = module.score(batch)
         if "kl" in batch.weight:
             total += float(((logp - batch.extra["logp_ref"]).double() * batch.weight["kl"]).sum())
     module.train(was_training)

@@ -38,7 +38,7 @@ def held_out_loss(module: TrainModule, held_out: HeldOut, config: TrainConfig, w
     for chosen in split_step(held_out.rows, config.micro_tokens, world.size)[world.rank]:
         batch = make_micro_batch([held_out.rows[i] for i in chosen], world.device, module.packed, held_out.rows[0])
         if "ce" in batch.weight:
-            logp, _ = module.log_probabilities(batch)
+            logp, _ = module.score(batch)
             total -= (logp.double() * batch.weight["ce"]).sum().cpu()
             weight += batch.weight["ce"].sum().cpu()
     module.train()
@@ -55,7 +55,7 @@ def _preferences(module: TrainModule, held_out: HeldOut, config: TrainConfig, wo
     module.eval()
     for chosen in split_step(rows, config.micro_tokens, world.size)[world.rank]:
         batch = make_micro_batch([rows[i] for i in chosen], world.device, module.packed, rows[0])
-        logp, _ = module.log_probabilities(batch)
+        logp, _ = module.score(batch)
         if "pref" in batch.weight:
             loss, sums = preference(logp, batch, config.optim.preference)
             for name, value in {"pref": loss, **sums}.items():
