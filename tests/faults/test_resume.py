@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from toys import ToySource, toy_config, toy_job, toy_model
+from toys import ToyPreferences, ToySource, toy_config, toy_job, toy_model
 
 from bloomery.core.errors import DamagedError
 from bloomery.core.events import read_events
 from bloomery.train import loop
 from bloomery.train.checkpoint import Checkpoint
+from bloomery.train.config import Optim, Preference
 from bloomery.train.loop import train
 
 DROPOUT = 0.2  # makes the random state matter
@@ -34,7 +35,9 @@ def run(
         if event == "step" and step == stop_at:
             signal.raise_signal(signal.SIGTERM)
 
-    result = train(toy_job(folder, toy_config(steps), loaded=loaded, source=source, listeners=[stopping]))
+    optim = Optim(preference=Preference(getattr(source, "objective", "dpo")))
+    config = toy_config(steps, optim=optim)
+    result = train(toy_job(folder, config, loaded=loaded, source=source, listeners=[stopping]))
     saved = Checkpoint(result.checkpoint)
     return {name: saved.read(name) for name in saved.names()}
 
@@ -51,6 +54,13 @@ def test_stopped_and_resumed_is_bit_identical(tmp_path: Path, stop_at: int) -> N
     assert same(whole, run(tmp_path / "parts", source=source))
     assert source.restored == {"next": stop_at}
     assert source.given[0][0] == f"{stop_at}.0"
+
+
+@pytest.mark.parametrize("objective", ["dpo", "kto"])
+def test_preferences_stopped_and_resumed_are_bit_identical(tmp_path: Path, objective: str) -> None:
+    whole = run(tmp_path / "whole", source=ToyPreferences(objective))
+    run(tmp_path / "parts", stop_at=5, source=ToyPreferences(objective))
+    assert same(whole, run(tmp_path / "parts", source=ToyPreferences(objective)))
 
 
 def _forget_random_state(monkeypatch: pytest.MonkeyPatch) -> None:

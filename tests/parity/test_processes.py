@@ -9,35 +9,57 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
-from toys import ToySource, toy_config, toy_job, toy_model
+from safetensors.numpy import load_file
+from toys import ToyPreferences, ToySource, toy_config, toy_job, toy_model, toy_preferences
 
 from bloomery.core.events import read_events
 from bloomery.models.load import Loaded, load_model
 from bloomery.models.meta import load_meta
-from bloomery.train.loop import train
+from bloomery.train.config import Optim, Preference
+from bloomery.train.loop import Trainer, train
 from bloomery.train.parallel import World, join_world, leave_world
+from bloomery.train.reference import FILE, make_reference
 
 pytestmark = [pytest.mark.multi, pytest.mark.timeout(300)]
 STEPS = 20
+PREFERENCES = ("dpo", "kto")
 WHOLE, CUT = 100_000, 41
 """Tokens of a micro-batch: the whole step in one, and in about four."""
 
 
-def train_here(folder: Path, world: World, micro_tokens: int, stop_at: int = STEPS, start: Path | None = None) -> None:
-    """One rank's part of a run, which stops early where asked to."""
-    config = toy_config(STEPS, micro_tokens=micro_tokens, checkpoint_every=5)
-    source = ToySource(count=8)
+def train_here(
+    folder: Path,
+    world: World,
+    micro_tokens: int,
+    stop_at: int = STEPS,
+    start: Path | None = None,
+    objective: str | None = None,
+) -> None:
+    """One rank's part of a run, which stops early where asked to; by preferences where there is an `objective`."""
+    optim = Optim(preference=Preference(objective)) if objective else Optim()  # type: ignore[arg-type]
+    config = toy_config(STEPS, micro_tokens=micro_tokens, checkpoint_every=5, optim=optim)
+    source = ToyPreferences(objective) if objective else ToySource(count=8)
 
     class Stopping(ToySource):
         def steps(self, first, last):  # type: ignore[no-untyped-def]
             return source.steps(first, min(last, stop_at))
 
-    train(toy_job(folder, config, source=Stopping(), world=world, loaded=_opened(start, world)))
+    before = partial(_ask_the_start, folder) if objective else lambda trainer: None
+    train(toy_job(folder, config, source=Stopping(), world=world, loaded=_opened(start, world), before=before))
     if world.first:
         (folder / f"rows-{stop_at}.txt").write_text("\n".join(" ".join(step) for step in source.given))
+
+
+def _ask_the_start(folder: Path, trainer: Trainer) -> None:
+    """Work out a reference of some rows, as a run by preferences does; each rank has its part of it."""
+    rows = [replace(row, logp_ref=None) for step in range(3) for row in toy_preferences(step, "kto")]
+    make_reference(folder / "reference", "start", rows, trainer.module, CUT, trainer.world)
 
 
 def _opened(start: Path | None, world: World) -> Loaded:
@@ -64,6 +86,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train_here(root / "alone", alone, WHOLE)
     train_here(root / "passed", alone, WHOLE, stop_at=5)
     train_here(root / "folder-alone", alone, WHOLE, start=root / "start")
+    for objective in PREFERENCES:
+        train_here(root / f"{objective}-alone", alone, WHOLE, objective=objective)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     environment = {**os.environ, "PYTHONPATH": ":".join(sys.path), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*command, __file__, str(root)], env=environment, capture_output=True, text=True, timeout=240)
@@ -79,6 +103,8 @@ def two_processes(root: Path) -> None:
     train_here(root / "cut", world, CUT)
     train_here(root / "passed", world, WHOLE, stop_at=10)
     train_here(root / "folder-two", world, WHOLE, start=root / "start")
+    for objective in PREFERENCES:
+        train_here(root / f"{objective}-two", world, CUT, objective=objective)
     leave_world()
 
 
@@ -99,6 +125,14 @@ def test_two_processes_start_from_a_folder_of_which_each_reads_its_half(runs: Pa
     assert stored == "float32"
     whole = 4 * sum(p.numel() for p in toy_model().model.parameters())
     assert 0.45 * whole < bytes_read(runs / "folder-two") < 0.55 * whole
+
+
+@pytest.mark.parametrize("objective", PREFERENCES)
+def test_two_processes_learn_preferences_as_one_does(runs: Path, objective: str) -> None:
+    assert curve(runs / f"{objective}-two") == pytest.approx(curve(runs / f"{objective}-alone"), rel=1e-5)
+    two, alone = (load_file(runs / f"{objective}-{how}" / "reference" / FILE) for how in ("two", "alone"))
+    assert np.array_equal(two["keys"], alone["keys"]) and np.array_equal(two["counts"], alone["counts"])
+    assert np.abs(two["logp"]).min() > 0 and two["logp"] == pytest.approx(alone["logp"], abs=1e-5)
 
 
 if __name__ == "__main__":

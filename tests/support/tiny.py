@@ -83,6 +83,17 @@ def pairs(first: int, count: int) -> list[dict[str, Any]]:
     return [{"id": f"p{n}", "prompt": f"Which form is number {n}?", "response": f"It is form {n}."} for n in numbers]
 
 
+def preference_rows(first: int, count: int) -> list[dict[str, Any]]:
+    """Pairs of answers: the better one names a form and a person, the worse one does not know."""
+    rows = []
+    for number in range(first, first + count):
+        draw = random.Random(f"pair{number}")
+        form, who = draw.choice("invoice order parcel ticket letter".split()), draw.choice("Ann Bob Cid Dee".split())
+        asked, worse = f"Which {form} is number {number}?", f"No idea about {form} {draw.randint(1, 9)}."
+        rows.append({"id": f"q{number}", "prompt": asked, "chosen": f"The {form} of {who}.", "rejected": worse})
+    return rows
+
+
 def write_rows(path: Path, rows: Iterable[Any]) -> Path:
     """Write rows as JSON lines; text is written as it is."""
     lines = (row if isinstance(row, str) else json.dumps(row) for row in rows)

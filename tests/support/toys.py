@@ -87,3 +87,36 @@ def toy_job(folder: Path, config: TrainConfig | None = None, **changes: Any) -> 
 def lengths_of(rows: Sequence[TokenRow]) -> list[int]:
     """Tokens of each row."""
     return [len(row) for row in rows]
+
+
+def toy_preferences(step: int, objective: str = "dpo", count: int = 4) -> list[TokenRow]:
+    """The rows of one step: pairs, or judged answers each with the row that KTO measures, then two rows of text."""
+    random = np.random.default_rng(5000 + step)
+    rows = []
+    for number in range(count):
+        for side, sign in (("chosen", 1), ("rejected", -1)):
+            name, made = f"{step}.{number}.{side}", toy_row("", int(random.integers(8, 30)), 100 * step + number)
+            answer = np.where(np.arange(len(made)) < 3, 0, 1).astype(np.float32)
+            size = answer.sum() if objective in ("ipo", "orpo") else 1
+            parts = {"pref": sign * answer / size} | ({"ce": answer} if objective == "orpo" and sign > 0 else {})
+            logp = None if objective == "orpo" else -answer * random.uniform(3, 6, len(made)).astype(np.float32)
+            group = None if objective == "kto" else f"{step}.{number}"
+            rows.append(TokenRow(made.ids, parts, name, "pairs", name, group, logp_ref=logp))
+            if objective == "kto":
+                ids = np.roll(made.ids, 2)
+                rows.append(TokenRow(ids, {"kl": answer}, f"{name}:kl", "pairs", name, logp_ref=logp))
+    return rows + toy_rows(step, 2, 20)
+
+
+class ToyPreferences(ToySource):
+    """Steps made by `toy_preferences`."""
+
+    def __init__(self, objective: str = "dpo", count: int = 4) -> None:
+        super().__init__(count)
+        self.objective = objective
+
+    def steps(self, first: int, last: int) -> Iterator[StepRows]:
+        for step in range(first, last):
+            rows = toy_preferences(step, self.objective, self.count)
+            self.given.append([row.row_id for row in rows])
+            yield StepRows(step, rows, 0.0, {"next": step + 1})
