@@ -16,6 +16,14 @@ from typing import Any, Protocol
 from bloomery.core.errors import InputError, nearest
 from bloomery.core.secret import scrub
 
+_REWARDS = {
+    "reward_accuracy": "rewards/accuracies",
+    "reward_margin": "rewards/margins",
+    "reward_chosen": "rewards/chosen",
+    "reward_rejected": "rewards/rejected",
+}
+"""As TRL calls them."""
+
 HF_NAMES = {
     "step": {
         "loss": "train/loss",
@@ -25,8 +33,13 @@ HF_NAMES = {
         "tokens_per_second": "train/tokens_per_second",
         "mfu": "train/mfu",
         "waited": "train/data_wait_seconds",
+        **{ours: f"train/{theirs}" for ours, theirs in _REWARDS.items()},
     },
-    "validate": {"loss": "eval/loss", "bits_per_byte": "eval/bits_per_byte"},
+    "validate": {
+        "loss": "eval/loss",
+        "bits_per_byte": "eval/bits_per_byte",
+        **{ours: f"eval/{theirs}" for ours, theirs in _REWARDS.items()},
+    },
 }
 """Our figure's name by event, and the one trackers show."""
 

@@ -227,3 +227,25 @@ def test_a_text_longer_than_the_context_is_scored_without_a_warning(
     assert caplog.records == []
     short(TEXTS[0] * 9)
     assert "longer than the specified maximum" in caplog.text
+
+
+def test_a_pair_is_ranked_rightly_where_a_token_of_the_better_answer_is_likelier(tokenizer: Any) -> None:
+    def turn(role: str, text: str) -> dict[str, Any]:
+        return {"role": role, "content": [{"type": "text", "text": text}]}
+
+    asked, liked = turn("user", "how much"), turn("assistant", "crowns")
+    long = turn("assistant", "item 3 weighs 7 grams")
+    rows = [
+        {"id": "right", "prompt": 1, "chosen": [asked, liked], "rejected": [asked, long]},
+        {"id": "wrong", "prompt": 1, "chosen": [asked, long], "rejected": [asked, liked]},
+        {"id": "turns", "prompt": 3, "chosen": [asked, long, asked, liked], "rejected": [asked, long, asked, long]},
+    ]
+    suite = Suite("pairs", "preference", rows, "domain")
+    result = evaluate(Told(tokenizer, likes="crowns"), tokenizer, [suite]).suites["pairs"]
+    assert [record.score for record in result.records] == [1.0, 0.0, 1.0]
+    assert result.value == pytest.approx(2 / 3) and result.records[0].chance == 0.5
+    assert (result.records[1].answer, result.records[1].reference) == ("crowns", "item 3 weighs 7 grams")
+    # a long answer is not worse for being long
+    alike = [{"id": "a", "prompt": 1, "chosen": [asked, long], "rejected": [asked, turn("assistant", "naïve")]}]
+    engine = Told(tokenizer, likes="item 3 weighs 7 grams")
+    assert evaluate(engine, tokenizer, [Suite("pairs", "preference", alike, "domain")]).suites["pairs"].value == 1.0

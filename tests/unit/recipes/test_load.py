@@ -26,7 +26,7 @@ HEAD = "family: tiny\n"
         (HEAD + "schedule: {warmup: 2 epochs}\n", 2, "`schedule.warmup: 2 epochs` is in epochs"),
         (HEAD + "optim: {batch: 3 steps}\n", 2, "`optim.batch: 3 steps` is in steps"),
         (HEAD + "memory: {limit: 8}\n", 2, "`memory.limit: 8` is not a size"),
-        (HEAD + "objective: dpo\n", 2, "`objective: dpo` must be 'auto', 'text' or 'sft'"),
+        (HEAD + "objective: ppo\n", 2, "`objective: ppo` must be 'auto', 'text', 'sft', 'dpo', 'ipo', 'kto' or 'orpo'"),
         (HEAD + "reward: {regex: a}\n", 2, "`reward` cannot be used: rewards come with reinforcement learning"),
         (HEAD + "keep:\n  hold: true\n", 3, "`keep.hold` cannot be used"),
         (HEAD + "data:\n  curated: {web: 50%, code: 40%}\n", 3, "sum to 0.9, not 1"),

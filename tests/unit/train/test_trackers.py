@@ -66,6 +66,15 @@ def test_every_tracker_gets_the_figures_under_hugging_faces_names(name: str, jou
     assert journal.calls[-1][0] in ("end_run", "finish", "close")
 
 
+def test_rewards_go_by_trls_names(journal: Journal, tmp_path: Path) -> None:
+    trackers = Trackers(["wandb"], "run-1", tmp_path, CONFIG)
+    trackers("step", 7, {"loss": 0.5, "reward_margin": 0.3})
+    trackers("validate pairs", 8, {"reward_accuracy": 0.9})
+    trackers.close()
+    shown = {name: value for figures, _ in journal.logged() for name, value in figures.items()}
+    assert shown == {"train/loss": 0.5, "train/rewards/margins": 0.3, "eval/pairs_rewards/accuracies": 0.9}
+
+
 @pytest.mark.parametrize("name", sorted(TRACKERS))
 def test_every_tracker_writes_to_this_disk_unless_told_otherwise(name: str, journal: Journal, tmp_path: Path) -> None:
     import os
