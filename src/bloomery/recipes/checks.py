@@ -59,7 +59,7 @@ def refuse(problems: Sequence[Problem]) -> None:
 
 def _weights(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
     folder, ref = plan.get("start.folder"), plan.get("start.ref")
-    key = "start" if loaded.recipe.family else "model"
+    key = "model" if loaded.recipe.model and loaded.recipe.start == "auto" else "start"
     if plan.get("start.kind") == "step":
         return  # weights that are not made yet
     if folder is None:

@@ -42,8 +42,7 @@ def trainings(loaded: Loaded) -> list[Loaded]:
 
 def starting_from(loaded: Loaded, run: Path) -> Loaded:
     """The recipe with a finished run in place of its start."""
-    key = "start" if loaded.recipe.family else "model"
-    return with_changes(loaded, {key: str(run if key == "start" else run / "model")})
+    return with_changes(loaded, {"start": str(run)})
 
 
 def _placed(loaded: Loaded, number: int) -> Loaded:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bloomery.core.errors import InputError
-from bloomery.families.registry import Family, load_family
+from bloomery.families.registry import Family
 from bloomery.families.rules import choose_start
 from bloomery.recipes import defaults, preference
 from bloomery.recipes.load import Loaded
@@ -21,7 +21,7 @@ from bloomery.recipes.plan import Plan, Value
 from bloomery.recipes.sample import Sample, kind_of, measured, sample_domain
 from bloomery.recipes.sections import absolute, whole_grader
 from bloomery.recipes.settle import settle
-from bloomery.recipes.start import Start, from_family, from_model, left_by, named_start
+from bloomery.recipes.start import Start, family_of, from_family, from_model, left_by, named_start
 from bloomery.recipes.trim import trimmed
 
 Values = dict[str, Value]
@@ -36,7 +36,7 @@ def resolve(loaded: Loaded, samples: Mapping[str, Sample] | None = None, before:
     """
     if samples is None:
         samples = sample_domain(loaded)
-    family = load_family(loaded.recipe.family) if loaded.recipe.family else None
+    family = family_of(loaded)
     values = _identity(loaded, family)
     kind = kind_of(samples)
     start, reason = _next(before, family) if before else _start(loaded, family, kind, samples)
@@ -58,7 +58,7 @@ def _identity(loaded: Loaded, family: Family | None) -> Values:
     return {
         "name": named,
         "base": Value(str(loaded.base), "derived", "relative paths begin here"),
-        "family": Value(family.name if family else None, "user"),
+        "family": Value(family.name if family else None, *_by_run(loaded)),
         "licence": Value(family.file.licence if family else None, "family"),
         "method": _set(loaded, "method", recipe.method),
         "seed": _set(loaded, "seed", recipe.seed),
@@ -71,6 +71,11 @@ def _identity(loaded: Loaded, family: Family | None) -> Values:
     }
 
 
+def _by_run(loaded: Loaded) -> tuple[Literal["user", "derived"], str]:
+    named = loaded.recipe.family or loaded.recipe.model
+    return ("user", "") if named else ("derived", f"that of the run `{loaded.recipe.start}`")
+
+
 def _next(before: Plan, family: Family | None) -> tuple[Start, Value]:
     start = left_by(before, family)
     return start, Value(start.ref, "derived", "the training before it")
@@ -78,19 +83,13 @@ def _next(before: Plan, family: Family | None) -> tuple[Start, Value]:
 
 def _start(loaded: Loaded, family: Family | None, kind: str, samples: Mapping[str, Sample]) -> tuple[Start, Value]:
     recipe = loaded.recipe
-    if family is None:
-        if recipe.start != "auto":
-            raise InputError(
-                f"`start: {recipe.start}` belongs to a family, but the recipe names a `model`",
-                where=loaded.place("start"),
-                fix="remove `start`, or name a `family`",
-            )
-        assert recipe.model is not None
-        start = from_model(recipe.model, recipe.revision, loaded.base, loaded.place("model"))
-        return start, Value(recipe.model, "user")
     if recipe.start != "auto":
         start = named_start(loaded, family)
         return start, Value(start.ref, "user")
+    if family is None:
+        assert recipe.model is not None  # the schema asks for one of the three
+        start = from_model(recipe.model, recipe.revision, loaded.base, loaded.place("model"))
+        return start, Value(recipe.model, "user")
     if not samples:
         stage = family.file.default_start or list(family.file.checkpoints)[-1]
         return from_family(family, stage), Value(f"{family.name}/{stage}", "family", "no domain data to choose by")

@@ -175,6 +175,7 @@ def _execute(folder: RunFolder, loaded: Loaded, events: EventLog | None, world: 
     session = _begin(folder, plan, events, world, quiet)
     for step in plan.get("steps"):
         STEPS[step["do"]](session, step)
+    _publish(session, folder.model)  # whatever the steps are: another run can start from every finished one
     outcome = session.outcome
     if events and outcome["status"] != "interrupted":
         events.write(FINISHED, **{key: value for key, value in outcome.items() if key != "said"})
@@ -252,9 +253,12 @@ def _evaluate(session: Session, step: dict[str, Any]) -> None:
 
 def _export(session: Session, step: dict[str, Any]) -> None:
     """Publish the model folder with its card."""
+    _publish(session, Path(step["to"]) if step["to"] else session.folder.model)
+
+
+def _publish(session: Session, target: Path) -> None:
     if session.outcome["status"] == "interrupted" or not session.world.first:
         return
-    target = Path(step["to"]) if step["to"] else session.folder.model
     if not target.exists():
         publish_model(session.folder, session.plan, target)
 

@@ -47,7 +47,8 @@ class Recipe(Section):
     revision: str | None = None
     """Commit of a Hub `model`."""
     start: str = "auto"
-    """`auto`, one of the family's stages, or a finished run to continue from (its name or folder)."""
+    """`auto`, one of the family's stages, or a finished run to continue from (its name or folder). A run brings the
+    family that it was made from: beside it, neither `family` nor `model` need be named."""
     objective: Literal["auto", "text", "sft", "dpo", "ipo", "kto", "orpo"] = "auto"
     """What is learned. Auto follows the shape of the rows: `dpo` where there are pairs of a better and a worse answer,
     `kto` where there are judged ones, `sft` when all are conversations or answers, else `text`."""
@@ -107,9 +108,11 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _one_model(self) -> Recipe:
-        if (self.family is None) == (self.model is None):
-            both = "both `family` and `model`" if self.family else "neither `family` nor `model`"
-            raise InputError(f"the recipe names {both}", fix="name one of them: a family, or a folder or Hub id")
+        if self.family and self.model:
+            raise InputError("the recipe names both `family` and `model`", fix="remove one of them")
+        if not (self.family or self.model) and self.start == "auto":
+            fix = "name one of them: a family, or a folder or Hub id; or a run to continue from, by `start`"
+            raise InputError("the recipe names neither `family` nor `model`", fix=fix)
         return self
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from bloomery.core.errors import InputError, Where
 from bloomery.families.lr import plasticity
-from bloomery.families.registry import Family
+from bloomery.families.registry import Family, load_family
 from bloomery.families.schema import Plasticity
 from bloomery.lineage.rundir import RunFolder
 from bloomery.recipes.load import Loaded
@@ -124,7 +124,7 @@ def from_model(model: str, revision: str | None, base: Path, where: Where | None
 
 def from_run(name: str, family: Family | None, root: Path = RUNS) -> Start | None:
     """A finished run by name or folder; None when there is no such run. Its own plan says at which rate it ended."""
-    folder = next((p for p in (root / name, Path(name)) if (p / "recipe.yaml").is_file()), None)
+    folder = _run_folder(name, root)
     if folder is None:
         return None
     run = RunFolder.open(folder)
@@ -136,12 +136,23 @@ def from_run(name: str, family: Family | None, root: Path = RUNS) -> Start | Non
     return replace(_ended(Plan.read(run.plan), family), ref=name, kind="run", folder=place, tokenizer=place)
 
 
+def _run_folder(name: str, root: Path = RUNS) -> Path | None:
+    return next((p for p in (root / name, Path(name)) if (p / "recipe.yaml").is_file()), None)
+
+
+def family_of(loaded: Loaded) -> Family | None:
+    """The family that a recipe names, or that the run it starts from was made from; None for a bare model."""
+    recipe = loaded.recipe
+    if recipe.family:
+        return load_family(recipe.family)
+    folder = _run_folder(recipe.start) if recipe.model is None else None
+    name = Plan.read(folder / "plan.json").get("family") if folder and (folder / "plan.json").is_file() else None
+    return load_family(name) if name else None
+
+
 def left_by(plan: Plan, family: Family | None) -> Start:
     """What a training by this plan will leave: all that is known of it before it has run."""
-    if family:
-        return replace(_ended(plan, family), folder=plan.get("start.folder"), tokenizer=plan.get("start.tokenizer"))
-    model = from_model(plan.get("start.folder") or plan.get("start.repo"), None, Path())
-    return replace(model, ref=plan.get("name"), kind="step")
+    return replace(_ended(plan, family), folder=plan.get("start.folder"), tokenizer=plan.get("start.tokenizer"))
 
 
 def _ended(plan: Plan, family: Family | None) -> Start:
@@ -176,17 +187,21 @@ def final_lr(plan: Plan) -> float:
     return held if plan.get("schedule.kind") == "constant" or plan.get("schedule.anneal_by") == "merge" else end
 
 
-def named_start(loaded: Loaded, family: Family) -> Start:
-    """The start that a recipe with a `family` names: one of its stages, or a run."""
+def named_start(loaded: Loaded, family: Family | None) -> Start:
+    """The start that a recipe names beside `auto`: a stage of its family, or a run."""
     start = loaded.recipe.start
-    if start in family.file.checkpoints:
+    if family and start in family.file.checkpoints:
         return from_family(family, start)
     found = from_run(start, family)
     if found is not None:
         return found
+    message, fix = (
+        f"`start: {start}`: the recipe names no family",
+        f"name a run, or a `family` that has a stage `{start}`",
+    )
     try:
-        return from_family(family, start)
+        if family:
+            return from_family(family, start)
     except InputError as error:
-        raise InputError(
-            f"{error.message}, and there is no run `{start}` in ./{RUNS}", where=loaded.place("start"), fix=error.fix
-        ) from None
+        message, fix = error.message, str(error.fix)
+    raise InputError(f"{message}, and there is no run `{start}` in ./{RUNS}", where=loaded.place("start"), fix=fix)
