@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from bloomery.core.errors import InputError
+from bloomery.core.errors import InputError, Where
 from bloomery.core.rows import Ids, TokenRow
+from bloomery.core.template import END, START, Conversation, TemplateFault
 from bloomery.data.quoted import BREAK, Quotes
 from bloomery.evals.suites import Row
 from bloomery.graders.payload import text_of
+from bloomery.models.template import template_of, unmarked
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +27,17 @@ class Scored:
 
 
 class Prompter:
-    """Renders rows with one tokenizer, as training does: special tokens in text are plain characters."""
+    """Renders rows with one tokenizer, as training does: special tokens in text are plain characters.
+
+    The chat template runs in a process of its own, which starts with the first conversation and ends with this object.
+    """
 
     def __init__(self, tokenizer: Any, render: str) -> None:
         self.tokenizer = tokenizer
         self._quotes = Quotes(tokenizer.backend_tokenizer)
-        self.chat = render == "chat" or (render == "auto" and bool(tokenizer.chat_template))
-        if self.chat and not tokenizer.chat_template:
+        self._template = template_of(tokenizer)
+        self.chat = render == "chat" or (render == "auto" and self._template is not None)
+        if self.chat and self._template is None:
             raise InputError(
                 "`render: chat` needs a chat template, and the tokenizer has none", fix="use `render: plain`"
             )
@@ -70,8 +76,7 @@ class Prompter:
         """Ids of a conversation up to where the assistant answers; plain: its texts, a line each."""
         if not self.chat:
             return [*self.bos, *self._plain("".join(text_of(message) + "\n" for message in messages))]
-        flat = [self._quotes.broken({**message, "content": text_of(message)}) for message in messages]
-        text = self.tokenizer.apply_chat_template(flat, add_generation_prompt=True, tokenize=False)
+        text = self._rendered([{**message, "content": text_of(message)} for message in messages])
         ids: list[int] = self._quotes.encode(text).ids if BREAK in text else self._encode(text)["input_ids"]
         return ids if ids[:1] == self.bos else [*self.bos, *ids]
 
@@ -82,6 +87,19 @@ class Prompter:
             Scored(np.array([*prompt, *self._plain(text)], np.int32), max(len(prompt), 1), len(text.encode()))
             for text in row["choices"]
         ]
+
+    def _rendered(self, messages: Sequence[Row]) -> str:
+        assert self._template is not None
+        if any(mark in message["content"] for message in messages for mark in (START, END, BREAK)):
+            raise InputError("holds a noncharacter (U+FDD0 to U+FDD2), which no text should")
+        try:
+            [found] = self._template([Conversation(self._quotes.broken(messages), prompt=True)])
+        except TemplateFault as fault:
+            fault.where = Where(self.tokenizer.name_or_path or "the tokenizer")
+            raise
+        if found.error is not None:
+            raise InputError(f"the chat template refuses this conversation: {found.error}")
+        return unmarked(found)
 
     def _plain(self, text: str) -> list[int]:
         ids: list[int] = self._encode(text, split_special_tokens=True)["input_ids"]

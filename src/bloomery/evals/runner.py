@@ -35,17 +35,17 @@ def evaluate(
     if len(set(names)) != len(names):
         raise InputError(f"two suites have one name: {', '.join(sorted(n for n in set(names) if names.count(n) > 1))}")
     began = time.perf_counter()
-    found = {suite.name: _run(engine, tokenizer, suite, base, seed) for suite in suites}
+    prompters = {render: Prompter(tokenizer, render) for render in {suite.render for suite in suites}}
+    found = {suite.name: _run(engine, prompters[suite.render], suite, base, seed) for suite in suites}
     result = EvalResult(model, found, time.perf_counter() - began)
     if out is not None:
         result.save(out)
     return result
 
 
-def _run(engine: Engine, tokenizer: Any, suite: Suite, base: Path | None, seed: int) -> SuiteResult:
+def _run(engine: Engine, prompter: Prompter, suite: Suite, base: Path | None, seed: int) -> SuiteResult:
     began = time.perf_counter()
     rows = suite.load_rows()
-    prompter = Prompter(tokenizer, suite.render)
     if suite.kind == "generate":
         records = _generate(engine, prompter, suite, rows, base, seed)
     else:

@@ -1,6 +1,6 @@
-"""A tokenizer's chat templates are tried when it is loaded, under the limits of `core/template.py`.
+"""A tokenizer's chat templates, tried when it is loaded and rendered later under the limits of `core/template.py`.
 
-transformers renders them later in this process, without limits: a template that runs away must not get that far.
+transformers would render them in this process, where nothing limits them: its `apply_chat_template` is not called.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from bloomery.core.errors import InputError, Where
-from bloomery.core.template import ChatTemplate, Conversation, RunawayTemplate, TemplateFault
+from bloomery.core.template import END, START, ChatTemplate, Conversation, Rendering, RunawayTemplate, TemplateFault
 
 MAX_TEMPLATE = 1 << 20
 TURNS = (
@@ -24,10 +24,8 @@ def check(tokenizer: Any, where: Where) -> None:
 
     A template may refuse a sample (some demand a system turn or tools); only running away counts.
     """
-    found = getattr(tokenizer, "chat_template", None) or {}
-    templates = {"default": found} if isinstance(found, str) else dict(found)
     tokens = {key: str(getattr(tokenizer, key, None) or "") for key in NAMES}
-    for name, text in templates.items():
+    for name, text in _templates(tokenizer).items():
         if not isinstance(text, str) or len(text) > MAX_TEMPLATE:
             raise InputError(f"chat template `{name}` is no text below {MAX_TEMPLATE >> 20} MB", where=where)
         try:
@@ -36,3 +34,21 @@ def check(tokenizer: Any, where: Where) -> None:
             raise RunawayTemplate(f"`{name}`: {fault.message}", where=where, fix=fault.fix) from None
         except TemplateFault:
             continue  # one that does not parse matters only to those who render with it
+
+
+def template_of(tokenizer: Any) -> ChatTemplate | None:
+    """The template of a tokenizer's conversations, in a process of its own; None where it has none."""
+    found = _templates(tokenizer).get("default")
+    tokens = {key: str(token) for key, token in tokenizer.special_tokens_map.items()}
+    return ChatTemplate(found, tokens) if found else None
+
+
+def unmarked(rendering: Rendering) -> str:
+    """The text of a rendering as transformers gives it, without the marks around what `generation` blocks render."""
+    return rendering.text.replace(START, "").replace(END, "")
+
+
+def _templates(tokenizer: Any) -> dict[str, Any]:
+    """A tokenizer's chat templates by name; one without a name is `default`, as in transformers."""
+    found = getattr(tokenizer, "chat_template", None) or {}
+    return {"default": found} if isinstance(found, str) else dict(found)

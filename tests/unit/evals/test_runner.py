@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import math
+import resource
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from bloomery.core.errors import DamagedError, InputError
+from bloomery.core.resources import families_dir
 from bloomery.core.rows import TokenRow
 from bloomery.data.tokenizer import save_tokenizer, train_tokenizer
 from bloomery.engine.protocol import Completion, Sampling
@@ -22,6 +25,7 @@ from bloomery.evals.prompts import Prompter, windows
 from bloomery.evals.results import load_result
 from bloomery.evals.runner import evaluate
 from bloomery.evals.suites import Suite
+from bloomery.models.turns import stop_ids
 
 TEXTS = [f"item {i} costs {i * 7} crowns and weighs {i % 9} grams, naïve or not" for i in range(80)]
 
@@ -133,6 +137,49 @@ def test_prompts_take_the_chat_template_or_a_line_each(tokenizer: Any) -> None:
     chat = tokenizer.decode(Prompter(tokenizer, "auto").prompt(asked))
     assert chat == "<|im_start|>user\n2 + 2?<|im_end|>\n<|im_start|>assistant\n"
     assert tokenizer.decode(Prompter(tokenizer, "plain").prompt(asked)) == "2 + 2?\n"
+
+
+CONVERSATIONS: list[list[dict[str, str]]] = [
+    [{"role": "user", "content": "2 + 2?"}],
+    [{"role": "system", "content": "Short."}, {"role": "user", "content": "Ä\n\n{{ x }} <b>"}],
+    [{"role": "user", "content": "a"}, {"role": "assistant", "content": " b "}, {"role": "user", "content": ""}],
+]
+
+
+@pytest.mark.parametrize("messages", CONVERSATIONS, ids=range(len(CONVERSATIONS)))
+def test_embers_template_gives_the_ids_that_transformers_gives(messages: list[dict[str, str]]) -> None:
+    ember = AutoTokenizer.from_pretrained(families_dir() / "ember" / "tokenizer")
+    theirs = ember.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
+    assert Prompter(ember, "auto").prompt(messages) == theirs
+    ends = ember.convert_tokens_to_ids(["<|endoftext|>", "<|im_end|>"])
+    assert stop_ids(ember) == ends
+
+
+def test_marks_of_a_template_are_no_part_of_a_prompt(tokenizer: Any) -> None:
+    marked = copy.deepcopy(tokenizer)
+    marked.chat_template = "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}"
+    theirs = marked.apply_chat_template(CONVERSATIONS[0], tokenize=False)
+    assert marked.decode(Prompter(marked, "auto").prompt(CONVERSATIONS[0])) == theirs == "2 + 2?"
+    assert stop_ids(marked) == [marked.eos_token_id]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% for m in messages %}{{ m.content * (8 ** 9 if 'zebra' in m.content else 1) }}{% endfor %}",
+        "{{ raise_exception('no zebra') if 'zebra' in messages[0].content }}",
+    ],
+)
+def test_a_template_that_only_some_prompt_sets_off_is_held_to_its_limits(tokenizer: Any, source: str) -> None:
+    sleeper = copy.deepcopy(tokenizer)
+    sleeper.chat_template = source
+    prompter = Prompter(sleeper, "auto")
+    prompter.prompt([{"role": "user", "content": "horse"}])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match=r"outgrows .* 256 MB|refuses this conversation: no zebra"):
+        prompter.prompt([{"role": "user", "content": "zebra"}])
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
+    prompter.prompt([{"role": "user", "content": "horse"}])
 
 
 def test_a_stop_text_ends_an_answer(tokenizer: Any) -> None:
