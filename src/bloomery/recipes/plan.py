@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bloomery.core.errors import DamagedError, Where, nearest
+from bloomery.core.errors import DamagedError, InputError, Where, nearest
 from bloomery.core.files import read_json, write_json
 
 Origin = Literal["user", "family", "stage default", "derived"]
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +112,12 @@ class Plan:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Plan:
-        """Rebuild from `to_json`; raises `KeyError` or `TypeError` for anything else."""
+        """Rebuild from `to_json`; raises `InputError` for another version, `KeyError` or `TypeError` for no plan."""
         if data["version"] != VERSION:
-            raise KeyError(f"a plan of version {data['version']}, this is version {VERSION}")
+            raise InputError(
+                f"a plan of version {data['version']}, and this Bloomery reads version {VERSION}",
+                fix="go on from its weights: `model:` with the folder `model` of the run",
+            )
         return cls({key: Value(v["value"], v["from"], v["why"]) for key, v in data["values"].items()})
 
     def write(self, path: Path) -> None:
@@ -126,5 +129,7 @@ class Plan:
         """Read `plan.json`; raises `DamagedError` when it is not one of ours."""
         try:
             return cls.from_json(read_json(path))
+        except InputError as error:
+            raise InputError(error.message, where=Where(path), fix=error.fix) from None
         except (KeyError, TypeError, AttributeError) as error:
             raise DamagedError(f"is not a plan: {error}", where=Where(path)) from None

@@ -154,7 +154,7 @@ def test_a_plan_survives_its_file_and_a_changed_file_is_refused(recipe: Load, he
     assert Plan.read(here / "plan.json") == plan
     assert (here / "plan.json").stat().st_mode & 0o777 == 0o600
     (here / "plan.json").write_text(json.dumps({"version": 99, "values": {}}))
-    with pytest.raises(DamagedError, match="version 99"):
+    with pytest.raises(InputError, match="plan of version 99"):
         Plan.read(here / "plan.json")
 
 
