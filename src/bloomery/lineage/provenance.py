@@ -19,7 +19,7 @@ from typing import Any
 
 import bloomery
 from bloomery.core.errors import InputError, Where
-from bloomery.core.files import MANIFEST, canonical_hash, read_json, sha256_file
+from bloomery.core.files import canonical_hash, sha256_file, verify_ours
 from bloomery.core.secret import scrub, tuning_environment
 
 EVENT = "provenance"
@@ -128,11 +128,12 @@ def git_commit(folder: Path) -> dict[str, str | bool] | None:
 def model_hash(folder: Path) -> str:
     """Hex sha256 that stands for a model folder's content.
 
-    For a folder that we published, its manifest's own hash, which covers every file. For any other, the hash over
-    names and sha256 of its weights, configuration and tokenizer. Raises `InputError` when there is nothing to hash.
+    For a folder that we published, its manifest's own hash, which covers every file; they are read and must agree. For
+    any other, the hash over names and sha256 of its weights, configuration and tokenizer. Raises `DamagedError` where
+    the bytes are not the manifest's, `InputError` when there is nothing to hash.
     """
-    if (folder / MANIFEST).is_file():
-        return str(read_json(folder / MANIFEST)["self"])
+    if ours := verify_ours(folder):
+        return ours
     files = sorted(p for p in folder.iterdir() if p.is_file() and p.suffix in _MODEL_FILES) if folder.is_dir() else []
     if not files:
         raise InputError("holds no model: neither weights nor configuration", where=Where(folder))

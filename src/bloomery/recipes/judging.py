@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bloomery.core.errors import DamagedError
 from bloomery.core.events import read_events
+from bloomery.core.files import verify_ours
 from bloomery.lineage.rundir import RunFolder
 from bloomery.recipes.configure import segments
 from bloomery.recipes.plan import Plan
@@ -120,7 +121,11 @@ def _shown(folder: RunFolder, run: ArmRun, runs: list[ArmRun]) -> str:
 def _weights(run: ArmRun, device: str) -> Callable[[], Loaded]:
     from bloomery.models.load import load_model
 
-    return lambda: load_model(run.weights, device=device)
+    def load() -> Loaded:
+        verify_ours(run.weights)
+        return load_model(run.weights, device=device)
+
+    return load
 
 
 def _result(

@@ -21,7 +21,7 @@ import torch
 
 from bloomery.core.errors import BloomeryError
 from bloomery.core.events import EventLog
-from bloomery.core.files import write_json
+from bloomery.core.files import verify_ours, write_json
 from bloomery.lineage import provenance
 from bloomery.lineage.record import FAILED, FINISHED
 from bloomery.lineage.rundir import RunFolder, free_name
@@ -185,8 +185,12 @@ def _execute(folder: RunFolder, loaded: Loaded, events: EventLog | None, world: 
 def _begin(folder: RunFolder, plan: Plan, events: EventLog | None, world: World, quiet: bool) -> Session:
     loud = world.first and not quiet
     say = _say if loud else _say_nothing
-    for line in ignored(Path(plan.get("start.folder"))) if plan.get("start.folder") else ():
-        say(line)
+    if plan.get("start.folder"):
+        start = Path(plan.get("start.folder"))
+        if world.first:
+            verify_ours(start)
+        for line in ignored(start):
+            say(line)
     prepared = prepare(plan, folder.path, say)
     if events:
         prepared.plan.write(folder.plan)

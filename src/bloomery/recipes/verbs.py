@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bloomery.core.errors import InputError, Where
+from bloomery.core.files import verify_ours
 from bloomery.families.registry import load_family
 from bloomery.lineage.rundir import RunFolder
 from bloomery.recipes.load import load_recipe
@@ -173,7 +174,10 @@ def merge(model: str, folder: Path) -> Path:
     run = next((p for p in (RUNS / model, Path(model)) if (p / "adapter").is_dir()), None)
     if run is None:
         raise InputError(f"`{model}` is no run with an adapter", fix="train one with `method: lora`")
-    loaded = load_model(Plan.read(run / "plan.json").get("start.folder"))
+    start = Path(Plan.read(run / "plan.json").get("start.folder"))
+    for place in (start, run / "adapter"):
+        verify_ours(place)
+    loaded = load_model(start)
     load_lora(loaded.model, run / "adapter")
     merge_lora(loaded.model)
     export_model(loaded, folder)
@@ -209,10 +213,11 @@ def _evaluate(found: Found, suites: list[Suite]) -> EvalResult:
 
 
 def _opened(folder: Path) -> LoadedModel:
-    """The model on a GPU where there is one."""
+    """The model, its bytes verified, on a GPU where there is one."""
     from bloomery.models.load import load_model
     from bloomery.train.parallel import pick_device
 
+    verify_ours(folder)
     return load_model(folder, device=str(pick_device()))
 
 
