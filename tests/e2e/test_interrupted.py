@@ -76,6 +76,14 @@ def test_asked_to_stop_it_saves_first_and_says_how_to_go_on(here: Path, finished
     same_result(here / "runs" / "whole", finished)
 
 
+@pytest.mark.parametrize("at", ["bloomery.recipes.run:prepare", "bloomery.evals.runner:evaluate"])
+def test_interrupted_outside_a_training_it_says_how_to_go_on(here: Path, finished: Finished, at: str) -> None:
+    assert run_to(here, "run", "recipe.yaml", "name=whole", at=at, number=signal.SIGINT) == 130
+    assert "interrupted; continue with: bloomery resume whole\n" in (here / "said.txt").read_text()
+    assert bloomery("resume", "whole", within=here).status == 0
+    same_result(here / "runs" / "whole", finished)
+
+
 def test_a_second_process_is_refused_and_nothing_is_lost(here: Path, finished: Finished) -> None:
     first = start(
         here, "run", "recipe.yaml", "name=whole", at="bloomery.train.loop:train_step", times=5, number=signal.SIGSTOP

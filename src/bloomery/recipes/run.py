@@ -92,7 +92,7 @@ def _pipeline(folder: RunFolder, loaded: Loaded, world: World, quiet: bool) -> R
     """
     *earlier, last = trainings(loaded)
     start: Path | None = None
-    with _writing(folder, world) as events:
+    with _resumable(folder, world), _writing(folder, world) as events:
         for number, part in enumerate(earlier, 1):
             current = part if start is None else starting_from(part, start)
             place = _part_folder(folder, number, current, world)
@@ -119,12 +119,24 @@ def _writing(folder: RunFolder, world: World) -> Iterator[EventLog | None]:
             raise
 
 
+@contextlib.contextmanager
+def _resumable(folder: RunFolder, world: World) -> Iterator[None]:
+    """Ctrl-C outside a training, which saves itself: how to go on is said before the interrupt ends the process."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if world.first and folder.path.is_dir():
+            _say(f"interrupted; {_onward(folder)}")
+        raise
+
+
 def _told(result: RunResult, folder: RunFolder) -> RunResult:
     """The result of a training with how to go on, where it was interrupted: the whole run, by what finds it."""
-    if result.status != "interrupted":
-        return result
-    name = folder.name if folder.path.parent == RUNS else folder.path
-    return replace(result, said=f"{result.said}; continue with: bloomery resume {name}")
+    return replace(result, said=f"{result.said}; {_onward(folder)}") if result.status == "interrupted" else result
+
+
+def _onward(folder: RunFolder) -> str:
+    return f"continue with: bloomery resume {folder.name if folder.path.parent == RUNS else folder.path}"
 
 
 def _held(result: RunResult) -> RunResult:
