@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from bloomery.core.errors import InputError
+from bloomery.core.hub import reachable
 from bloomery.data.config import SourceSpec
 from bloomery.data.paths import COMPRESSED, FORMATS, format_suffix
 
@@ -100,7 +99,7 @@ def _snapshot(repository: str, revision: str | None, patterns: list[str]) -> Pat
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        with _reachable():
+        with reachable():
             return Path(snapshot_download(repository, repo_type="dataset", revision=revision, allow_patterns=patterns))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -108,20 +107,6 @@ def _snapshot(repository: str, revision: str | None, patterns: list[str]) -> Pat
             f"the dataset `{repository}` cannot be fetched from the Hub: {reason}",
             fix="check its name, revision, your network and access token; or download it and use `path`",
         ) from None
-
-
-@contextmanager
-def _reachable() -> Iterator[None]:
-    """The Hub's client online for what a recipe names, offline for all else; unless the user forbids it."""
-    from huggingface_hub import constants
-
-    before = constants.HF_HUB_OFFLINE
-    if not (os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE")):
-        constants.HF_HUB_OFFLINE = False
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before
 
 
 def _matching(folder: Path, pattern: str, path: str) -> list[Path]:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from bloomery.core.hub import reachable
 from bloomery.core.secret import Secret, scrub
 from bloomery.families.registry import Family
 from bloomery.families.schema import Checkpoint
@@ -115,7 +115,7 @@ class Hub:
         from huggingface_hub import errors
 
         try:
-            with _reachable():
+            with reachable():
                 self._api.repo_info(name, revision=commit)
         except errors.RevisionNotFoundError:
             return "missing"
@@ -129,7 +129,7 @@ class Hub:
         from huggingface_hub import errors
 
         try:
-            with _reachable():
+            with reachable():
                 refs = self._refs(name)
                 self._api.auth_check(name)
             return Repository(refs)
@@ -153,7 +153,7 @@ class Hub:
         from huggingface_hub.errors import HfHubHTTPError
 
         try:
-            with _reachable():
+            with reachable():
                 return self._refs(name)
         except HfHubHTTPError:
             return {}
@@ -164,17 +164,3 @@ def _unreachable() -> tuple[type[Exception], ...]:
     from huggingface_hub import errors
 
     return (vars(errors)["HTTPError"], errors.OfflineModeIsEnabled, OSError)
-
-
-@contextmanager
-def _reachable() -> Iterator[None]:
-    """The Hub's client online for what the user asked to look up, unless the environment forbids it."""
-    from huggingface_hub import constants
-
-    before = constants.HF_HUB_OFFLINE
-    forbidden = bool(os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE"))
-    constants.HF_HUB_OFFLINE = forbidden
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before

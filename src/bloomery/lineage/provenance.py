@@ -49,13 +49,16 @@ class Start:
 
     `ref` is as the recipe says (`ember/midtrained`, a run's name, a folder, a Hub id); `path` is the folder that
     was loaded, None for a scaffold made from a configuration; `run` names the run it belongs to, if it is one of ours;
-    `sha256` is `model_hash(path)`.
+    `sha256` is `model_hash(path)`. Of a Hub model, `repo`, the `revision` that was asked for and the `commit` it was.
     """
 
     ref: str
     path: str | None = None
     run: str | None = None
     sha256: str | None = None
+    repo: str | None = None
+    revision: str | None = None
+    commit: str | None = None
 
     @classmethod
     def of_folder(cls, ref: str, folder: Path) -> Start:

@@ -60,13 +60,8 @@ def refuse(problems: Sequence[Problem]) -> None:
 def _weights(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
     folder, ref = plan.get("start.folder"), plan.get("start.ref")
     key = "model" if loaded.recipe.model and loaded.recipe.start == "auto" else "start"
-    if plan.get("start.kind") == "step":
-        return  # weights that are not made yet
-    if folder is None:
-        download = f"hf download {plan.get('start.repo')} --revision {plan.get('start.revision') or 'COMMIT'}"
-        message = f"`{ref}` lies on the Hub, and this version starts from folders only"
-        yield Problem(message, loaded.place(key), f"download it (`{download} --local-dir DIR`) and set `model: DIR`")
-        return
+    if plan.get("start.kind") == "step" or folder is None:
+        return  # weights that are not made yet, or that the run fetches
     path = Path(folder)
     if not (path / "config.json").is_file():
         yield Problem(f"`{ref}` has no config.json in {path}", loaded.place(key), f"choose another `{key}`")

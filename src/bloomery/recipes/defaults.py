@@ -19,6 +19,10 @@ DOMAIN_SHARE = 0.5
 """Nova Forge's sample mixes half customer data; the largest share without any rise of general loss is 30-48 % at
 0.5-3B parameters (CMR law, 2407.17467)."""
 
+CONTEXT = 8192
+"""Longest row unless asked otherwise. Checkpoints made for 32k to 131k are fine-tuned at 4k to 8k (Tulu 3, 2411.15124;
+SmolLM3): memory grows with the longest row, and few documents of a domain are longer."""
+
 HOLDOUT = 0.02
 HOLDOUT_LEAST = 200
 REWARM = 0.3
@@ -45,6 +49,16 @@ ANNEAL = 0.2
 
 LEAST_STEPS = 100
 """A derived batch is made small enough that the budget gives this many steps."""
+
+
+def context(own: int | None) -> Value:
+    """The longest row in tokens, from the context of the checkpoint where that is known."""
+    if own is None:
+        return Value(2048, "derived", "the checkpoint's own context is not known here")
+    if own > CONTEXT:
+        why = f"of the checkpoint's own {own:,}: longer rows take memory that few documents need; or set `data.context`"
+        return Value(CONTEXT, "stage default", why)
+    return Value(own, "family", "the checkpoint's own context")
 
 
 def peak_by_size(parameters: int) -> float:

@@ -151,14 +151,16 @@ def _phase(phase: Any) -> dict[str, Any]:
 
 
 def _context(loaded: Loaded, start: Start) -> Value:
-    asked = loaded.recipe.data.context
+    asked, own = loaded.recipe.data.context, start.context
     if asked is None:
-        return Value(start.context or 2048, "family" if start.context else "derived", "the checkpoint's own context")
-    if start.context is not None and asked > start.context:
+        return defaults.context(own)
+    if own is not None and start.kind in ("run", "step"):  # whose rows may have been shorter than what the model takes
+        own = max(own, start.config().get("max_position_embeddings") or 0)
+    if own is not None and asked > own:
         raise InputError(
-            f"`data.context: {asked}` is longer than the {start.context} tokens that `{start.ref}` was made for",
+            f"`data.context: {asked}` is longer than the {own} tokens that `{start.ref}` was made for",
             where=loaded.place("data.context"),
-            fix=f"use at most {start.context}",
+            fix=f"use at most {own}",
         )
     return Value(asked, "user")
 

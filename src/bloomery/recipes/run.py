@@ -25,8 +25,6 @@ from bloomery.core.files import verify_ours, write_json
 from bloomery.lineage import provenance
 from bloomery.lineage.record import FAILED, FINISHED
 from bloomery.lineage.rundir import RunFolder, free_name
-from bloomery.recipes.checks import refuse
-from bloomery.recipes.explain import explain
 from bloomery.recipes.ignored import ignored
 from bloomery.recipes.judging import judge_run
 from bloomery.recipes.load import Loaded, load_recipe
@@ -34,6 +32,7 @@ from bloomery.recipes.pipeline import starting_from, trainings
 from bloomery.recipes.plan import Plan
 from bloomery.recipes.prepare import Prepared, prepare
 from bloomery.recipes.publish import publish_model
+from bloomery.recipes.ready import ready, restored
 from bloomery.recipes.result import RunResult
 from bloomery.recipes.start import RUNS
 from bloomery.recipes.training import ArmRun, arm_runs, train_arm
@@ -66,10 +65,11 @@ def run(
 ) -> RunResult:
     """Run a recipe in a new run folder (default `runs/NAME`).
 
-    Raises `InputError` for everything that `bloomery explain` refuses, before anything is written.
+    Raises `InputError` for everything that `bloomery explain` refuses, before anything is written. A start that the
+    recipe names on the Hub is fetched first.
     """
     loaded = recipe if isinstance(recipe, Loaded) else load_recipe(recipe, overrides)
-    refuse(explain(loaded, place=folder or RUNS).problems)
+    ready(loaded, folder or RUNS, _say_nothing if quiet else _say)
     with _joined(loaded) as world:
         made = _new_folder(loaded, folder) if world.first else None
         place = Path(world.share_text(str(made.path) if made else ""))
@@ -147,13 +147,6 @@ def _held(result: RunResult) -> RunResult:
     return replace(result, said=f"{result.said} The steps after it were not run: {advice}.")
 
 
-def _planned(loaded: Loaded, place: Path) -> Plan:
-    found = explain(loaded, place=place)
-    refuse(found.problems)
-    assert found.plan is not None  # a plan that is missing is a problem
-    return found.plan
-
-
 @contextlib.contextmanager
 def _joined(loaded: Loaded) -> Iterator[World]:
     world = join_world(trainings(loaded)[0].recipe.memory.device)
@@ -181,7 +174,9 @@ def _part_folder(folder: RunFolder, number: int, loaded: Loaded, world: World) -
 
 def _execute(folder: RunFolder, loaded: Loaded, events: EventLog | None, world: World, quiet: bool) -> RunResult:
     """One training with the steps after it, by the plan it was begun with."""
-    plan = Plan.read(folder.plan) if folder.plan.is_file() else _planned(loaded, folder.path)
+    say = _say if world.first and not quiet else _say_nothing
+    again = folder.plan.is_file()
+    plan = restored(Plan.read(folder.plan), say) if again else ready(loaded, folder.path, say)
     if plan.get("threads"):
         torch.set_num_threads(plan.get("threads"))
     session = _begin(folder, plan, events, world, quiet)
@@ -226,6 +221,7 @@ def _record(folder: RunFolder, prepared: Prepared, events: EventLog) -> None:
     scaffold = plan.get("start.kind") == "scaffold"
     ref = plan.get("start.ref")
     start = provenance.Start(ref) if scaffold or not place else provenance.Start.of_folder(ref, Path(place))
+    start = replace(start, **{key: plan.get(f"start.{key}") for key in ("repo", "revision", "commit")})
     data = {name: store.path.name.rpartition("-")[2] for name, store in prepared.stores.items()}
     seeds = {"seed": plan.get("seeds")[0]}
     text = folder.recipe.read_text(encoding="utf-8")

@@ -43,9 +43,10 @@ class Recipe(Section):
     family: str | None = None
     """A model family by name (`bloomery families list`)."""
     model: str | None = None
-    """In place of `family`: a folder in Hugging Face format. A Hub id is refused with the command that downloads it."""
+    """In place of `family`: a folder in Hugging Face format, or a Hub id, which the run fetches into the Hub's cache; a
+    gated one with the access token in `HF_TOKEN`."""
     revision: str | None = None
-    """Commit of a Hub `model`."""
+    """Branch, tag or commit of a Hub `model`. Left out: its main branch; the plan says which commit that was."""
     start: str = "auto"
     """`auto`, one of the family's stages, or a finished run to continue from (its name or folder). A run brings the
     family that it was made from: beside it, neither `family` nor `model` need be named."""

@@ -98,7 +98,7 @@ class Data(Section):
     repetition_cap: float = Field(default=4.0, gt=0)
     """Most epochs over one source; beyond about four, repeating stops helping (Muennighoff, arXiv 2305.16264)."""
     context: int | None = Field(default=None, ge=8)
-    """Longest row in tokens. Default: the checkpoint's own context."""
+    """Longest row in tokens. Default: the checkpoint's own context, at most 8,192."""
 
     @field_validator("domain", mode="before")
     @classmethod

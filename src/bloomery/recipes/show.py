@@ -114,6 +114,8 @@ def cost_rows(found: Explanation) -> list[list[str]]:
     arms = ", ".join(f"{arm.name} {arm.steps:,}" for arm in found.plan.arms)
     seeds = len(found.plan.get("seeds"))
     rows = [["steps", arms + (f", each with {seeds} seeds" if seeds > 1 else "")]]
+    if fetched := _fetched(found.plan):
+        rows.append(["fetch", f"{fetched} from the Hub when the run starts; memory and time are known then"])
     if found.memory is not None:
         limit = f" of {_bytes(found.limit)} that may be taken" if found.limit is not None else ""
         rows.append(["memory", f"≈ {_bytes(found.memory.total)}{limit}"])
@@ -122,6 +124,13 @@ def cost_rows(found: Explanation) -> list[list[str]]:
     if found.seconds is not None and found.machine is not None:
         rows.append(["time", f"≈ {_duration(found.seconds)} on {found.machine.name}"])
     return rows
+
+
+def _fetched(plan: Plan) -> str:
+    """The Hub model that is not here yet, with its revision; nothing where there is none."""
+    if plan.get("start.folder") or not plan.get("start.repo"):
+        return ""
+    return f"{plan.get('start.repo')} at {plan.get('start.revision') or 'main'}"
 
 
 def _costs(found: Explanation) -> Table:

@@ -12,6 +12,7 @@ from bloomery.families.lr import plasticity
 from bloomery.families.registry import Family, load_family
 from bloomery.families.schema import Plasticity
 from bloomery.lineage.rundir import RunFolder
+from bloomery.models.hub import cached, commit_of
 from bloomery.recipes.load import Loaded
 from bloomery.recipes.plan import Plan
 
@@ -23,7 +24,8 @@ RUNS = Path("runs")
 class Start:
     """The state of the weights a run begins with.
 
-    `folder` is on this machine; a Hub `repo` with its `revision` stands in for it. `mix` names the family's
+    `folder` is on this machine: for a Hub `repo` that of the Hub's cache, None before it is fetched; `revision` is the
+    branch, tag or commit that was asked for, `commit` what it is in `folder`. `mix` names the family's
     curated mix that suits. `config` is the model's config.json, {} where it is not here. A `step` is what an earlier
     training of the same recipe will leave: its `folder` has the configuration, and other weights.
     """
@@ -45,6 +47,7 @@ class Start:
     chat_template: str | None = None
     mix: str | None = None
     parameters: int | None = None
+    commit: str | None = None
 
     def config(self) -> dict[str, Any]:
         """The model's config.json, {} for a model that is not on this machine or has none."""
@@ -75,7 +78,9 @@ def whole_config(folder: Path) -> dict[str, Any]:
 def from_family(family: Family, stage: str) -> Start:
     """A family's checkpoint."""
     checkpoint = family.checkpoint(stage)
-    folder = str(family.file_of(checkpoint.folder)) if checkpoint.folder else None
+    revision = checkpoint.commit or checkpoint.revision
+    fetched = cached(checkpoint.repo, revision) if checkpoint.repo else None
+    folder = str(family.file_of(checkpoint.folder)) if checkpoint.folder else str(fetched) if fetched else None
     hub = family.file.tokenizer == "hub"
     template = family.file.chat_template
     return Start(
@@ -84,7 +89,8 @@ def from_family(family: Family, stage: str) -> Start:
         stage=checkpoint.stage,
         folder=folder,
         repo=checkpoint.repo,
-        revision=checkpoint.revision,
+        revision=revision,
+        commit=commit_of(fetched) if fetched else None,
         plasticity=checkpoint.heat(),
         lr=checkpoint.saved_lr(),
         peak_lr=checkpoint.peak(),
@@ -112,7 +118,14 @@ def from_model(model: str, revision: str | None, base: Path, where: Where | None
                 where=where,
                 fix="give a folder in Hugging Face format, or a Hub id",
             )
-        return Start(model, "hub", "pre", repo=model, revision=revision, tokenizer=model)
+        found = cached(model, revision)
+        if found is None:
+            return Start(model, "hub", "pre", repo=model, revision=revision, tokenizer=model)
+        return replace(_of_folder(model, found), kind="hub", repo=model, revision=revision, commit=commit_of(found))
+    return _of_folder(model, folder)
+
+
+def _of_folder(model: str, folder: Path) -> Start:
     config = read_config(folder)
     if not config:
         raise InputError(f"`model: {model}` has no config.json", where=Where(folder), fix="give a Hugging Face folder")

@@ -13,10 +13,11 @@ from bloomery.core.errors import InputError, Where
 from bloomery.core.files import verify_ours
 from bloomery.families.registry import load_family
 from bloomery.lineage.rundir import RunFolder
+from bloomery.models.hub import fetch
 from bloomery.recipes.load import load_recipe
 from bloomery.recipes.plan import Plan
 from bloomery.recipes.publish import publish_model
-from bloomery.recipes.resolve import resolve
+from bloomery.recipes.ready import resolved
 from bloomery.recipes.sections import absolute
 from bloomery.recipes.start import RUNS, from_family
 
@@ -48,9 +49,8 @@ def find_model(name: str) -> Found:
     family, _, stage = name.partition("/")
     if stage and not Path(name).exists():
         start = from_family(load_family(family), stage)
-        if start.folder is None:
-            raise InputError(f"`{name}` lies on the Hub", fix="download it and give the folder")
-        return Found(name, Path(start.folder), family, start.stage)
+        lies = Path(start.folder) if start.folder else fetch(str(start.repo), start.revision)
+        return Found(name, lies, family, start.stage)
     raise InputError(
         f"`{name}` is no run, no model folder and no FAMILY/STAGE",
         fix="see `bloomery models` and `bloomery families list`",
@@ -192,7 +192,7 @@ def show_batch(of: str, overrides: Sequence[str] = (), *, step: int = 0, rows: i
     from bloomery.recipes.prepare import prepare
 
     place = next((p for p in (RUNS / of, Path(of)) if (p / "plan.json").is_file()), None)
-    plan = Plan.read(place / "plan.json") if place else resolve(load_recipe(of, overrides))
+    plan = Plan.read(place / "plan.json") if place else resolved(load_recipe(of, overrides), lambda text: None)
     with tempfile.TemporaryDirectory() as folder:
         prepared = prepare(plan, Path(folder), lambda text: None)
         if step >= prepared.plan.arm().steps:

@@ -18,6 +18,7 @@ from bloomery.recipes.load import Loaded
 from bloomery.recipes.problem import Problem
 from bloomery.recipes.resolve import resolve
 from bloomery.recipes.settle import settle
+from bloomery.recipes.show import cost_rows
 
 from .conftest import CONFIG, CPU, rows
 
@@ -124,23 +125,24 @@ def test_a_family_cannot_trust_its_own_code(recipe: Load, here: Path) -> None:
     assert problems(recipe(text + "trusted: true\n")) == []
 
 
-@pytest.mark.parametrize(
-    ("text", "download"),
-    [
-        ("model: org/name\nrevision: abc\n", "hf download org/name --revision abc --local-dir DIR"),
-        ("family: far\nstart: base\n", "hf download org/far --revision 1234567 --local-dir DIR"),
-    ],
-)
-def test_a_model_on_the_hub_is_refused_with_the_command_that_downloads_it(
-    recipe: Load, here: Path, text: str, download: str
+@pytest.mark.parametrize("text", ["model: org/name\nrevision: abc\n", "family: far\nstart: base\n"])
+def test_a_model_on_the_hub_is_no_reason_to_refuse_and_is_planned_without_its_files(
+    recipe: Load, here: Path, text: str
 ) -> None:
     (here / "families" / "far.yaml").write_text(
-        "name: far\ntitle: Far\nlicence: MIT\narchitecture: LlamaForCausalLM\nparameters: 100k\ncontext: 2048\n"
+        "name: far\ntitle: Far\nlicence: MIT\narchitecture: LlamaForCausalLM\nparameters: 100k\ncontext: 131072\n"
         "tokenizer: hub\ncheckpoints:\n  base: {repo: org/far, revision: '1234567', tokens: 1T, lr: 0, peak_lr: 1e-4}\n"
     )
-    problem = only(recipe(text + "data: {domain: text.jsonl}\nbudget: 10k tokens\nthreads: 1\n"))
-    assert "lies on the Hub, and this version starts from folders only" in problem.message
-    assert problem.fix is not None and download in problem.fix
+    loaded = recipe(text + "data: {domain: text.jsonl}\nbudget: 10k tokens\nthreads: 1\n")
+    found = explain(loaded, CPU)
+    assert found.can_run and found.plan is not None, found.problems
+    assert (found.plan.get("start.folder"), found.plan.get("start.commit")) == (None, None)
+    assert any(row[0] == "fetch" for row in cost_rows(found))
+    found_context = found.plan.values["context"]
+    assert found_context.value == (2048 if "model" in text else 8192)
+    assert "131,072" in found_context.why or "model" in text
+    asked = explain(recipe(text + "data: {domain: text.jsonl, context: 16384}\nbudget: 20k tokens\n"), CPU).plan
+    assert asked is not None and asked.get("context") == 16384
 
 
 def test_a_row_with_an_image_is_refused_before_the_run(recipe: Load, here: Path) -> None:

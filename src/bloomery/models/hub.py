@@ -1,0 +1,96 @@
+"""Models of the Hugging Face Hub, fetched once into the Hub's own cache, because a recipe or command names them."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import NoReturn
+
+from bloomery.core.errors import InputError
+from bloomery.core.hub import forbidden, reachable
+from bloomery.core.secret import scrub
+from bloomery.models.guard import check_folder
+
+FETCHED = ("*.json", "*.safetensors", "*.jinja", "tokenizer.model", "vocab.txt", "merges.txt")
+"""Configuration, tokenizer, chat template and weights. Never pickles, never code."""
+
+LEFT = ("*/*", "consolidated*.safetensors", "optimizer*", "training_args*")
+"""Folders (adapters, other formats of the same weights), and the weights again in a file that transformers passes by."""
+
+
+def cached(repo: str, revision: str | None) -> Path | None:
+    """The folder of a model that is wholly in the Hub's cache; None where anything is missing. Uses no network."""
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    found = try_to_load_from_cache(repo, "config.json", cache_dir=constants.HF_HUB_CACHE, revision=revision)
+    folder = Path(found).parent if isinstance(found, str) else None
+    return folder if folder and _whole(folder) else None
+
+
+def commit_of(folder: Path) -> str:
+    """The commit that a folder of the cache holds: the Hub's client names the folder after it."""
+    return folder.name
+
+
+def fetch(repo: str, revision: str | None) -> Path:
+    """The folder of a model in the Hub's cache, downloaded where it is not there, and checked to name no code.
+
+    A gated repository needs the access token in `HF_TOKEN`, or that of `hf auth login`. Raises `InputError` for a
+    repository or revision that is not there, closed, not reachable, or not a model in safetensors.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    from_hub = os.environ.get("HF_ENDPOINT") or None
+    try:
+        with reachable():
+            place = snapshot_download(
+                repo, revision=revision, allow_patterns=list(FETCHED), ignore_patterns=list(LEFT), endpoint=from_hub
+            )
+    except (HfHubHTTPError, HFValidationError, OSError) as error:  # the cache's misses and connections are `OSError`s
+        _refuse(repo, revision, error)
+    folder = Path(place)
+    check_folder(folder)
+    if not _whole(folder):
+        raise InputError(
+            f"`{repo}` at `{revision or 'main'}` is no model in safetensors with a tokenizer",
+            fix="name a repository or revision that has both; if the network failed half-way, run again",
+        )
+    return folder
+
+
+def _refuse(repo: str, revision: str | None, error: Exception) -> NoReturn:
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.GatedRepoError):
+        fix = "accept its licence on the Hub, and put an access token in the environment variable HF_TOKEN"
+        raise InputError(f"the Hub keeps `{repo}` for accounts that accepted its licence", fix=fix) from None
+    if isinstance(error, errors.RevisionNotFoundError):
+        message = f"`{repo}` has no revision `{revision or 'main'}`"
+        raise InputError(message, fix="change `revision` to one of its branches, tags or commits") from None
+    if isinstance(error, errors.RepositoryNotFoundError):
+        fix = "check its name; a private one needs an access token in HF_TOKEN"
+        raise InputError(f"the Hub has no model `{repo}`, or it is private", fix=fix) from None
+    if forbidden():
+        fix = f"unset HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE, or put it there: hf download {repo}"
+        raise InputError(f"`{repo}` is not in the Hub's cache, and the network is forbidden", fix=fix) from None
+    said = scrub(str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__)
+    fix = "check your network and free disk; what is already there is kept, and the next run fetches the rest"
+    raise InputError(f"`{repo}` cannot be fetched from the Hub: {said}", fix=fix) from None
+
+
+def _whole(folder: Path) -> bool:
+    """Whether a configuration, all weights and a tokenizer are there."""
+    names = {path.name for path in folder.iterdir() if path.exists()}
+    if "config.json" not in names or not any(name.startswith(("tokenizer", "vocab")) for name in names):
+        return False
+    return "model.safetensors" in names or (bool(shards := _shards(folder)) and shards <= names)
+
+
+def _shards(folder: Path) -> set[str]:
+    index = folder / "model.safetensors.index.json"
+    try:
+        return set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()) if index.is_file() else set()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return set()
