@@ -16,7 +16,7 @@ FETCHED = ("*.json", "*.safetensors", "*.jinja", "tokenizer.model", "vocab.txt",
 """Configuration, tokenizer, chat template and weights. Never pickles, never code."""
 
 LEFT = ("*/*", "consolidated*.safetensors", "optimizer*", "training_args*")
-"""Folders (adapters, other formats of the same weights), and the weights again in a file that transformers passes by."""
+"""Folders (adapters, other formats of the same weights), and the weights again in a file that transformers passes."""
 
 
 def cached(repo: str, revision: str | None) -> Path | None:
