@@ -12,10 +12,11 @@ import numpy.typing as npt
 from bloomery.data.render import Rendered
 
 PER_DOCUMENT = {
-    "lengths": "<i8", "desired": "<i8", "text_bytes": "<i8", "records": "<i8", "digests": "<u8", "name_sizes": "<i8"
+    "lengths": "<i8", "desired": "<i8", "text_bytes": "<i8", "records": "<i8", "digests": "<u8", "prompts": "<u8",
+    "name_sizes": "<i8",
 }  # fmt: skip
 """Arrays with one value a document: its tokens, how many of them come before a rejected row, UTF-8 bytes of text,
-row number in the source, hash, bytes of its id."""
+row number in the source, hash, hash of its prompt (0: none), bytes of its id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ def block(
     names: Sequence[str],
     records: Sequence[int],
     digests: Sequence[int],
+    prompts: Sequence[int],
     reasons: list[str],
 ) -> Block:
     """Put documents together; the arguments run in parallel, one entry a document."""
@@ -53,6 +55,7 @@ def block(
         "text_bytes": [one.text_bytes for one in rendered],
         "records": list(records),
         "digests": list(digests),
+        "prompts": list(prompts),
         "name_sizes": [len(name) for name in encoded],
     }
     return Block(

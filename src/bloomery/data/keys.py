@@ -21,15 +21,20 @@ from bloomery.data.config import SourceSpec
 from bloomery.data.curated.sources import PACKAGES
 from bloomery.data.sources import source_files
 
-FORMAT = 3
+FORMAT = 4
 """Layout of the store's files; part of every key."""
 
 
 def store_key(spec: SourceSpec, base: Path, renderer_fingerprint: str, cache: Path) -> str:
     """Hex sha256 of everything that decides the store's content; file names and the source's name are no part of it."""
-    content = _builtin_state(spec) if spec.builtin else _file_hashes(source_files(spec, base), cache)
+    content = _builtin_state(spec) if spec.builtin else read_files(spec, base, cache)
     reading = [spec.shape, dict(spec.columns), spec.format, spec.bad_rows]
     return canonical_hash([FORMAT, renderer_fingerprint, reading, content])
+
+
+def read_files(spec: SourceSpec, base: Path, cache: Path) -> list[list[str]]:
+    """[name, sha256] of each file of a source, in reading order; none for a generated one."""
+    return [] if spec.builtin else _file_hashes(source_files(spec, base), cache)
 
 
 def folder_name(name: str, key: str) -> str:

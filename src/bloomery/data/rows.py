@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from bloomery.core.errors import InputError
 from bloomery.core.rows import TokenRow
+from bloomery.data.same import Identity
 from bloomery.data.store import TokenStore
 
 Ints = npt.NDArray[np.int64]
@@ -85,6 +87,13 @@ class RowTable:
     def trained(self) -> Ints:
         """Trained tokens of each row, int64[n_rows]; the first token of a row never is."""
         return self.store.trained_counts(self._docs, self._starts + 1, self._starts + self.lengths)
+
+    def identity(self) -> Identity:
+        """What the rows are, so that a run that goes on notices other ones even where there are as many."""
+        rows = hashlib.sha256(self.store.content.encode())
+        for array in (self._docs, self._starts, self.lengths):
+            rows.update(np.ascontiguousarray(array, np.int64).tobytes())
+        return {"rows": rows.hexdigest(), "files": self.store.files}
 
     def documents(self) -> Ints:
         """The store's document behind each row, int64[n_rows]."""

@@ -17,14 +17,17 @@ import numpy as np
 import numpy.typing as npt
 
 from bloomery.core.errors import BloomeryError, DamagedError, InputError
-from bloomery.core.files import building_folder, lock, verify_folder
+from bloomery.core.files import MANIFEST, building_folder, canonical_hash, lock, read_json, verify_folder
 from bloomery.core.rows import Ids
 from bloomery.data.block import PER_DOCUMENT
 from bloomery.data.config import SourceSpec
 from bloomery.data.documents import Documents
-from bloomery.data.keys import folder_name, store_key
+from bloomery.data.keys import folder_name, read_files, store_key
 from bloomery.data.render import Mask, Renderer
 from bloomery.data.writer import Stats, StoreWriter
+
+TRAINED_ON = ("ids", "trained", "lengths", "desired")
+"""Files of a store that decide its rows; the others describe them."""
 
 Progress = Callable[[int, int], None]
 """Called with rows and tokens stored so far."""
@@ -36,7 +39,8 @@ class TokenStore:
     `offsets` is int64[n_docs + 1], the first token of each document; `lengths` int64[n_docs] in tokens, `desired`
     int64[n_docs] how many of them come before a rejected row (all, but for preferences),
     `text_bytes` int64[n_docs] in UTF-8 bytes, `records` int64[n_docs] the row number in the source (from 0),
-    `digests` uint64[n_docs] a hash of the normalised text.
+    `files` are [name, sha256] of what was read, `content` a hash of all that is trained on, whichever way it was made.
+    `digests` uint64[n_docs] a hash of the normalised text, `prompts` uint64[n_docs] one of what is asked (0: nothing).
     """
 
     def __init__(self, path: Path, name: str | None = None) -> None:
@@ -47,6 +51,9 @@ class TokenStore:
             raise DamagedError(error.message, where=error.where, fix=f"delete {path}; it is built again") from None
         self.path, self.name = path, name or str(about["name"])
         self.columns: str = about["columns"]
+        self.files: list[list[str]] = about["files"]
+        hashes = read_json(path / MANIFEST)["files"]
+        self.content = canonical_hash([hashes[f"{name}.bin"]["sha256"] for name in TRAINED_ON])
         self.shape = self.columns.split(":")[0]
         self.stats = Stats.from_json(about["stats"])
         self.n_docs, self.n_tokens = self.stats.kept, self.stats.tokens
@@ -59,6 +66,7 @@ class TokenStore:
         self.text_bytes: npt.NDArray[np.int64] = arrays["text_bytes"]
         self.records: npt.NDArray[np.int64] = arrays["records"]
         self.digests: npt.NDArray[np.uint64] = arrays["digests"]
+        self.prompts: npt.NDArray[np.uint64] = arrays["prompts"]
         self.offsets = _edges(self.lengths)
         self._name_edges, self._bit_edges = _edges(arrays["name_sizes"]), _edges((self.lengths + 7) // 8)
 
@@ -126,12 +134,13 @@ def build_store(
         if not final.exists():
             for left in final.parent.glob(f".{final.name}.*.building"):  # of a builder that was killed
                 shutil.rmtree(left, ignore_errors=True)
-            _build(name, spec, base, renderer, final, workers, progress)
+            about = {"name": name, "files": read_files(spec, base, cache)}
+            _build(about, spec, base, renderer, final, workers, progress)
     return TokenStore(final, name)
 
 
 def _build(
-    name: str,
+    about: dict[str, Any],
     spec: SourceSpec,
     base: Path,
     renderer: Renderer,
@@ -139,7 +148,6 @@ def _build(
     workers: int | None,
     progress: Progress | None,
 ) -> None:
-    about: dict[str, Any] = {"name": name}
     with building_folder(final, about) as folder:
         writer = StoreWriter(folder, renderer.vocabulary.size)
         try:

@@ -9,6 +9,7 @@ from bloomery.core.rows import TokenRow
 from bloomery.data.blend import Blend
 from bloomery.data.loader import StepLoader, rows_of
 from bloomery.data.rows import RowTable
+from bloomery.data.same import refuse_other_rows
 
 if TYPE_CHECKING:
     from bloomery.train.loop import StepRows
@@ -20,6 +21,7 @@ class BlendSource:
     def __init__(self, blend: Blend, tables: Mapping[str, RowTable]) -> None:
         """`refer` is done to every row on its way: where the run compares with its start, the reference is put in."""
         self.blend, self._tables = blend, tables
+        self._identity = {name: table.identity() for name, table in sorted(tables.items())}
         self.refer: Callable[[TokenRow], TokenRow] = lambda row: row
 
     def steps(self, first: int, last: int) -> Iterator[StepRows]:
@@ -28,7 +30,8 @@ class BlendSource:
 
         with StepLoader(self.blend, self._tables, first, last) as loader:
             for step, rows, waited in loader:
-                yield StepRows(step, [self.refer(row) for row in rows], waited, loader.state())
+                state = loader.state() | {"data": self._identity}
+                yield StepRows(step, [self.refer(row) for row in rows], waited, state)
 
     def distinct(self, last: int) -> Iterator[TokenRow]:
         """Every row of the steps before `last`, each once, in whichever epoch it comes first; moves the blend."""
@@ -39,5 +42,6 @@ class BlendSource:
             yield from rows_of(fresh, self._tables)
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue after the step whose state this was."""
+        """Continue after the step whose state this was. Raises `InputError` where a source's rows changed since."""
+        refuse_other_rows(state.get("data", {}), self._identity)
         self.blend.restore(state)

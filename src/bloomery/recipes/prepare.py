@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from bloomery.core.files import canonical_hash, write_text
 from bloomery.core.rows import Segment, TokenRow
 from bloomery.data.blend import Blend, check_supply
 from bloomery.data.config import SourceSpec
-from bloomery.data.overlap import refuse_overlap, without
+from bloomery.data.overlap import Evaluated, refuse_overlap
 from bloomery.data.pairs import row_table
 from bloomery.data.receipt import data_receipt
 from bloomery.data.remote import pins
@@ -25,6 +25,7 @@ from bloomery.data.shapes import PREFERENCES, Example, detect, guess, to_example
 from bloomery.data.sources import Record, iter_records
 from bloomery.data.split import holdout
 from bloomery.data.store import TokenStore, build_store
+from bloomery.recipes.apart import evaluated_rows, give_way
 from bloomery.recipes.configure import segments, source_specs
 from bloomery.recipes.counts import cache_dir, remember
 from bloomery.recipes.feed import BlendSource
@@ -32,6 +33,7 @@ from bloomery.recipes.mixing import source_names
 from bloomery.recipes.plan import Plan
 from bloomery.recipes.preference import refuse_unused
 from bloomery.recipes.settle import settle
+from bloomery.recipes.suites import plan_with_rows
 
 if TYPE_CHECKING:
     from bloomery.train.validate import HeldOut
@@ -51,19 +53,22 @@ class Held:
     path: Path
     table: RowTable
 
-    def digests(self) -> npt.NDArray[np.uint64]:
-        """Hashes of the documents, uint64[n]."""
-        return self.table.store.digests[np.unique(self.table.documents())]
+    def evaluated(self, prompts: bool) -> Evaluated:
+        """Hashes of the documents, of their `prompts` too where an answer to one of them proves nothing any more."""
+        store, documents = self.table.store, np.unique(self.table.documents())
+        whole = Evaluated(store.digests[documents])
+        return replace(whole, prompts=store.prompts[documents]) if prompts else whole
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A settled plan and the rows behind it, by source name."""
+    """A settled plan and the rows behind it, by source name; `gone` are documents that gave way to evaluation rows."""
 
     plan: Plan
     stores: Mapping[str, TokenStore]
     tables: Mapping[str, RowTable]
     held: tuple[Held, ...]
+    gone: Mapping[str, npt.NDArray[np.int64]] = field(default_factory=dict)
 
     def source(self, arm: str, seed: int) -> BlendSource:
         """Steps of one arm, checked to have enough rows. Raises `InputError` where a source would repeat too often."""
@@ -76,7 +81,7 @@ class Prepared:
     def receipt(self, blend: Blend | None = None) -> dict[str, Any]:
         """What was read, kept, dropped and cut, what was held out, and what `blend` has taken so far."""
         held = {one.name: {"documents": one.table.n_documents, "tokens": one.table.n_tokens} for one in self.held}
-        told = data_receipt(self.tables, blend)
+        told = data_receipt(self.tables, blend, self.gone)
         for name, spec in source_specs(self.plan).items():
             told["sources"][name] |= {"remote": spec.remote} if spec.remote else {}
         return {**told, "held_out": held}
@@ -119,7 +124,7 @@ def prepare(plan: Plan, folder: Path, say: Say) -> Prepared:
     row of what cannot be trained on, and for a row that would be trained and evaluated on at once.
     """
     renderer = Renderer(Path(plan.get("start.tokenizer")), _template(plan))
-    asked, plan = plan, _pinned(plan)
+    asked, plan = plan, plan_with_rows(_pinned(plan), folder)
     specs, base, context = source_specs(plan), Path(plan.get("base")), plan.get("context")
     stores = {}
     for name, spec in specs.items():
@@ -129,12 +134,9 @@ def prepare(plan: Plan, folder: Path, say: Say) -> Prepared:
             say(line)
     held, training = _hold_out(plan, stores, specs, folder)
     held += _suites(plan, renderer, folder)
-    evaluated = {one.name: one.digests() for one in held}
-    for source in plan.sources:
-        if source.role == "curated" and evaluated:
-            # the family's own data gives way to what is measured; the user's is refused below
-            store = stores[source.name]
-            training[source.name] = without(store, None, np.concatenate(list(evaluated.values())))
+    evaluated = evaluated_rows(plan, held)
+    stay, gone = give_way(plan, stores, evaluated)
+    training |= stay
     objective = plan.get("objective")
     refuse_unused(objective, {name: store.shape for name, store in stores.items()})
     tables = {
@@ -145,7 +147,7 @@ def prepare(plan: Plan, folder: Path, say: Say) -> Prepared:
     counts = {name: table.n_tokens for name, table in tables.items()}
     remember(asked, counts, cache_dir())
     settled = settle(plan, {name: float(count) for name, count in counts.items()})
-    return Prepared(settled, stores, tables, tuple(held))
+    return Prepared(settled, stores, tables, tuple(held), gone)
 
 
 def _pinned(plan: Plan) -> Plan:

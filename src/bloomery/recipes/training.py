@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from bloomery.core.errors import InputError
 from bloomery.core.events import EventLog
+from bloomery.core.files import read_json
+from bloomery.data.same import refuse_other_rows
 from bloomery.lineage.index import who_starts_from
 from bloomery.recipes.comparing import comparing
 from bloomery.recipes.configure import train_config
@@ -112,6 +114,7 @@ def train_arm(
     from bloomery.train.trackers import Trackers
 
     plan, first = prepared.plan, world.first
+    _refuse_edited(prepared, run)
     loaded = _adapted_start(plan, run.seed, world)
     config = train_config(plan, run.arm, run.seed)
     source = prepared.source(run.arm, run.seed)
@@ -125,6 +128,14 @@ def train_arm(
         whole = loaded if world.size == 1 and plan.get("method") != "qlora" else _adapted_start(plan, run.seed)
         export_weights(plan, run, whole, result.checkpoint)
     return result
+
+
+def _refuse_edited(prepared: Prepared, run: ArmRun) -> None:
+    """Every arm trains on the rows that the run began with, those that start after an interruption too."""
+    receipt = _root(run) / "data-receipt.json"
+    saved: dict[str, Any] = read_json(receipt)["sources"] if receipt.is_file() else {}
+    begun = {name: source["identity"] for name, source in saved.items() if "identity" in source}
+    refuse_other_rows(begun, {name: table.identity() for name, table in prepared.tables.items()})
 
 
 def export_weights(plan: Plan, run: ArmRun, loaded: Loaded, checkpoint: Path) -> None:
@@ -157,5 +168,9 @@ def _log(run: ArmRun, events: EventLog | None) -> EventLog:
 
 
 def _in_use(run: ArmRun) -> Callable[[Path], bool]:
-    root = run.folder.parents[2] if run.folder.parent.name == "arms" else run.folder.parent
-    return lambda checkpoint: bool(who_starts_from(root, checkpoint))
+    return lambda checkpoint: bool(who_starts_from(_root(run).parent, checkpoint))
+
+
+def _root(run: ArmRun) -> Path:
+    """The folder of the run that the arm belongs to."""
+    return run.folder.parents[1] if run.folder.parent.name == "arms" else run.folder

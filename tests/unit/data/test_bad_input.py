@@ -13,7 +13,7 @@ from tokens import jsonl, pairs, texts, tokenizer_folder
 from bloomery.core.errors import InputError
 from bloomery.data import readers
 from bloomery.data.config import SourceSpec
-from bloomery.data.overlap import refuse_overlap, source_digests
+from bloomery.data.overlap import Evaluated, refuse_overlap, suite_digests
 from bloomery.data.render import Renderer
 from bloomery.data.rows import RowTable
 from bloomery.data.split import holdout
@@ -163,7 +163,7 @@ def test_training_rows_that_are_evaluation_rows(renderer: Renderer, tmp_path: Pa
     changed = {"id": "other", "text": texts(20)[7]["text"].upper().replace(" ", "   ")}
     jsonl(tmp_path / "held.jsonl", [changed, {"id": "new", "text": "never seen"}])
     table = RowTable(build(renderer, tmp_path), 64)
-    digests = source_digests(SourceSpec(path="held.jsonl"), tmp_path)
+    held = suite_digests(tmp_path / "held.jsonl", False)
     with pytest.raises(InputError, match="1 training rows of `rows` are also evaluation rows of `held`: t7"):
-        refuse_overlap([table], {"held": digests})
-    refuse_overlap([table], {"held": digests[1:]})
+        refuse_overlap([table], {"held": held})
+    refuse_overlap([table], {"held": Evaluated(held.rows[1:])})

@@ -12,7 +12,7 @@ from tokens import jsonl, tokenizer_folder
 
 from bloomery.core.errors import InputError
 from bloomery.data.config import SourceSpec
-from bloomery.data.overlap import without
+from bloomery.data.overlap import Evaluated, without
 from bloomery.data.render import Renderer
 from bloomery.data.similar import clusters
 from bloomery.data.split import holdout
@@ -104,6 +104,6 @@ def test_nothing_but_near_duplicates_cannot_be_split(renderer: Renderer, tmp_pat
 
 def test_documents_can_give_way_to_an_evaluation(renderer: Renderer, tmp_path: Path) -> None:
     store = stored(renderer, tmp_path, [document(seed) for seed in range(10)])
-    kept = without(store, None, store.digests[[2, 5]])
+    kept = without(store, None, [Evaluated(store.digests[[2, 5]])])
     assert kept.tolist() == [0, 1, 3, 4, 6, 7, 8, 9]
-    assert without(store, np.array([5, 6]), store.digests[[2, 5]]).tolist() == [6]
+    assert without(store, np.array([5, 6]), [Evaluated(store.digests[[2, 5]])]).tolist() == [6]

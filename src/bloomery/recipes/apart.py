@@ -1,0 +1,55 @@
+"""Training and evaluation rows kept apart: what is measured on, and which sources give way to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from bloomery.data.overlap import Evaluated, suite_digests, without
+from bloomery.data.store import TokenStore
+from bloomery.recipes.mixing import OWN
+from bloomery.recipes.plan import Plan, Source
+
+if TYPE_CHECKING:
+    from bloomery.recipes.prepare import Held
+
+Docs = npt.NDArray[np.int64]
+
+
+def evaluated_rows(plan: Plan, held: Iterable[Held]) -> dict[str, Evaluated]:
+    """Everything the run is measured on, by name: what is held out, and every suite of the family's.
+
+    Prompts alone count where answers are generated. They do not for rows that the run itself holds out: the user's
+    conversations may all begin alike.
+    """
+    graded = plan.get("eval.domain") is not None and plan.get("eval.grader") is not None
+    found = {one.name: one.evaluated(graded and one.role == "domain") for one in held}
+    for suite in plan.get("eval.suites"):
+        if suite["path"]:
+            found[suite["name"]] = suite_digests(Path(suite["path"]), suite["kind"] != "bpb")
+    return found
+
+
+def give_way(
+    plan: Plan, stores: Mapping[str, TokenStore], evaluated: Mapping[str, Evaluated]
+) -> tuple[dict[str, Docs], dict[str, Docs]]:
+    """(documents that stay, documents that go) of each curated source that gives way to what is measured.
+
+    Those are the family's and the generated ones. Rows of the user's own files are refused instead: nobody but the
+    user can say which side they belong to.
+    """
+    stay, gone = {}, {}
+    for source in plan.sources:
+        if _gives_way(source, plan.get("curated.mix")):
+            store = stores[source.name]
+            stay[source.name] = without(store, None, evaluated.values())
+            gone[source.name] = np.setdiff1d(np.arange(store.n_docs), stay[source.name])
+    return stay, {name: docs for name, docs in gone.items() if len(docs)}
+
+
+def _gives_way(source: Source, mix: str | None) -> bool:
+    return source.role == "curated" and (mix != OWN or bool(source.spec.get("builtin")))
