@@ -125,6 +125,29 @@ def test_a_pipeline_ends_where_its_budget_is_broken_and_says_how_to_go_on(here: 
     assert on.status == 0, on.err
 
 
+STILL = "{do: train, name: again, set: {schedule.lr: 1e-9}}"
+
+
+@pytest.mark.parametrize("steps", [f"train, {STILL}, evaluate, export", f"train, {STILL}, export"])
+def test_a_pipeline_is_judged_against_its_own_first_start(here: Path, steps: str) -> None:
+    still = ("keep.general=1%", f"steps=[{steps}]", "name=piped")
+    done = bloomery("run", "recipe.yaml", *KEPT, *still, within=here)
+    report = read_json(here / "runs" / "piped" / "report.json")
+    assert abs(report["groups"]["general"]["change"]["estimate"]) < 1e-4  # the last training changed nothing
+    assert report["from_origin"]["groups"]["general"]["change"]["low"] > 0.01
+    assert [verdict["status"] for verdict in report["keep"]] == ["within", "broken"]
+    assert (done.status, report["status"]) == (3, "broken")
+    assert "against the first start, toy/hot" in done.out
+
+
+def test_a_budget_of_an_earlier_training_is_judged_at_the_end(here: Path) -> None:
+    first = "{do: train, name: read, set: {keep: {general: 1%}}}"
+    steps = f"steps=[{first}, {STILL}, export]"
+    assert bloomery("run", "recipe.yaml", *KEPT, steps, "name=late", within=here).status == 3
+    (verdict,) = read_json(here / "runs" / "late" / "report.json")["keep"]
+    assert (verdict["against"], verdict["budget"]) == ("the first start, toy/hot", 0.01)
+
+
 def test_arms_and_seeds_stand_in_the_report(here: Path) -> None:
     blended = ("model=null", "family=toy", "start=hot", "data.curated=auto", "budget=1k tokens")
     done = bloomery(
@@ -137,8 +160,21 @@ def test_arms_and_seeds_stand_in_the_report(here: Path) -> None:
     report = read_json(run / "report.json")
     assert {arm["name"] for arm in report["arms"]} == {"domain-only", "curated-only"}
     assert len(report["seeds"]["domain"]["changes"]) == 2
-    assert report["against_control"] is not None
-    assert "General" in (run / "report.md").read_text()
+    beside = report["seeds_against_control"]["general"]["changes"]
+    for seed, change in enumerate(beside):
+        own, control = (general_bits(run / "eval" / f"{arm}-seed{seed}") for arm in ("blend", "curated-only"))
+        assert change == pytest.approx(own / control - 1, abs=1e-9)
+    assert report["against_control"]["general"]["change"]["estimate"] == pytest.approx(sum(beside) / 2)
+    assert all(len(arm["seeds"]["general"]["changes"]) == 2 for arm in report["arms"])
+    assert len(report["proof"]["gain_kept_seeds"]["changes"]) == 2
+    text = (run / "report.md").read_text()
+    assert "General" in text and "domain-only over seeds" in text and "outer bounds over 2 seeds" in text
+
+
+def general_bits(place: Path) -> float:
+    """General bits per byte of one evaluation."""
+    suites: list[dict[str, float]] = read_json(place / "evaluation.json")["suites"]
+    return next(suite["value"] for suite in suites if suite["group"] == "general")
 
 
 def test_a_run_continues_from_a_run_by_another_method(here: Path) -> None:
@@ -155,6 +191,49 @@ def test_a_run_continues_from_a_run_by_another_method(here: Path) -> None:
         "first": ["toy/hot"],
     }
     assert "Lineage: second ← first ← toy/hot" in (here / "runs" / "second" / "model" / "README.md").read_text()
+
+
+def test_a_pairs_own_response_is_what_its_answers_are_graded_against(here: Path) -> None:
+    graded = ("data.domain=pairs.jsonl", "eval={grader: {type: number}}", "budget=1k tokens")
+    done = bloomery("run", "recipe.yaml", "name=graded", *graded, within=here)
+    assert done.status == 0, done.err
+    report = read_json(here / "runs" / "graded" / "report.json")
+    answers = next(change for change in report["changes"] if change["name"] == "pairs answers")
+    assert answers["examples"] > 0 and answers["unscorable"] == 0 and report["ungraded"] == []
+
+
+def test_a_grader_that_can_grade_nothing_is_refused_before_training(here: Path) -> None:
+    graded = ("data.domain=pairs.jsonl", "eval={grader: {type: constraint}}", "budget=1k tokens")
+    refused = bloomery("run", "recipe.yaml", "name=vain", *graded, within=here)
+    assert (refused.status, "answers to `pairs answers` could be graded" in refused.err) == (2, True), refused.err
+    assert "step 1/" not in refused.err
+
+
+def test_one_evaluation_document_is_refused_by_its_key(here: Path) -> None:
+    rows = (here / "heldout.jsonl").read_text().splitlines()
+    (here / "one.jsonl").write_text(rows[0] + "\n")
+    refused = bloomery("run", "recipe.yaml", "name=one", "eval=one.jsonl", within=here)
+    assert (refused.status, "`eval.domain` holds 1 document" in refused.err) == (2, True), refused.err
+    (here / "few.jsonl").write_text("\n".join(rows[:5]) + "\n")
+    few = bloomery("run", "recipe.yaml", "name=few", "eval=few.jsonl", "budget=1k tokens", within=here)
+    assert (few.status, "raise `eval.domain` to 10" in few.err) == (0, True), few.err
+    assert "Too few documents to tell of domain text" in few.out
+
+
+def test_a_scaffold_is_measured_as_the_run_that_starts_from_it_does(here: Path) -> None:
+    toy = (here / "families" / "toy.yaml").read_text()
+    empty = "checkpoints:\n  empty: {folder: ../tiny, empty: true}"
+    (here / "families" / "toy.yaml").write_text(toy.replace("checkpoints:", empty))
+    made = ("model=null", "family=toy", "start=empty", "data.curated=none", "seed=3", "name=grown")
+    assert (done := bloomery("run", "recipe.yaml", *made, within=here)).status == 0, done.err
+    report = read_json(here / "runs" / "grown" / "report.json")
+    compared = bloomery("compare", "toy/empty", "grown", "--data", "heldout.jsonl", "--json", within=here)
+    assert compared.status == 0, compared.err
+    assert json.loads(compared.out)["domain"]["before"] == pytest.approx(report["groups"]["domain"]["before"])
+    alone = bloomery("eval", "toy/empty", "--data", "heldout.jsonl", within=here)
+    assert (alone.status, "heldout" in alone.out) == (0, True), alone.err
+    shown = bloomery("show", "grown", within=here)
+    assert "not on this machine" not in shown.out and "no weights: drawn at random" in shown.out
 
 
 def test_pairs_are_fine_tuned_and_held_out_by_themselves(here: Path) -> None:

@@ -75,7 +75,7 @@ def show(
     facts = asdict(record) | {
         "created": day(record.created),
         "finished": day(record.finished),
-        "start": f"{record.start.ref} ({record.start.path or 'not on this machine'})" if record.start else "",
+        "start": f"{record.start.ref} ({record.start.path or 'no weights: drawn at random'})" if record.start else "",
         "figures": "\n".join(f"{figure} {value:+.4f}" for figure, value in record.figures.items()),
     }
     print_table(["", name], [[key, str(value)] for key, value in facts.items() if value not in (None, "")], "")

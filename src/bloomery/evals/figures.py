@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from bloomery.evals.bootstrap import LEVEL
 from bloomery.evals.compare import Change, Comparison
+from bloomery.evals.proof import Arm
 from bloomery.evals.report import Report
+from bloomery.evals.seeds import Seeds
+from bloomery.evals.wording import intervals
 
 FORMAT = 1
 """Raised when a field changes its meaning."""
@@ -28,9 +32,9 @@ def to_json(report: Report) -> dict[str, Any]:
         "title": report.title,
         "created": report.created,
         "headline": report.headline,
-        "status": report.gate.status,
+        "status": report.status,
         "exit_status": report.exit_status,
-        "intervals": {"level": LEVEL, "method": "paired bootstrap over documents", "draws": report.comparison.draws},
+        "intervals": {"level": LEVEL, "method": intervals(report.seeds), "draws": report.comparison.draws},
         "figures": headline_figures(report),
         "start": start.figures(),
         "result": result.figures(),
@@ -38,9 +42,15 @@ def to_json(report: Report) -> dict[str, Any]:
         "changes": [_change(change) for change in report.comparison.changes],
         "keep": [dataclasses.asdict(verdict) for verdict in report.gate.verdicts],
         "proof": _proof(report),
-        "arms": [_arm(arm.name, arm.from_start, arm.tokens, arm.seconds) for arm in report.arms],
+        "arms": [_arm(arm) for arm in report.arms],
         "against_control": _groups(report.against_control),
-        "seeds": {name: dataclasses.asdict(seeds) for name, seeds in report.seeds.items()},
+        "from_origin": _origin(report.from_origin),
+        "seeds": _seeds(report.seeds),
+        "seeds_against_control": _seeds(report.control_seeds),
+        "ungraded": [
+            {"suite": u.suite, "model": u.model, "answers": u.answers, "of": u.of, "reason": u.public}
+            for u in report.ungraded
+        ],
         "spent": dataclasses.asdict(report.spent),
     }
     finite: dict[str, Any] = _finite(found)
@@ -58,18 +68,28 @@ def _groups(comparison: Comparison | None) -> dict[str, Any] | None:
     return None if comparison is None else {name: _change(change) for name, change in comparison.groups.items()}
 
 
-def _arm(name: str, comparison: Comparison, tokens: int | None, seconds: float | None) -> dict[str, Any]:
-    return {"name": name, "groups": _groups(comparison), "tokens": tokens, "seconds": seconds}
+def _arm(arm: Arm) -> dict[str, Any]:
+    cost = {"tokens": arm.tokens, "seconds": arm.seconds}
+    return {"name": arm.name, "groups": _groups(arm.from_start), **cost, "seeds": _seeds(arm.seeds)}
+
+
+def _origin(comparison: Comparison | None) -> dict[str, Any] | None:
+    return None if comparison is None else {"start": comparison.before, "groups": _groups(comparison)}
+
+
+def _seeds(by_group: Mapping[str, Seeds]) -> dict[str, Any]:
+    return {name: dataclasses.asdict(seeds) for name, seeds in by_group.items()}
 
 
 def _proof(report: Report) -> dict[str, Any] | None:
     if report.proof is None:
         return None
-    kept = report.proof.gain_kept
+    kept, over = report.proof.gain_kept, report.proof.gain_kept_seeds
     return {
         "stands": report.proof.stands,
         "conditions": [dataclasses.asdict(condition) for condition in report.proof.conditions],
         "gain_kept": dataclasses.asdict(kept) if kept is not None else None,
+        "gain_kept_seeds": dataclasses.asdict(over) if over is not None else None,
     }
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from bloomery.core.errors import InputError, nearest
-from bloomery.evals.bootstrap import Interval
+from bloomery.evals.bootstrap import FEWEST, Interval
 from bloomery.evals.compare import Comparison
 
 Status = Literal["within", "broken", "unproven"]
@@ -49,9 +49,9 @@ def judge(name: str, worse: Interval, budget: float, documents: int, against: st
     """`within` when even the upper bound keeps the budget, `broken` when even the lower bound is beyond it.
 
     An interval narrows with the root of the number of documents, so clearing the distance between
-    estimate and budget needs documents × (half width ÷ distance)².
+    estimate and budget needs documents × (half width ÷ distance)². Fewer than `FEWEST` documents settle nothing.
     """
-    if not all(map(math.isfinite, (worse.estimate, worse.low, worse.high))):
+    if documents < FEWEST or not all(map(math.isfinite, (worse.estimate, worse.low, worse.high))):
         return Verdict(name, against, budget, worse, "unproven", documents)
     if worse.high <= budget:
         return Verdict(name, against, budget, worse, "within", documents)
@@ -78,6 +78,15 @@ def gate(keep: Mapping[str, float], against: Sequence[Comparison]) -> Gate:
         for comparison in measured:
             change = comparison.groups[name]
             verdicts.append(judge(name, change.worse, budget, change.examples, comparison.before))
+    return _settled(verdicts)
+
+
+def all_of(gates: Iterable[Gate]) -> Gate:
+    """Several gates as one: broken where one is, unproven where one is, else within."""
+    return _settled([verdict for one in gates for verdict in one.verdicts])
+
+
+def _settled(verdicts: Sequence[Verdict]) -> Gate:
     found = {verdict.status for verdict in verdicts}
     status: Status = "broken" if "broken" in found else "unproven" if "unproven" in found else "within"
     return Gate(status, tuple(verdicts))

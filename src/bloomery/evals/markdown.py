@@ -12,10 +12,12 @@ from bloomery.evals.wording import (
     count,
     direction,
     explained,
+    intervals,
     label,
     level,
     moved,
     number,
+    over_seeds,
     seconds,
     share,
 )
@@ -30,9 +32,11 @@ def to_markdown(report: Report) -> str:
         f"**{_plain(report.headline)}**",
         "",
         f"{_plain(result.model)} against its start {_plain(start.model)}, {report.created}. "
-        "Intervals are 95 %, by paired bootstrap over documents.",
+        f"Intervals are 95 %, by {intervals(report.seeds)}.",
         "",
         *_groups(report),
+        *(f"{_plain(one.said())}.\n" for one in report.ungraded),
+        *_origin(report),
         *_budgets(report),
         *_proof(report),
         *_skills(report),
@@ -48,19 +52,20 @@ def _groups(report: Report) -> Iterator[str]:
     if report.seeds:
         yield (
             "Over seeds: "
-            + "; ".join(
-                f"{GROUPS[name].lower()} "
-                + ", ".join(number(100 * value, 1, True) for value in seeds.changes)
-                + (
-                    f", mean {number(100 * seeds.interval.estimate, 1, True)} {bounds(seeds.interval)}"
-                    if seeds.interval
-                    else ""
-                )
-                for name, seeds in report.seeds.items()
-            )
+            + "; ".join(f"{GROUPS[name].lower()} {over_seeds(seeds)}" for name, seeds in report.seeds.items())
             + "."
         )
         yield ""
+
+
+def _origin(report: Report) -> Iterator[str]:
+    """What the whole recipe did, where this is one of its later trainings."""
+    found = report.from_origin
+    if found is None:
+        return
+    moves = "; ".join(f"{GROUPS[n].lower()} {moved(c)} {bounds(c.change)}" for n, c in found.groups.items())
+    yield f"From the start of the whole recipe, {_plain(found.before)}: {moves}."
+    yield ""
 
 
 def _present(report: Report) -> list[str]:
@@ -100,20 +105,35 @@ def _proof(report: Report) -> Iterator[str]:
     yield from (f"- [{marks[c.met]}] {c.name}: {_plain(c.said)}" for c in report.proof.conditions)
     if report.proof.gain_kept is not None:
         kept = report.proof.gain_kept
-        yield f"- domain gain kept: {share(kept)} of the domain-only arm's"
+        over = report.proof.gain_kept_seeds
+        seeds = f"; over seeds: {over_seeds(over)}" if over else ""
+        yield f"- domain gain kept: {share(kept)} of the domain-only arm's{seeds}"
     yield ""
     if report.arms:
         named = [("this model", report.comparison), *((arm.name, arm.from_start) for arm in report.arms)]
         groups = [name for name in ("domain", "general", "skills") if name in report.comparison.groups]
         rows = [[name, *(f"{moved(c.groups[g])} {bounds(c.groups[g].change)}" for g in groups)] for name, c in named]
         yield from _table(["Arm", *(GROUPS[g] for g in groups)], rows)
+        yield from _arm_seeds(report)
+
+
+def _arm_seeds(report: Report) -> Iterator[str]:
+    """Every arm under each seed, and this model against the control of its own seed."""
+    beside = [(arm.name, arm.seeds) for arm in report.arms]
+    beside.append(("this model against curated-only", report.control_seeds))
+    for name, found in beside:
+        told = [f"{GROUPS[g].lower()} {over_seeds(found[g])}" for g in ("domain", "general", "skills") if g in found]
+        if told:
+            yield f"- {name} over seeds: {'; '.join(told)}"
+    if report.seeds:
+        yield ""
 
 
 def _skills(report: Report) -> Iterator[str]:
     graded = [change for change in report.comparison.changes if change.ledger is not None]
     if not graded:
         return
-    yield from ["## By skill", ""]
+    yield from ["## By skill" + (" (first seed)" if report.seeds else ""), ""]
     rows = []
     for change in graded:
         book = change.ledger

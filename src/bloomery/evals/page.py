@@ -15,10 +15,21 @@ from bloomery.evals.compare import Change
 from bloomery.evals.gate import Verdict
 from bloomery.evals.html import Markup, el
 from bloomery.evals.report import Report
-from bloomery.evals.wording import GROUPS, STATUS, bounds, budget, decisive, direction, explained, level, moved
+from bloomery.evals.sections import TONES
+from bloomery.evals.wording import (
+    GROUPS,
+    STATUS,
+    bounds,
+    budget,
+    decisive,
+    direction,
+    explained,
+    level,
+    moved,
+    over_seeds,
+)
 
-TONES = {"better": "good", "worse": "bad", "unclear": "flat"}
-WORDS = {"better": "▲ better", "worse": "▼ worse", "unclear": "● no clear change"}
+WORDS = {"better": "▲ better", "worse": "▼ worse", "unclear": "● no clear change", "too few": "● too few to tell"}
 
 
 def to_html(report: Report) -> str:
@@ -66,7 +77,18 @@ def _header(report: Report) -> Markup:
         el("p", report.headline, class_="headline"),
         el("p", badges, class_="badges"),
         [el("p", f"{explained(verdict)}.", class_="verdict") for verdict in others],
+        [el("p", f"{one.said(private=True)}.", class_="verdict") for one in report.ungraded],
+        _origin(report),
     )
+
+
+def _origin(report: Report) -> Markup | None:
+    """What the whole recipe did, where this is one of its later trainings."""
+    found = report.from_origin
+    if found is None:
+        return None
+    moves = "; ".join(f"{GROUPS[name].lower()} {moved(c)} {bounds(c.change)}" for name, c in found.groups.items())
+    return el("p", f"From the start of the whole recipe, {found.before}: {moves}.", class_="verdict")
 
 
 def _proof_badge(report: Report) -> Markup | None:
@@ -89,10 +111,7 @@ def _card(report: Report, name: str, change: Change, verdict: Verdict | None) ->
     limit = None if verdict is None else (verdict.budget if change.kind == "bpb" else -verdict.budget)
     allowed = el("span", f"allowed {budget(verdict)}", class_="allowed") if verdict else None
     seeds = report.seeds.get(name)
-    over = None
-    if seeds is not None:
-        many = f"{len(seeds.changes)} seeds"
-        over = f"over {many} {bounds(seeds.interval)}" if seeds.interval else f"{many}: no interval below three"
+    over = f"over seeds {over_seeds(seeds)}" if seeds is not None else None
     return el(
         "article",
         el("h3", GROUPS[name]),

@@ -7,15 +7,16 @@ tokens and schedule, because annealing alone lowers the loss.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
-from bloomery.evals.bootstrap import DRAWS, Interval, interval, resampled_sums
+from bloomery.evals.bootstrap import DRAWS, Interval, enough, interval, resampled_sums
 from bloomery.evals.compare import Comparison, compare
 from bloomery.evals.results import EvalResult
+from bloomery.evals.seeds import Seeded, Seeds, combined, mean_over_seeds, seeds_of
 from bloomery.evals.wording import percent
 
 DOMAIN_ONLY, CURATED_ONLY = "domain-only", "curated-only"
@@ -33,6 +34,8 @@ class Arm:
     from_start: Comparison
     tokens: int | None = None
     seconds: float | None = None
+    seeds: Mapping[str, Seeds] = field(default_factory=dict)
+    """Its change of each group under each seed, where there are several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,9 @@ class Proof:
 
     conditions: tuple[Condition, ...]
     gain_kept: Interval | None = None
-    """Share of the domain-only arm's domain gain that the result has, at equal domain tokens."""
+    """Share of the domain-only arm's domain gain that the result has, at equal domain tokens; the mean over seeds."""
+    gain_kept_seeds: Seeds | None = None
+    """The same under each seed, where there are several."""
 
     @property
     def stands(self) -> bool:
@@ -59,28 +64,41 @@ class Proof:
 
 
 def prove(
-    start: EvalResult, result: EvalResult, arms: Mapping[str, EvalResult], plasticity: Plasticity, draws: int = DRAWS
+    start: EvalResult,
+    result: EvalResult,
+    arms: Mapping[str, EvalResult],
+    plasticity: Plasticity,
+    draws: int = DRAWS,
+    seeds: Sequence[Seeded] = (),
 ) -> Proof:
-    """Check the three conditions on evaluations of the start, the result and the arms by name."""
+    """Check the three conditions on evaluations of the start, the result and the arms by name.
+
+    `seeds` are the result and its arms under further seeds: what the domain-only arm forgets, and the gain kept
+    beside it, are then means over the seeds, each model beside the arm of its own.
+    """
+    every = [Seeded(result, arms), *seeds]
+    beside = [(one.result, one.arms[DOMAIN_ONLY]) for one in every if DOMAIN_ONLY in one.arms]
     conditions = (
         Condition("start checkpoint", True, f"scored in the same run: {start.model}"),
-        _really_forgets(start, arms.get(DOMAIN_ONLY)),
+        _really_forgets(start, [alone for _, alone in beside]),
         _control(arms, plasticity),
     )
-    alone = arms.get(DOMAIN_ONLY)
-    return Proof(conditions, gain_kept(start, result, alone, draws) if alone is not None else None)
+    kept = [share for model, alone in beside if (share := gain_kept(start, model, alone, draws)) is not None]
+    over = seeds_of([share.estimate for share in kept]) if len(kept) > 1 else None
+    return Proof(conditions, combined(kept) if kept else None, over)
 
 
-def _really_forgets(start: EvalResult, arm: EvalResult | None) -> Condition:
+def _really_forgets(start: EvalResult, arms: Sequence[EvalResult]) -> Condition:
     name = "domain-only arm that forgets"
-    if arm is None:
+    if not arms:
         return Condition(
             name, False, "no domain-only arm was trained, so nothing shows that there was anything to forget"
         )
-    change = compare(start, arm, draws=1).groups.get("general")
+    change = mean_over_seeds([compare(start, arm, draws=1) for arm in arms]).groups.get("general")
     if change is None or change.kind != "bpb":
         return Condition(name, False, "the arm was not scored on general text")
     rise = f"general bits per byte {percent(change.change.estimate, sign=True)} without replay"
+    rise += f", the mean over {len(arms)} seeds" if len(arms) > 1 else ""
     if change.change.estimate < FORGETS:
         return Condition(name, False, f"{rise}: less than {percent(FORGETS, 0)}, so keeping it proves little")
     return Condition(name, True, rise)
@@ -108,7 +126,7 @@ def gain_kept(
     sums = np.vstack([graded.sum(0)[None], resampled_sums(graded, draws, seed)])
     with np.errstate(divide="ignore", invalid="ignore"):
         shares = (sums[:, 1] - sums[:, 0]) / (sums[:, 2] - sums[:, 0])
-    return interval(float(shares[0]), shares[1:])
+    return enough(interval(float(shares[0]), shares[1:]), len(graded))
 
 
 def _column(model: EvalResult, like: EvalResult) -> list[float | None]:

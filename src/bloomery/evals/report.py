@@ -8,13 +8,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bloomery.core.rows import Segment
-from bloomery.evals.bootstrap import DRAWS, Interval, over_seeds
+from bloomery.evals.bootstrap import DRAWS
 from bloomery.evals.compare import Comparison, compare
 from bloomery.evals.curve import Curve, read_curve
-from bloomery.evals.gate import Gate, gate
+from bloomery.evals.gate import Gate, all_of, gate
 from bloomery.evals.ledger import RIGHT
 from bloomery.evals.proof import CURATED_ONLY, Arm, Plasticity, Proof, prove
 from bloomery.evals.results import EvalResult
+from bloomery.evals.seeds import Seeded, Seeds, mean_over_seeds, seeds_by_group
+from bloomery.evals.ungraded import Ungraded, ungraded
 from bloomery.evals.wording import headline
 
 EXAMPLES = 4
@@ -43,16 +45,16 @@ class Spent:
 
 
 @dataclass(frozen=True, slots=True)
-class Seeds:
-    """A group's change under each seed, and Student's t interval of the mean where there are three."""
+class Origin:
+    """The start of a whole recipe of several trainings, and what the last model may lose against it."""
 
-    changes: tuple[float, ...]
-    interval: Interval | None
+    result: EvalResult
+    keep: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything a report shows."""
+    """Everything a report shows. With several seeds, figures of groups are means over them."""
 
     title: str
     created: str
@@ -62,16 +64,27 @@ class Report:
     """None where nothing was trained: two models were only compared."""
     arms: tuple[Arm, ...]
     against_control: Comparison | None
+    from_origin: Comparison | None
+    """Against the start of the whole recipe, where this is a later training of it."""
     seeds: Mapping[str, Seeds]
+    control_seeds: Mapping[str, Seeds]
+    """The change of each group against the curated-only control of the same seed."""
     evaluations: tuple[EvalResult, EvalResult]
     spent: Spent
     curve: Curve | None
     examples: tuple[Example, ...]
+    ungraded: tuple[Ungraded, ...]
 
     @property
     def headline(self) -> str:
-        """One sentence: gained, lost, verdict."""
-        return headline(self.comparison, self.gate)
+        """Gained, lost, verdict; and what was to be graded and could not be at all."""
+        lost = [f"{one.said()}." for one in self.ungraded if one.answers == one.of]
+        return " ".join([headline(self.comparison, self.gate), *lost])
+
+    @property
+    def status(self) -> str:
+        """The gate's, or `done` where no budget was set."""
+        return self.gate.status if self.gate.verdicts else "done"
 
     @property
     def exit_status(self) -> int:
@@ -87,7 +100,8 @@ def make_report(
     keep: Mapping[str, float] | None = None,
     arms: Mapping[str, EvalResult] | None = None,
     plasticity: Plasticity | None = None,
-    seeds: Sequence[EvalResult] = (),
+    seeds: Sequence[Seeded] = (),
+    origin: Origin | None = None,
     spent: Mapping[str, Spent] | None = None,
     events: Path | None = None,
     segments: Sequence[Segment] = (),
@@ -96,28 +110,35 @@ def make_report(
     """Compare the result with its start, and with the arms trained beside it, by name (`domain-only`, ...).
 
     `plasticity` is that of the start checkpoint; without it nothing was trained and no proof is asked
-    for. `seeds` are results of the same recipe under other seeds; `spent` is by arm name, the result's
-    own under "". Raises `InputError` for a budget in `keep` that nothing measures.
+    for. `seeds` are the result and its arms under other seeds: every comparison is then made within each seed, and
+    its mean reported and judged. `origin` is judged against too. `spent` is by arm name, the result's own under "".
+    Raises `InputError` for a budget in `keep` that nothing measures.
     """
-    arms, spent = dict(arms or {}), dict(spent or {})
-    comparison = compare(start, result, draws=draws)
-    control = compare(arms[CURATED_ONLY], result, draws=draws) if CURATED_ONLY in arms else None
-    beside = [_arm(name, compare(start, arm, draws=draws), spent.get(name)) for name, arm in arms.items()]
+    every = [Seeded(result, dict(arms or {})), *seeds]
+    spent = dict(spent or {})
+    own = [compare(start, one.result, draws=draws) for one in every]
+    controls = [compare(one.arms[CURATED_ONLY], one.result, draws=draws) for one in every if CURATED_ONLY in one.arms]
+    comparison, control = mean_over_seeds(own), mean_over_seeds(controls) if controls else None
+    first = mean_over_seeds([compare(origin.result, one.result, draws=draws) for one in every]) if origin else None
     curve = read_curve(events, segments) if events is not None and events.is_file() else None
-    own = spent.get("") or (Spent(curve.tokens, curve.seconds) if curve else Spent())
+    gates = [gate(keep or {}, [comparison, *([control] if control else [])])]
+    gates += [gate(origin.keep, [first])] if origin and first else []
     return Report(
         title=title,
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         comparison=comparison,
-        gate=gate(keep or {}, [comparison, *([control] if control else [])]),
-        proof=prove(start, result, arms, plasticity, draws) if plasticity else None,
-        arms=tuple(beside),
+        gate=all_of(gates),
+        proof=prove(start, result, every[0].arms, plasticity, draws, seeds) if plasticity else None,
+        arms=tuple(_arm(name, start, every, spent.get(name), draws) for name in every[0].arms),
         against_control=control,
-        seeds=_over_seeds(start, [result, *seeds]) if seeds else {},
+        from_origin=first,
+        seeds=seeds_by_group(own),
+        control_seeds=seeds_by_group(controls),
         evaluations=(start, result),
-        spent=own,
+        spent=spent.get("") or (Spent(curve.tokens, curve.seconds) if curve else Spent()),
         curve=curve,
         examples=tuple(moved_examples(start, result)),
+        ungraded=ungraded([start, *(one.result for one in every)]),
     )
 
 
@@ -137,13 +158,7 @@ def moved_examples(start: EvalResult, result: EvalResult, most: int = EXAMPLES) 
     return sorted(found, key=lambda example: (example.suite, example.moved != "lost"))
 
 
-def _arm(name: str, from_start: Comparison, spent: Spent | None) -> Arm:
-    return Arm(name, from_start, *((spent.tokens, spent.seconds) if spent else ()))
-
-
-def _over_seeds(start: EvalResult, results: Sequence[EvalResult]) -> dict[str, Seeds]:
-    groups = [compare(start, result, draws=1).groups for result in results]
-    changes = {
-        name: tuple(g[name].change.estimate for g in groups) for name in groups[0] if all(name in g for g in groups)
-    }
-    return {name: Seeds(values, over_seeds(values)) for name, values in changes.items()}
+def _arm(name: str, start: EvalResult, every: Sequence[Seeded], spent: Spent | None, draws: int) -> Arm:
+    from_start = [compare(start, one.arms[name], draws=draws) for one in every if name in one.arms]
+    cost = spent or Spent()
+    return Arm(name, mean_over_seeds(from_start), cost.tokens, cost.seconds, seeds_by_group(from_start))

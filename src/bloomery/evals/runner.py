@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,7 @@ def _generate(
         Sample(
             _id(row, i),
             [*messages_of(row), {"role": "assistant", "content": answer}],
-            row.get("reference_answer", row.get("response")),
+            _reference(row),
             row.get("metadata") or {},
         )
         for i, (row, answer) in enumerate(zip(rows, answers, strict=True))
@@ -122,6 +122,45 @@ def _generate(
             rows, samples, grader.grade(samples), completions, answers, strict=True
         )
     ]
+
+
+def refuse_ungradable(suite: Suite, base: Path | None = None, at_once: int = 64) -> None:
+    """Raise `InputError` where not even the rows' own answers can be graded, so that no model's could be.
+
+    A suite that is not graded passes. Rows are tried until one has a score.
+    """
+    if suite.grader is None:
+        return
+    grader, rows, reason = load_grader(suite.grader, base), suite.load_rows(), ""
+    for at in range(0, len(rows), at_once):
+        samples = [_answered(row, at + i) for i, row in enumerate(rows[at : at + at_once])]
+        scores = grader.grade(samples)
+        if any(score.aggregate_reward_score is not None for score in scores):
+            return
+        reason = reason or scores[0].reason
+    raise InputError(
+        f"none of the {len(rows)} answers to `{suite.name}` could be graded: {reason}",
+        fix="give the rows what the grader needs (`reference_answer`, `metadata`), or change the grader",
+    )
+
+
+def _answered(row: Row, number: int) -> Sample:
+    """The row with its own reference as the answer."""
+    wanted = _reference(row)
+    said = str(wanted[0] if isinstance(wanted, list | tuple) and wanted else wanted or "")
+    answer = {"role": "assistant", "content": said}
+    return Sample(_id(row, number), [*messages_of(row), answer], wanted, row.get("metadata") or {})
+
+
+def _reference(row: Row) -> Any:
+    """What an answer is graded against: the row's own reference, else the answer that the row ends with."""
+    metadata = row.get("metadata")
+    inside = metadata.get("reference_answer") if isinstance(metadata, Mapping) else None
+    for found in (row.get("reference_answer"), inside, row.get("response")):
+        if found is not None:
+            return found
+    messages = row.get("messages") or [{}]
+    return text_of(messages[-1]) if messages[-1].get("role") == "assistant" else None
 
 
 def _prefer(engine: Engine, prompter: Prompter, rows: Sequence[Row]) -> list[Record]:

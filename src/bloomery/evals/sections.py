@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from bloomery.evals.bootstrap import FEWEST
 from bloomery.evals.charts import Bar, arms_chart, dumbbell, shares
 from bloomery.evals.compare import Change, Comparison
 from bloomery.evals.course import course
 from bloomery.evals.html import Child, Markup, el
 from bloomery.evals.ledger import Ledger
-from bloomery.evals.proof import DOMAIN_ONLY
+from bloomery.evals.proof import DOMAIN_ONLY, Arm
 from bloomery.evals.report import Example, Report
+from bloomery.evals.seeds import Seeds
 from bloomery.evals.wording import (
     GROUPS,
     bounds,
     count,
     direction,
+    intervals,
     label,
     level,
     moved,
     number,
+    over_seeds,
     percent,
     seconds,
     share,
 )
 
-TONES = {"better": "good", "worse": "bad", "unclear": "flat"}
+TONES = {"better": "good", "worse": "bad", "unclear": "flat", "too few": "flat"}
 ARMS = {
     DOMAIN_ONLY: "domain only",
     "curated-only": "curated only",
@@ -71,7 +76,9 @@ def _conditions(report: Report) -> Markup:
         rows.append(el("li", icon, el("span", el("strong", condition.name), ": ", condition.said)))
     kept = report.proof.gain_kept
     if kept is not None:
-        said = f"{share(kept)} of the domain-only arm's gain, at equal domain tokens"
+        over = report.proof.gain_kept_seeds
+        seeds = f"; over seeds {over_seeds(over)}" if over else ""
+        said = f"{share(kept)} of the domain-only arm's gain, at equal domain tokens{seeds}"
         icon = el("span", "→", class_="mark tone-flat", aria_hidden="true")
         rows.append(el("li", icon, el("span", el("strong", "domain gain kept"), ": ", said)))
     return el("ul", rows, class_="conditions")
@@ -81,23 +88,26 @@ def _arm_table(report: Report) -> Markup | None:
     """Arms as columns, so that the table keeps its width however much is measured."""
     if not report.arms:
         return None
-    columns = [("this model", report.comparison, report.spent.tokens, report.spent.seconds)]
-    columns += [(ARMS.get(a.name, a.name), a.from_start, a.tokens, a.seconds) for a in report.arms]
+    columns = [Arm("this model", report.comparison, report.spent.tokens, report.spent.seconds, report.seeds)]
+    columns += [replace(arm, name=ARMS.get(arm.name, arm.name)) for arm in report.arms]
     if report.against_control is not None:
-        columns.insert(1, ("this model, against curated only", report.against_control, None, None))
+        beside = Arm("this model, against curated only", report.against_control, seeds=report.control_seeds)
+        columns.insert(1, beside)
     rows: list[list[Child]] = [
-        [GROUPS[group], *(_with_interval(c.groups.get(group)) for _, c, _, _ in columns)]
+        [GROUPS[group], *(_with_interval(c.from_start.groups.get(group), c.seeds.get(group)) for c in columns)]
         for group in GROUPS if group in report.comparison.groups
     ]  # fmt: skip
-    rows.append(["Tokens trained", *("–" if tokens is None else count(tokens) for _, _, tokens, _ in columns)])
-    rows.append(["Training time", *("–" if took is None else seconds(took) for _, _, _, took in columns)])
-    return table("Change from the start, by arm", ["Change from the start", *(c[0] for c in columns)], rows)
+    rows.append(["Tokens trained", *("–" if c.tokens is None else count(c.tokens) for c in columns)])
+    rows.append(["Training time", *("–" if c.seconds is None else seconds(c.seconds) for c in columns)])
+    return table("Change from the start, by arm", ["Change from the start", *(c.name for c in columns)], rows)
 
 
-def _with_interval(change: Change | None) -> Child:
+def _with_interval(change: Change | None, over: Seeds | None = None) -> Child:
     if change is None:
         return "–"
-    return [el("span", moved(change), class_=f"tone-{TONES[direction(change)]}"), el("small", bounds(change.change))]
+    seeds = el("small", f"seeds: {over_seeds(over)}") if over else None
+    said = el("span", moved(change), class_=f"tone-{TONES[direction(change)]}")
+    return [said, el("small", bounds(change.change)), seeds]
 
 
 def skills(report: Report) -> Markup | None:
@@ -107,7 +117,8 @@ def skills(report: Report) -> Markup | None:
         return None
     rows = [_skill(change) for change in sorted(graded, key=lambda c: (c.change.estimate, c.name))]
     names = ["Skill", "Examples", "Before", "After", "○ before, ● after", "Change", "Lost", "Gained", "By chance", "p"]
-    return el("section", el("h2", "Skill by skill"), table("Scores before and after, by skill", names, rows))
+    caption = "Scores before and after, by skill" + (", under the first seed" if report.seeds else "")
+    return el("section", el("h2", "Skill by skill"), table(caption, names, rows))
 
 
 def _skill(change: Change) -> list[Child]:
@@ -207,8 +218,8 @@ def method(report: Report) -> Markup:
     general = report.comparison.groups.get("general")
     unit = level(general, general.before) if general else None
     lines = [
-        "Intervals are 95 %, by paired bootstrap over documents: both models on the same "
-        f"{report.comparison.draws:,} resamples.",
+        f"Intervals are 95 %, by {intervals(report.seeds)}: both models on the same "
+        f"{report.comparison.draws:,} resamples. Fewer than {FEWEST} documents give none.",
         "Bits per byte are sums over all documents divided by their bytes; a change of them is relative."
         + (f" General text began at {unit}." if unit else ""),
         "Scores are means over examples; a group of skills weighs every skill the same. Changes are in points.",

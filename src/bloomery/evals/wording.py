@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
-from bloomery.evals.bootstrap import Interval
+from bloomery.evals.bootstrap import FEWEST, Interval
 from bloomery.evals.compare import Change, Comparison
 from bloomery.evals.gate import Gate, Verdict
+from bloomery.evals.seeds import Seeds
 
 GROUPS = {
     "domain": "Domain",
@@ -55,14 +57,35 @@ def bounds(interval: Interval, digits: int = 1) -> str:
     return f"[{number(100 * interval.low, digits, True)}, {number(100 * interval.high, digits, True)}]"
 
 
+def intervals(seeds: Mapping[str, Seeds]) -> str:
+    """How the intervals were made."""
+    method = "paired bootstrap over documents"
+    if not seeds:
+        return method
+    many = len(next(iter(seeds.values())).changes)
+    if many < 3:
+        return f"{method}, the outer bounds over {many} seeds"
+    return f"{method} of the mean over {many} seeds, and no narrower than Student's t over them"
+
+
+def over_seeds(seeds: Seeds) -> str:
+    """A figure under each seed, in hundredths, and the mean with its interval where there are three."""
+    said = ", ".join(number(100 * value, 1, True) for value in seeds.changes)
+    if seeds.interval is None:
+        return said
+    return f"{said}, mean {number(100 * seeds.interval.estimate, 1, True)} {bounds(seeds.interval)}"
+
+
 def share(interval: Interval) -> str:
     """A share with its interval: 92.1 % (90.4 to 93.8)."""
     return f"{percent(interval.estimate)} ({number(100 * interval.low, 1)} to {number(100 * interval.high, 1)})"
 
 
 def direction(change: Change) -> str:
-    """`better`, `worse`, or `unclear` where the interval holds zero."""
+    """`better`, `worse`, `unclear` where the interval holds zero, or `too few` documents to tell."""
     worse = change.worse
+    if change.examples < FEWEST or not math.isfinite(worse.low):
+        return "too few"
     return "worse" if worse.low > 0 else "better" if worse.high < 0 else "unclear"
 
 
@@ -93,14 +116,17 @@ def headline(comparison: Comparison, gate: Gate) -> str:
     shown = {name: comparison.groups[name] for name in GROUPS if name in comparison.groups}
     gained = [_said(name, change) for name, change in shown.items() if direction(change) == "better"]
     lost = [_said(name, change) for name, change in shown.items() if direction(change) == "worse"]
-    unclear = [
-        name for name in ("general", "domain", "skills") if name in shown and direction(shown[name]) == "unclear"
-    ]
     clauses = ", but ".join(_listed(items) for items in (gained, lost) if items)
-    same = [f"{_SHORT[name]} ({moved(shown[name])})" for name in unclear]
-    held = f"no clear change in {_listed(same)}" if same else ""
-    sentence = "; ".join(part for part in (clauses, held) if part) or "no clear change in anything measured"
+    held = _open(shown, "unclear", "no clear change in")
+    few = _open(shown, "too few", "too few documents to tell of")
+    sentence = "; ".join(part for part in (clauses, held, few) if part) or "no clear change in anything measured"
     return f"{sentence[0].upper()}{sentence[1:]}. {_verdict(gate)}."
+
+
+def _open(shown: Mapping[str, Change], way: str, said: str) -> str:
+    """The main figures that did not move either way, for one reason."""
+    names = [name for name in ("general", "domain", "skills") if name in shown and direction(shown[name]) == way]
+    return f"{said} {_listed([f'{_SHORT[name]} ({moved(shown[name])})' for name in names])}" if names else ""
 
 
 _SHORT = {
@@ -150,6 +176,7 @@ def explained(verdict: Verdict) -> str:
     if verdict.status != "unproven":
         return said
     need = f"about {verdict.needed:,} would settle it" if verdict.needed else "more are needed"
+    need = f"at least {FEWEST} are needed" if verdict.documents < FEWEST else need
     return f"{said} (on {verdict.documents:,} examples; {need})"
 
 

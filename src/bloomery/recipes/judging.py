@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,21 +13,28 @@ from bloomery.core.events import read_events
 from bloomery.core.files import verify_ours
 from bloomery.lineage.rundir import RunFolder
 from bloomery.recipes.configure import segments
+from bloomery.recipes.pipeline import Earlier
 from bloomery.recipes.plan import Plan
 from bloomery.recipes.prepare import Held, Prepared
 from bloomery.recipes.training import ArmRun, arm_runs, load_start
 
 if TYPE_CHECKING:
-    from bloomery.evals.report import Spent
+    from bloomery.evals.report import Origin, Spent
     from bloomery.evals.results import EvalResult
+    from bloomery.evals.seeds import Seeded
     from bloomery.evals.suites import Suite
     from bloomery.models.load import Loaded
 
 Say = Callable[[str], None]
 
 
-def judge_run(folder: RunFolder, prepared: Prepared, device: str, say: Say) -> dict[str, Any]:
-    """Evaluate start and arms on `device`, write the report in its three forms; returns how the run ended."""
+def judge_run(
+    folder: RunFolder, prepared: Prepared, device: str, say: Say, earlier: Earlier | None = None
+) -> dict[str, Any]:
+    """Evaluate start and arms on `device`, write the report in its three forms; returns how the run ended.
+
+    A training with `earlier` ones is judged against the start of the first of them too.
+    """
     from bloomery.evals.figures import headline_figures
     from bloomery.evals.report import make_report
     from bloomery.evals.write import write_report
@@ -42,22 +49,54 @@ def judge_run(folder: RunFolder, prepared: Prepared, device: str, say: Say) -> d
     results = {
         run: _result(folder, run.name, _shown(folder, run, runs), suites, say, _weights(run, device)) for run in runs
     }
+    every = [_seeded(results, seed) for seed in plan.get("seeds")]
     report = make_report(
         f"{folder.name}: {plan.get('start.ref')} continued",
         start,
         results[runs[0]],
-        keep={"general": plan.get("keep.general")} if plan.get("keep.general") is not None else {},
-        arms={run.arm: result for run, result in results.items() if run.arm != runs[0].arm and run.seed == first},
+        keep=_budget(plan.get("keep.general")),
+        arms=every[0].arms,
         plasticity=plan.get("start.plasticity"),
-        seeds=[result for run, result in results.items() if run.arm == runs[0].arm and run.seed != first],
+        seeds=every[1:],
+        origin=_origin(folder, plan, earlier, suites, say, device) if earlier else None,
         spent={"" if run is runs[0] else run.arm: _spent(run) for run in runs if run.seed == first},
         events=folder.events,
         segments=segments(plan),
     )
     write_report(report, folder.path)
-    status = report.gate.status if plan.get("keep.general") is not None else "done"
     figures = headline_figures(report)
-    return {"status": status, "exit_status": report.exit_status, "said": report.headline, "figures": figures}
+    return {"status": report.status, "exit_status": report.exit_status, "said": report.headline, "figures": figures}
+
+
+def refuse_ungradable(prepared: Prepared) -> None:
+    """Raise `InputError` where `eval.grader` can grade none of the held-out rows, before anything is trained."""
+    from bloomery.evals.runner import refuse_ungradable
+
+    for suite in domain_suites(prepared.plan, prepared.held):
+        refuse_ungradable(suite)
+
+
+def _budget(general: float | None) -> dict[str, float]:
+    return {} if general is None else {"general": general}
+
+
+def _seeded(results: Mapping[ArmRun, EvalResult], seed: int) -> Seeded:
+    """The evaluations of one seed: the recipe's own model, which comes first, and its arms."""
+    from bloomery.evals.seeds import Seeded
+
+    own, *beside = [(run, result) for run, result in results.items() if run.seed == seed]
+    return Seeded(own[1], {run.arm: result for run, result in beside})
+
+
+def _origin(folder: RunFolder, plan: Plan, earlier: Earlier, suites: list[Suite], say: Say, device: str) -> Origin:
+    """The first start of the recipe on the texts of this training's report, and the smallest budget that covers it."""
+    from bloomery.evals.report import Origin
+
+    load = partial(load_start, earlier.first, earlier.first.get("seeds")[0], device=device)
+    texts = [suite for suite in suites if suite.kind == "bpb" or suite.group == "general"]
+    found = _result(folder, "origin", f"the first start, {earlier.first.get('start.ref')}", texts, say, load)
+    budgets = [one for one in (plan.get("keep.general"), earlier.keep) if one is not None]
+    return Origin(found, _budget(min(budgets, default=None)))
 
 
 def run_suites(plan: Plan, held: Iterable[Held]) -> list[Suite]:

@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bloomery.core.errors import InputError, Where
 from bloomery.recipes.load import Loaded, with_changes
+from bloomery.recipes.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """The trainings before one of the same recipe, for judging it: what the first began with is what is to be kept."""
+
+    first: Plan
+    keep: float | None = None
+    """The smallest forgetting budget of those that ended without an evaluation."""
+
+
+def after(earlier: Earlier | None, plan: Plan) -> Earlier:
+    """What the training after `plan` is judged by."""
+    first = earlier.first if earlier else plan
+    if any(step["do"] == "evaluate" for step in plan.get("steps")):
+        return Earlier(first)
+    budgets = (earlier.keep if earlier else None, plan.get("keep.general"))
+    return Earlier(first, min((one for one in budgets if one is not None), default=None))
 
 
 def trainings(loaded: Loaded) -> list[Loaded]:
@@ -38,6 +57,19 @@ def trainings(loaded: Loaded) -> list[Loaded]:
         _training(_placed(loaded, number), group, last=group is groups[-1])
         for number, group in zip(begins, groups, strict=True)
     ]
+
+
+def judged(made: list[Loaded]) -> list[Loaded]:
+    """The trainings, the last with an evaluation before its export where a `keep` would otherwise end unjudged."""
+    open_budget, does = False, [""]
+    for part in made:
+        does = [step.do for step in part.recipe.steps]
+        open_budget = "evaluate" not in does and (open_budget or part.recipe.keep.general is not None)
+    if not open_budget:
+        return made
+    steps: list[Any] = [step.model_dump() for step in made[-1].recipe.steps]
+    at = does.index("export") if "export" in does else len(does)
+    return [*made[:-1], with_changes(made[-1], {"steps": [*steps[:at], "evaluate", *steps[at:]]})]
 
 
 def starting_from(loaded: Loaded, run: Path) -> Loaded:

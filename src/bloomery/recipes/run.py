@@ -26,9 +26,9 @@ from bloomery.lineage import provenance
 from bloomery.lineage.record import FAILED, FINISHED
 from bloomery.lineage.rundir import RunFolder, free_name
 from bloomery.recipes.ignored import ignored
-from bloomery.recipes.judging import judge_run
+from bloomery.recipes.judging import judge_run, refuse_ungradable
 from bloomery.recipes.load import Loaded, load_recipe
-from bloomery.recipes.pipeline import starting_from, trainings
+from bloomery.recipes.pipeline import Earlier, after, judged, starting_from, trainings
 from bloomery.recipes.plan import Plan
 from bloomery.recipes.prepare import Prepared, prepare
 from bloomery.recipes.publish import publish_model
@@ -52,6 +52,7 @@ class Session:
     world: World
     prepared: Prepared
     quiet: bool
+    earlier: Earlier | None = None
     outcome: dict[str, Any] = field(default_factory=lambda: {"status": "done", "exit_status": 0})
 
     def say(self, text: str) -> None:
@@ -90,19 +91,20 @@ def _pipeline(folder: RunFolder, loaded: Loaded, world: World, quiet: bool) -> R
     Ends early where one is interrupted or leaves its budget. The run folder is held throughout, so that a refusal of
     the first training leaves nothing of the whole.
     """
-    *earlier, last = trainings(loaded)
+    *earlier, last = judged(trainings(loaded))
     start: Path | None = None
+    before: Earlier | None = None
     with _resumable(folder, world), _writing(folder, world) as events:
         for number, part in enumerate(earlier, 1):
             current = part if start is None else starting_from(part, start)
             place = _part_folder(folder, number, current, world)
             with _writing(place, world) as own:
-                result = _execute(place, current, own, world, quiet)
+                result = _execute(place, current, own, world, quiet, before)
             if result.exit_status:
                 return _told(_held(result), folder)
-            start = place.path
+            start, before = place.path, after(before, Plan.read(place.plan))
         current = last if start is None else starting_from(last, start)
-        return _told(_execute(folder, current, events, world, quiet), folder)
+        return _told(_execute(folder, current, events, world, quiet, before), folder)
 
 
 @contextlib.contextmanager
@@ -172,7 +174,9 @@ def _part_folder(folder: RunFolder, number: int, loaded: Loaded, world: World) -
     return RunFolder.open(place)
 
 
-def _execute(folder: RunFolder, loaded: Loaded, events: EventLog | None, world: World, quiet: bool) -> RunResult:
+def _execute(
+    folder: RunFolder, loaded: Loaded, events: EventLog | None, world: World, quiet: bool, earlier: Earlier | None
+) -> RunResult:
     """One training with the steps after it, by the plan it was begun with."""
     say = _say if world.first and not quiet else _say_nothing
     again = folder.plan.is_file()
@@ -180,6 +184,7 @@ def _execute(folder: RunFolder, loaded: Loaded, events: EventLog | None, world: 
     if plan.get("threads"):
         torch.set_num_threads(plan.get("threads"))
     session = _begin(folder, plan, events, world, quiet)
+    session.earlier = earlier
     for step in plan.get("steps"):
         STEPS[step["do"]](session, step)
     _publish(session, folder.model)  # whatever the steps are: another run can start from every finished one
@@ -199,6 +204,8 @@ def _begin(folder: RunFolder, plan: Plan, events: EventLog | None, world: World,
         for line in ignored(start):
             say(line)
     prepared = prepare(plan, folder.path, say)
+    if world.first:
+        refuse_ungradable(prepared)
     if events:
         prepared.plan.write(folder.plan)
         if not folder.receipt.exists():
@@ -260,7 +267,8 @@ def _evaluate(session: Session, step: dict[str, Any]) -> None:
     """Score the start and every arm on the same rows; write the report."""
     if session.outcome["status"] == "interrupted" or not session.world.first:
         return
-    session.outcome = judge_run(session.folder, session.prepared, str(session.world.device), session.say)
+    device = str(session.world.device)
+    session.outcome = judge_run(session.folder, session.prepared, device, session.say, session.earlier)
 
 
 def _export(session: Session, step: dict[str, Any]) -> None:

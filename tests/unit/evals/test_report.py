@@ -25,6 +25,7 @@ from bloomery.evals.curve import Point, read_curve, thinned
 from bloomery.evals.html import el
 from bloomery.evals.report import Report, Spent, make_report
 from bloomery.evals.results import EvalResult, SuiteResult
+from bloomery.evals.seeds import Seeded
 from bloomery.evals.write import write_report
 
 LOADED = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -57,7 +58,16 @@ def report(events: Path) -> Report:
             "curated-only": model("control", 4, 1, 1.0, 0.8, 0.1),
         },
         plasticity="warm",
-        seeds=[model("s2", 5, 0.71, 1.003, 0.8, 0.1), model("s3", 6, 0.7, 1.001, 0.8, 0.1)],
+        seeds=[
+            Seeded(
+                model(name, seed, domain, general, 0.8, 0.1),
+                {
+                    "domain-only": model("alone", seed + 10, 0.66, 1.3 + 0.01 * seed, 0.4, 0.4),
+                    "curated-only": model("control", seed + 20, 1, 1.0, 0.8, 0.1),
+                },
+            )
+            for name, seed, domain, general in (("s2", 5, 0.71, 1.003), ("s3", 6, 0.7, 1.001))
+        ],
         spent={"": Spent(6000, 30.0), "domain-only": Spent(2000, 9.0)},
         events=events,
         segments=[Segment(0, {"handbook": 0.3, "documentation": 0.7})],
