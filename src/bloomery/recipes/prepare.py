@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from bloomery.core.errors import InputError
 from bloomery.core.files import canonical_hash, write_text
 from bloomery.core.rows import Segment, TokenRow
 from bloomery.data.blend import Blend, check_supply
@@ -25,6 +26,7 @@ from bloomery.data.shapes import PREFERENCES, Example, detect, guess, to_example
 from bloomery.data.sources import Record, iter_records
 from bloomery.data.split import holdout
 from bloomery.data.store import TokenStore, build_store
+from bloomery.evals.bootstrap import FEWEST
 from bloomery.recipes.apart import evaluated_rows, give_way
 from bloomery.recipes.configure import segments, source_specs
 from bloomery.recipes.counts import cache_dir, remember
@@ -134,6 +136,7 @@ def prepare(plan: Plan, folder: Path, say: Say) -> Prepared:
             say(line)
     held, training = _hold_out(plan, stores, specs, folder)
     held += _suites(plan, renderer, folder)
+    _refuse_one(plan, held, say)
     evaluated = evaluated_rows(plan, held)
     stay, gone = give_way(plan, stores, evaluated)
     training |= stay
@@ -195,6 +198,20 @@ def _suites(plan: Plan, renderer: Renderer, folder: Path) -> list[Held]:
             _write_rows(path, iter_records(spec, base), spec)
         found.append(Held(spec.label, role, path, _held_table(plan, store)))
     return found
+
+
+def _refuse_one(plan: Plan, held: Iterable[Held], say: Say) -> None:
+    """Refuse evaluation rows of the user's own that are one document, and say where there are few of any."""
+    found = [one.table.n_documents for one in held if one.role == "domain"]
+    named, documents = plan.get("eval.domain"), sum(found)
+    if named and documents < 2:
+        raise InputError(
+            f"`eval.domain` holds {documents} document, on which no change has an interval",
+            fix=f"name at least {FEWEST}, or leave `eval.domain` out: some of the domain are then held out",
+        )
+    if found and documents < FEWEST:
+        key = "eval.domain" if named else "data.holdout"
+        say(f"{documents} held-out documents are too few to tell a change from chance: raise `{key}` to {FEWEST}")
 
 
 def _held_table(plan: Plan, store: TokenStore, docs: npt.NDArray[np.int64] | None = None) -> RowTable:
