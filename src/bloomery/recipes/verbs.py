@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import html
+import math
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,24 +20,33 @@ from bloomery.recipes.plan import Plan
 from bloomery.recipes.publish import publish_model
 from bloomery.recipes.ready import resolved
 from bloomery.recipes.sections import absolute
-from bloomery.recipes.start import RUNS, from_family
+from bloomery.recipes.start import RUNS, from_family, read_config
 
 if TYPE_CHECKING:
-    from bloomery.evals.compare import Comparison
+    from bloomery.evals.bootstrap import Interval
+    from bloomery.evals.compare import Change, Comparison
     from bloomery.evals.results import EvalResult
     from bloomery.evals.suites import Suite
+    from bloomery.evals.ungraded import Ungraded
     from bloomery.models.load import Loaded as LoadedModel
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A model by the name a person gave it; `family` is the one whose suites suit it, if any."""
+    """A model by the name a person gave it; `family` is the one whose suites suit it, if any.
+
+    A scaffold has a configuration only: its weights are drawn under `seed`, as a run draws them, and its `tokenizer`
+    lies elsewhere.
+    """
 
     name: str
     folder: Path
     family: str | None
     stage: str
     run: RunFolder | None = None
+    scaffold: bool = False
+    seed: int = 0
+    tokenizer: str | None = None
 
 
 def find_model(name: str) -> Found:
@@ -50,7 +60,8 @@ def find_model(name: str) -> Found:
     if stage and not Path(name).exists():
         start = from_family(load_family(family), stage)
         lies = Path(start.folder) if start.folder else fetch(str(start.repo), start.revision)
-        return Found(name, lies, family, start.stage)
+        scaffold = start.kind == "scaffold"
+        return Found(name, lies, family, start.stage, scaffold=scaffold, tokenizer=start.tokenizer)
     raise InputError(
         f"`{name}` is no run, no model folder and no FAMILY/STAGE",
         fix="see `bloomery models` and `bloomery families list`",
@@ -80,12 +91,23 @@ def evaluate(
 def compare(before: str, after: str, *, data: Sequence[Path] = ()) -> Compared:
     """Score two models on the same rows and say what the second gained and lost."""
     from bloomery.evals.compare import compare as against
+    from bloomery.evals.ungraded import ungraded
 
     one, other = find_model(before), find_model(after)
     asked = _suites(other.family or one.family, other.stage, None) + _own(data)
     if not asked:
         raise InputError("there is nothing to compare the two on", fix="give rows with --data")
-    return Compared(against(_evaluate(one, asked), _evaluate(other, asked)))
+    one = _as_in(one, other)
+    results = [_evaluate(found, asked) for found in (one, other)]
+    return Compared(against(*results), ungraded(results))
+
+
+def _as_in(before: Found, after: Found) -> Found:
+    """A scaffold with the weights that a run drew from it."""
+    if not before.scaffold or after.run is None:
+        return before
+    plan = Plan.read(after.run.plan)
+    return replace(before, seed=plan.get("seeds")[0]) if plan.get("start.ref") == before.name else before
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +137,11 @@ class Compared:
     """What the second model gained and lost, printable."""
 
     comparison: Comparison
+    ungraded: tuple[Ungraded, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, without any row."""
-        groups = self.comparison.groups.items()
-        return {name: {"before": c.before, "after": c.after, "change": _bounds(c.change)} for name, c in groups}
+        return {name: _told(change) for name, change in self.comparison.groups.items()}
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(str(self))}</pre>"
@@ -129,13 +151,33 @@ class Compared:
         for change in (*self.comparison.groups.values(), *self.comparison.changes):
             unit = "%" if change.kind == "bpb" else " points"
             low, mid, high = (100 * v for v in (change.change.low, change.change.estimate, change.change.high))
-            moved = f"{mid:+.2f}{unit} ({low:+.2f} to {high:+.2f})"
+            sure = f"{low:+.2f} to {high:+.2f}" if math.isfinite(low) else "too few to tell"
+            moved = f"{mid:+.2f}{unit} ({sure})"
             lines.append(f"  {change.name:28} {change.before:8.4f} {change.after:8.4f}  {moved}")
+            if change.ledger is not None:
+                lines.append(f"  {'':28} {_account(change)}")
+        lines += [f"  {one.said()}" for one in self.ungraded]
         return "\n".join(lines)
 
 
-def _bounds(interval: Any) -> dict[str, float]:
-    return {"estimate": interval.estimate, "low": interval.low, "high": interval.high}
+def _account(change: Change) -> str:
+    """What became of every graded answer."""
+    book = change.ledger
+    assert book is not None
+    moves = f"right to wrong {book.lost}, wrong to right {book.gained} (by chance {book.by_chance:.1f})"
+    return f"{moves}, stayed right {book.stayed_right}, stayed wrong {book.stayed_wrong}, p {book.p_value:.3f}"
+
+
+def _told(change: Change) -> dict[str, Any]:
+    """A change as plain JSON, with its account where answers were graded."""
+    found = {"before": change.before, "after": change.after, "change": _bounds(change.change)}
+    return found if change.ledger is None else found | {"ledger": asdict(change.ledger)}
+
+
+def _bounds(interval: Interval) -> dict[str, float | None]:
+    """An interval as strict JSON: null where too few documents give no bounds."""
+    found = asdict(interval)
+    return {name: value if math.isfinite(value) else None for name, value in found.items()}
 
 
 def ask(model: str, prompt: str, *, max_new_tokens: int = 128, temperature: float = 0.0, seed: int = 0) -> str:
@@ -146,7 +188,7 @@ def ask(model: str, prompt: str, *, max_new_tokens: int = 128, temperature: floa
 
     if not prompt.strip():
         raise InputError("the prompt is empty", fix="ask something")
-    loaded = _opened(find_model(model).folder)
+    loaded = _opened(find_model(model))
     ids = Prompter(loaded.tokenizer, "auto").prompt([{"role": "user", "content": prompt}])
     [answer] = NativeEngine(loaded).generate([ids], Sampling(max_new_tokens, temperature, seed=seed))
     text: str = loaded.tokenizer.decode(answer.body, skip_special_tokens=True)
@@ -208,17 +250,22 @@ def _evaluate(found: Found, suites: list[Suite]) -> EvalResult:
     from bloomery.engine.native import NativeEngine
     from bloomery.evals.runner import evaluate as score
 
-    loaded = _opened(found.folder)
+    loaded = _opened(found)
     return score(NativeEngine(loaded), loaded.tokenizer, suites, model=found.name)
 
 
-def _opened(folder: Path) -> LoadedModel:
+def _opened(found: Found) -> LoadedModel:
     """The model, its bytes verified, on a GPU where there is one."""
-    from bloomery.models.load import load_model
+    from bloomery.models.load import load_model, load_tokenizer, new_model
     from bloomery.train.parallel import pick_device
 
-    verify_ours(folder)
-    return load_model(folder, device=str(pick_device()))
+    device = str(pick_device())
+    verify_ours(found.folder)
+    if not found.scaffold:
+        return load_model(found.folder, device=device)
+    loaded = new_model(read_config(found.folder), found.seed, device=device)
+    loaded.tokenizer = load_tokenizer(str(found.tokenizer))
+    return loaded
 
 
 def _suites(family: str | None, stage: str, names: Sequence[str] | None) -> list[Suite]:
