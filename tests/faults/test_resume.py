@@ -20,6 +20,7 @@ from bloomery.train import loop
 from bloomery.train.checkpoint import Checkpoint
 from bloomery.train.config import Optim, Preference
 from bloomery.train.loop import train
+from bloomery.train.validate import HeldOut
 
 DROPOUT = 0.2  # makes the random state matter
 
@@ -145,6 +146,20 @@ def test_retention_keeps_the_last_and_what_is_in_use(tmp_path: Path) -> None:
         "step-00000016",
         "step-00000020",
     ]
+
+
+def test_the_best_of_those_saved_is_kept_though_measured_at_other_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {0: 5.0, 3: 4.0, 5: 3.5, 6: 3.0, 9: 1.0, 10: 2.0, 12: 2.5, 15: 3.0, 18: 4.0, 20: 4.5}
+    given = iter(told.values())
+    monkeypatch.setattr(loop, "held_out_loss", lambda *_: {"loss": next(given)})
+    config = toy_config(20, checkpoint_every=5, keep_last=1, validate_every=3)
+    train(toy_job(tmp_path, config, held_out=[HeldOut("rows", [])]))
+    assert [e["step"] for e in read_events(tmp_path / "events.jsonl", "validate")] == list(told)
+    left = [Checkpoint(path) for path in sorted((tmp_path / "checkpoints").iterdir())]
+    assert [saved.step for saved in left] == [10, 20]
+    assert left[-1].state["best"] == {"loss": 2.0, "checkpoint": "step-00000010"}
 
 
 def test_what_a_kill_left_too_many_goes_when_the_run_goes_on(tmp_path: Path) -> None:

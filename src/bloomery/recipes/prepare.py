@@ -92,7 +92,8 @@ class Prepared:
         """What the loss is followed on during training: the first documents of everything held out."""
         from bloomery.train.validate import HeldOut
 
-        times = self.plan.arm().steps // self.plan.get("eval.every") + 1
+        steps, often = self.plan.arm().steps, (self.plan.get("eval.every"), self.plan.get("checkpoints.every"))
+        times = len({step for every in often for step in range(every, steps + 1, every)}) + 1
         # a forward pass costs a third of a training step
         tokens = WATCHED * 3 * self.plan.get("budget.tokens") / (times * max(1, len(self.held)))
         found = []

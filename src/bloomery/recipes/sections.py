@@ -227,7 +227,8 @@ class EvalSection(Section):
     grader: dict[str, Any] | None = None
     """How answers to held-out pairs and conversations are graded, such as `{type: exact}`. Default: they are not."""
     every: Amount | None = None
-    """How often the loss on held-out rows is measured during training. Default: eight times in the run."""
+    """How often the loss on held-out rows is measured during training, beside every checkpoint. Default: eight times in
+    the run."""
     suites: list[str] | Literal["auto", "none"] = "auto"
     """Names of the family's suites. Auto: all that suit the stage."""
 

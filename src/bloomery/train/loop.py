@@ -165,12 +165,13 @@ class Trainer:
             self.log("checkpoint removed", state.step, path=gone.name)
 
     def log(self, event: str, step: int, **fields: Any) -> None:
-        """Write one event and tell the listeners its numbers, on the first process only."""
+        """Write one event, on the first process only; listeners get its numbers, of later held-out rows by name."""
         if not self.world.first:
             return
         if self.job.events:
             self.job.events.write(event, step=step, **fields)
-        named = f"{event} {fields['held_out']}" if "held_out" in fields else event
+        other = "held_out" in fields and fields["held_out"] != self.job.held_out[0].name
+        named = f"{event} {fields['held_out']}" if other else event
         for listener in self.job.listeners:
             listener(named, step, {k: float(v) for k, v in fields.items() if isinstance(v, int | float)})
 
@@ -198,15 +199,15 @@ def train(job: TrainJob) -> TrainResult:
             progress.step(figures)
             stopping = job.world.any(stop.requested) if job.world.size > 1 else stop.requested
             last = stopping or state.step == steps
-            if job.held_out and _due(state.step, job.config.validate_every, last):
-                _validate(trainer, state)
-            if _due(state.step, job.config.checkpoint_every, last):
+            saving = _due(state.step, job.config.checkpoint_every, last)
+            if saving or _due(state.step, job.config.validate_every, last):
+                _validate(trainer, state, saving)
+            if saving:
                 path = trainer.save(state)
             if stopping:
                 break
     assert path is not None
-    seconds = time.monotonic() - began
-    return TrainResult(state.step == steps, state.step, state.tokens, seconds, path, result, stop.number)
+    return TrainResult(state.step == steps, state.step, state.tokens, time.monotonic() - began, path, result, stop.number)
 
 
 def _start(trainer: Trainer) -> tuple[TrainState, Path | None]:
@@ -236,12 +237,12 @@ def _start(trainer: Trainer) -> tuple[TrainState, Path | None]:
     return state, found.path
 
 
-def _validate(trainer: Trainer, state: TrainState) -> None:
-    job = trainer.job
-    for held_out in job.held_out:
-        found = held_out_loss(trainer.module, held_out, job.config, job.world)
+def _validate(trainer: Trainer, state: TrainState, saving: bool = False) -> None:
+    """Log the loss on everything held out. What is about to be saved can be the best, by the first of them."""
+    for held_out in trainer.job.held_out:
+        found = held_out_loss(trainer.module, held_out, trainer.config, trainer.world)
         trainer.log("validate", state.step, held_out=held_out.name, **found)
-        if held_out is job.held_out[0] and found["loss"] < state.best.get("loss", float("inf")):
+        if saving and held_out is trainer.job.held_out[0] and found["loss"] < state.best.get("loss", float("inf")):
             state.best = {"loss": found["loss"], "checkpoint": f"step-{state.step:08d}"}
 
 

@@ -1,14 +1,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from toys import ToyPreferences, toy_config, toy_job, toy_preferences, toy_rows
 
 from bloomery.core.errors import InputError
+from bloomery.core.events import read_events
+from bloomery.core.rows import TokenRow
+from bloomery.train.loop import train
 from bloomery.train.trackers import TRACKERS, Trackers, flat
+from bloomery.train.validate import HeldOut
 
 CONFIG = {"schedule": {"kind": "wsd", "lr": 1e-3}, "seed": 0, "betas": (0.9, 0.95)}
 STEP = {"loss": 2.5, "learning_rate": 1e-3, "grad_norm": 0.7, "tokens": 4096.0, "step_tokens": 128.0}
@@ -66,13 +72,34 @@ def test_every_tracker_gets_the_figures_under_hugging_faces_names(name: str, jou
     assert journal.calls[-1][0] in ("end_run", "finish", "close")
 
 
-def test_rewards_go_by_trls_names(journal: Journal, tmp_path: Path) -> None:
+def held_out(*names: str, rows: Callable[[int], list[TokenRow]] = toy_rows) -> list[HeldOut]:
+    return [HeldOut(name, rows(900 + number), 100) for number, name in enumerate(names)]
+
+
+def test_held_out_losses_of_the_loop_are_eval_loss_and_further_ones_by_name(journal: Journal, tmp_path: Path) -> None:
     trackers = Trackers(["wandb"], "run-1", tmp_path, CONFIG)
-    trackers("step", 7, {"loss": 0.5, "reward_margin": 0.3})
-    trackers("validate pairs", 8, {"reward_accuracy": 0.9})
+    train(toy_job(tmp_path, toy_config(4), listeners=[trackers], held_out=held_out("handbook", "wiki")))
     trackers.close()
-    shown = {name: value for figures, _ in journal.logged() for name, value in figures.items()}
-    assert shown == {"train/loss": 0.5, "train/rewards/margins": 0.3, "eval/pairs_rewards/accuracies": 0.9}
+    events = list(read_events(tmp_path / "events.jsonl", "validate"))
+    wanted = {name: [e["loss"] for e in events if e["held_out"] == name] for name in ("handbook", "wiki")}
+    logged = [figures for figures, _ in journal.logged()]
+    assert [f["eval/loss"] for f in logged if "eval/loss" in f] == wanted["handbook"] != wanted["wiki"]
+    assert [f["eval/wiki_loss"] for f in logged if "eval/wiki_loss" in f] == wanted["wiki"]
+    shown = {name for figures in logged for name in figures if name.startswith("eval/")}
+    assert shown == {"eval/loss", "eval/bits_per_byte", "eval/wiki_loss", "eval/wiki_bits_per_byte"}
+    assert [f["train/loss"] for f in logged if "train/loss" in f] == [
+        e["loss"] for e in read_events(tmp_path / "events.jsonl", "step")
+    ]
+
+
+def test_rewards_of_the_loop_go_by_trls_names(journal: Journal, tmp_path: Path) -> None:
+    trackers = Trackers(["wandb"], "run-1", tmp_path, CONFIG)
+    told = held_out("pairs", "more", rows=toy_preferences)
+    train(toy_job(tmp_path, toy_config(2), source=ToyPreferences(), listeners=[trackers], held_out=told))
+    trackers.close()
+    shown = {name for figures, _ in journal.logged() for name in figures if "rewards" in name}
+    kinds = ("accuracies", "margins", "chosen", "rejected")
+    assert shown == {f"{of}rewards/{kind}" for of in ("train/", "eval/", "eval/more_") for kind in kinds}
 
 
 @pytest.mark.parametrize("name", sorted(TRACKERS))
