@@ -7,10 +7,10 @@ Where the rows come from (a blend, a preference set, rollouts) is the source's a
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import Any, Protocol
 
 import torch
@@ -185,7 +185,7 @@ def train(job: TrainJob) -> TrainResult:
     trainer = Trainer(job)
     job.before(trainer)
     state, path = _start(trainer)
-    steps, began, result = job.config.schedule.steps, time.monotonic(), None
+    steps, began, result = job.config.schedule.steps, monotonic(), None
     meter = Meter(trainer.module.model, job.world)
     with stop_requests() as stop, Progress(steps, state.step, quiet=job.quiet or not job.world.first) as progress:
         for batch in job.source.steps(state.step, steps):
@@ -207,7 +207,7 @@ def train(job: TrainJob) -> TrainResult:
             if stopping:
                 break
     assert path is not None
-    return TrainResult(state.step == steps, state.step, state.tokens, time.monotonic() - began, path, result, stop.number)
+    return TrainResult(state.step == steps, state.step, state.tokens, monotonic() - began, path, result, stop.number)
 
 
 def _start(trainer: Trainer) -> tuple[TrainState, Path | None]:
