@@ -6,9 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+from made_up import evaluation, scores
 from tiny import Told, bloomery
 
 from bloomery.core.files import read_json, verify_folder
+from bloomery.evals.compare import compare
+from bloomery.evals.ungraded import ungraded
+from bloomery.recipes.verbs import Compared
 
 Finished = tuple[Path, Told]
 
@@ -200,6 +204,16 @@ def test_a_pairs_own_response_is_what_its_answers_are_graded_against(here: Path)
     report = read_json(here / "runs" / "graded" / "report.json")
     answers = next(change for change in report["changes"] if change["name"] == "pairs answers")
     assert answers["examples"] > 0 and answers["unscorable"] == 0 and report["ungraded"] == []
+
+
+def test_compare_accounts_for_every_graded_answer() -> None:
+    before = evaluation("a", scores("answers", "domain", [1.0] * 8 + [0.0] * 8 + [None] * 4))
+    after = evaluation("b", scores("answers", "domain", [1.0] * 6 + [0.0] * 6 + [1.0] * 4 + [None] * 4))
+    found = Compared(compare(before, after), ungraded([before, after]))
+    assert "right to wrong 2, wrong to right 4" in str(found) and "stayed right 6, stayed wrong 4" in str(found)
+    assert "4 of 20 answers of a to answers could not be graded" in str(found)
+    book = json.loads(json.dumps(found.to_json(), allow_nan=False))["domain"]["ledger"]
+    assert (book["lost"], book["gained"], book["stayed_right"], book["stayed_wrong"]) == (2, 4, 6, 4)
 
 
 def test_a_grader_that_can_grade_nothing_is_refused_before_training(here: Path) -> None:

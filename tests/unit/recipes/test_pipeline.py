@@ -14,8 +14,8 @@ from rich.console import Console
 from bloomery.core.errors import InputError
 from bloomery.recipes.explain import explain
 from bloomery.recipes.load import Loaded, recipe_from
-from bloomery.recipes.pipeline import starting_from, trainings
-from bloomery.recipes.plan import Plan
+from bloomery.recipes.pipeline import after, judged, starting_from, trainings
+from bloomery.recipes.plan import Plan, Value
 from bloomery.recipes.resolve import resolve
 from bloomery.recipes.run import run
 from bloomery.recipes.show import print_explanation
@@ -57,6 +57,32 @@ def test_a_later_training_starts_from_the_run_before() -> None:
 def test_steps_that_cannot_work_are_refused(steps: list[object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         trainings(recipe_from({**BASE, "steps": steps}))
+
+
+@pytest.mark.parametrize(
+    ("keep", "steps", "last"),
+    [
+        ({"general": "1%"}, ["train", {"do": "train", "name": "b"}, "export"], ["train", "evaluate", "export"]),
+        ({"general": "1%"}, ["train"], ["train", "evaluate"]),
+        ({"general": "1%"}, ["train", "evaluate", "export"], ["train", "evaluate", "export"]),
+        (None, ["train", "export"], ["train", "export"]),
+    ],
+)
+def test_a_budget_never_ends_unjudged(keep: object, steps: list[object], last: list[str]) -> None:
+    loaded = recipe_from({**BASE, "steps": steps, **({"keep": keep} if keep else {})})
+    assert does(judged(trainings(loaded))[-1]) == last
+
+
+def test_the_first_start_and_the_smallest_unjudged_budget_are_carried_on() -> None:
+    def plan(keep: float | None, *steps: str) -> Plan:
+        values = {"keep.general": keep, "steps": [{"do": step} for step in steps]}
+        return Plan({key: Value(value, "user") for key, value in values.items()})
+
+    first = plan(0.01, "train", "export")
+    one = after(None, first)
+    two = after(one, plan(0.02, "train"))
+    assert (one.first, one.keep, two.first, two.keep) == (first, 0.01, first, 0.01)
+    assert after(two, plan(None, "train", "evaluate")).keep is None
 
 
 Load = Callable[..., Loaded]
