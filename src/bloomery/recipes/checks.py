@@ -21,6 +21,7 @@ from bloomery.recipes.plan import Plan
 from bloomery.recipes.preference import check as check_preference
 from bloomery.recipes.problem import Problem
 from bloomery.recipes.start import start_of, whole_config
+from bloomery.recipes.suites import check_suites, check_versions
 
 TRACKER_MODULES = {"mlflow": "mlflow", "wandb": "wandb", "tensorboard": "tensorboard", "trackio": "trackio"}
 ESTIMATE_MARGIN = 1.25
@@ -257,5 +258,7 @@ CHECKS: tuple[Check, ...] = (
     _held_out,
     _trackers,
     _graders,
+    check_suites,
+    check_versions,
     _memory,
 )

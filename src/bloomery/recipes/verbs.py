@@ -15,12 +15,14 @@ from bloomery.core.files import verify_ours
 from bloomery.families.registry import load_family
 from bloomery.lineage.rundir import RunFolder
 from bloomery.models.hub import fetch
+from bloomery.recipes.counts import cache_dir
 from bloomery.recipes.load import load_recipe
 from bloomery.recipes.plan import Plan
 from bloomery.recipes.publish import publish_model
 from bloomery.recipes.ready import resolved
 from bloomery.recipes.sections import absolute
 from bloomery.recipes.start import RUNS, from_family, read_config
+from bloomery.recipes.suites import chosen, with_rows
 
 if TYPE_CHECKING:
     from bloomery.evals.bootstrap import Interval
@@ -271,14 +273,13 @@ def _opened(found: Found) -> LoadedModel:
 def _suites(family: str | None, stage: str, names: Sequence[str] | None) -> list[Suite]:
     from bloomery.recipes.judging import family_suites
 
-    if family is None:
-        return []
-    known = load_family(family)
-    described = [s for s in known.file.eval if (s.name in names if names else stage in s.stages) and s.path]
-    return family_suites(
-        {**absolute(s.model_dump(), known.folder), "grader": s.grader and absolute(s.grader, known.folder)}
-        for s in described
-    )
+    known = load_family(family) if family else None
+    base = known.folder if known else Path()
+    described = [
+        {**absolute(suite.model_dump(), base), "grader": suite.grader and absolute(suite.grader, base)}
+        for suite in chosen(known, stage, names or None)
+    ]
+    return family_suites(with_rows(suite, cache_dir() / "suites") for suite in described)
 
 
 def _own(data: Sequence[Path]) -> list[Suite]:
