@@ -83,11 +83,14 @@ def evaluate(
     model: str, *, data: Sequence[Path] = (), suites: Sequence[str] | None = None, family: str | None = None
 ) -> Evaluation:
     """Score one model on its family's suites and on rows of the user's own."""
+    from bloomery.evals.ungraded import ungraded
+
     found = find_model(model)
     asked = _suites(family or found.family, found.stage, suites) + _own(data)
     if not asked:
         raise InputError(f"there is nothing to measure `{model}` on", fix="give rows with --data, or a --family")
-    return Evaluation(_evaluate(found, asked))
+    result = _evaluate(found, asked)
+    return Evaluation(result, ungraded([result]))
 
 
 def compare(before: str, after: str, *, data: Sequence[Path] = ()) -> Compared:
@@ -117,6 +120,7 @@ class Evaluation:
     """Figures of one model, printable."""
 
     result: EvalResult
+    ungraded: tuple[Ungraded, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, without any row."""
@@ -130,8 +134,8 @@ class Evaluation:
         for suite in self.result.suites.values():
             unit = "bits per byte" if suite.kind == "bpb" else f"of {len(suite.records)}"
             shown = f"{suite.value:.4f}" if suite.kind == "bpb" else f"{suite.value:.1%}"
-            lines.append(f"  {suite.name:28} {shown:>8} {unit}")
-        return "\n".join(lines)
+            lines.append(f"  {suite.name:28} {'-' if math.isnan(suite.value) else shown:>8} {unit}")
+        return "\n".join([*lines, *(f"  {one.said()}" for one in self.ungraded)])
 
 
 @dataclass(frozen=True, slots=True)
