@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from source_tree import SOURCE, Module, imports, modules, read_module
+from source_tree import SOURCE, Module, computed, imports, modules, read_module
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("cli", "studio", "__main__"),
@@ -73,6 +73,13 @@ def test_every_package_has_a_layer() -> None:
         ("core/x.py", "def f():\n    if True:\n        from ..data import store"),
         ("core/x.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from bloomery.data import store"),
         ("core/x.py", "import importlib\nimportlib.import_module('bloomery.data.store')"),
+        ("core/x.py", "import importlib\nimportlib.import_module('.loop', 'bloomery.train')"),
+        ("core/x.py", "import importlib\nimportlib.import_module(name='.loop', package='bloomery.train')"),
+        ("core/x.py", "from importlib import import_module as load\nload('bloomery.data.store')"),
+        ("core/x.py", "from importlib import import_module as load\nload('..data.store', __package__)"),
+        ("core/x.py", "import bloomery\nbloomery.run('recipe.yaml')"),
+        ("train/x.py", "import bloomery as all_of_it\ndef f():\n    return all_of_it.explain('recipe.yaml')"),
+        ("core/x.py", "import bloomery\nbloomery.train.loop.train()"),
         ("data/x.py", "from bloomery.models import load"),
         ("evals/x.py", "class A:\n    def f(self):\n        import bloomery.serve"),
         ("train/x.py", "from bloomery.unheard import y"),
@@ -92,6 +99,9 @@ def test_an_edge_that_is_wrong_is_found_however_it_is_written(tmp_path: Path, na
         "from bloomery import __version__",
         "from ..core.errors import InputError",
         "from . import loop",
+        "import bloomery\nprint(bloomery.__version__)",
+        "import bloomery\nprint(bloomery.core.errors)",
+        "from importlib import import_module\nimport_module('.loop', __package__)",
     ],
 )
 def test_an_edge_that_goes_down_or_stays_inside_passes(tmp_path: Path, code: str) -> None:
@@ -99,6 +109,40 @@ def test_an_edge_that_goes_down_or_stays_inside_passes(tmp_path: Path, code: str
     path.parent.mkdir(parents=True)
     path.write_text(code)
     assert wrong(read_module(path, tmp_path)) == []
+
+
+BY_NAME = {
+    "bloomery.data.builtin": "the table of generated sources, all of `data`",
+    "bloomery.recipes.sample": "the same table",
+    "bloomery.doctor": "asks whether libraries can be imported",
+    "bloomery.train.trackers": "optional trackers, which are not ours",
+}
+"""Modules that import by a computed name, and what those names are."""
+
+
+def test_a_name_is_computed_only_where_its_table_is_known() -> None:
+    assert {module.name for module in modules() if computed(module)} == set(BY_NAME)
+    from bloomery.data.builtin import BUILTINS
+
+    assert {package_of(target.partition(":")[0]) for target in BUILTINS.values()} == {"data"}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import importlib\nimportlib.import_module(name)",
+        "import importlib as i\ni.import_module(f'bloomery.{name}')",
+        "from importlib import import_module as load\nload(table['x'])",
+        "from importlib import import_module\nload = import_module\nload('bloomery.train')",
+        "from importlib import import_module\nimport_module('.loop', package)",
+        "__import__('bloomery.' + name)",
+    ],
+)
+def test_a_computed_name_is_found_however_it_is_written(tmp_path: Path, code: str) -> None:
+    path = tmp_path / "bloomery" / "core" / "x.py"
+    path.parent.mkdir(parents=True)
+    path.write_text(code)
+    assert len(computed(read_module(path, tmp_path))) == 1
 
 
 def is_light(name: str) -> bool:

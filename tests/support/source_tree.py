@@ -7,10 +7,16 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import resolve_name
 from pathlib import Path
+
+import bloomery
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src"
+IMPORTERS = ("import_module", "__import__")
+PUBLIC = frozenset(bloomery.__all__)
+"""What `bloomery.NAME` fetches from `bloomery.api`."""
 
 
 @dataclass(frozen=True)
@@ -73,11 +79,63 @@ def _targets(module: Module, node: ast.AST) -> list[str]:
     if isinstance(node, ast.ImportFrom):
         base = _absolute(module, node)
         return [f"{base}.{alias.name}" for alias in node.names]
-    if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__"):
-        first = node.args[0] if node.args else None
-        if isinstance(first, ast.Constant) and isinstance(first.value, str):
-            return [first.value]
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in roots(module):
+        return [] if node.attr.startswith("__") else ["bloomery." + ("api" if node.attr in PUBLIC else node.attr)]
+    if isinstance(node, ast.Call) and _is_importer(module, node.func):
+        named = _named(module, node)
+        return [] if named is None else [named]
     return []
+
+
+@cache
+def roots(module: Module) -> frozenset[str]:
+    """Names under which a module has our whole package: by `bloomery.run` all of it can be reached."""
+    bound = (alias for node in ast.walk(module.tree) if isinstance(node, ast.Import) for alias in node.names)
+    return frozenset(
+        alias.asname or "bloomery"
+        for alias in bound
+        if alias.name == "bloomery" or (alias.name.startswith("bloomery.") and not alias.asname)
+    )
+
+
+def computed(module: Module) -> list[int]:
+    """Lines that import by a name which only running tells, or hand the importing function on."""
+    found, called = [], set()
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Call) and _is_importer(module, node.func):
+            called.add(node.func)
+            found += [node.lineno] if _named(module, node) is None else []
+    loose = (node for node in ast.walk(module.tree) if isinstance(node, ast.expr) and _is_importer(module, node))
+    return sorted([*found, *(node.lineno for node in loose if node not in called)])
+
+
+def _is_importer(module: Module, node: ast.expr) -> bool:
+    """Whether an expression is `importlib.import_module` or `__import__`, under whatever name."""
+    if isinstance(node, ast.Attribute):
+        return node.attr in IMPORTERS
+    return isinstance(node, ast.Name) and node.id in _importers(module)
+
+
+@cache
+def _importers(module: Module) -> frozenset[str]:
+    found = (node for node in ast.walk(module.tree) if isinstance(node, ast.ImportFrom))
+    bound = {alias.asname or alias.name for node in found for alias in node.names if alias.name in IMPORTERS}
+    return frozenset(bound | {"__import__"})
+
+
+def _named(module: Module, node: ast.Call) -> str | None:
+    """The absolute name that a call imports, None where it is computed."""
+    given = {word.arg: word.value for word in node.keywords}
+    name, package = [*node.args[:2], *[None] * (2 - len(node.args[:2]))]
+    name, package = name or given.get("name"), package or given.get("package")
+    if not (isinstance(name, ast.Constant) and isinstance(name.value, str)):
+        return None
+    if not name.value.startswith("."):
+        return name.value
+    own = module.name if module.is_package else module.name.rpartition(".")[0]
+    if isinstance(package, ast.Constant):
+        return resolve_name(name.value, str(package.value))
+    return resolve_name(name.value, own) if isinstance(package, ast.Name) and package.id == "__package__" else None
 
 
 def _absolute(module: Module, node: ast.ImportFrom) -> str:
