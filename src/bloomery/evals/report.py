@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from bloomery.core.rows import Segment
 from bloomery.evals.bootstrap import DRAWS
@@ -116,30 +117,38 @@ def make_report(
     """
     every = [Seeded(result, dict(arms or {})), *seeds]
     spent = dict(spent or {})
-    own = [compare(start, one.result, draws=draws) for one in every]
-    controls = [compare(one.arms[CURATED_ONLY], one.result, draws=draws) for one in every if CURATED_ONLY in one.arms]
-    comparison, control = mean_over_seeds(own), mean_over_seeds(controls) if controls else None
-    first = mean_over_seeds([compare(origin.result, one.result, draws=draws) for one in every]) if origin else None
     curve = read_curve(events, segments) if events is not None and events.is_file() else None
-    gates = [gate(keep or {}, [comparison, *([control] if control else [])])]
-    gates += [gate(origin.keep, [first])] if origin and first else []
     return Report(
         title=title,
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        comparison=comparison,
-        gate=all_of(gates),
+        **_compared(start, every, origin, keep or {}, draws),
         proof=prove(start, result, every[0].arms, plasticity, draws, seeds) if plasticity else None,
         arms=tuple(_arm(name, start, every, spent.get(name), draws) for name in every[0].arms),
-        against_control=control,
-        from_origin=first,
-        seeds=seeds_by_group(own),
-        control_seeds=seeds_by_group(controls),
         evaluations=(start, result),
         spent=spent.get("") or (Spent(curve.tokens, curve.seconds) if curve else Spent()),
         curve=curve,
         examples=tuple(moved_examples(start, result)),
         ungraded=ungraded([start, *(one.result for one in every)]),
     )
+
+
+def _compared(
+    start: EvalResult, every: Sequence[Seeded], origin: Origin | None, keep: Mapping[str, float], draws: int
+) -> dict[str, Any]:
+    """The report's comparisons of the result: with the start, the controls and the first start; and their gate."""
+    own = [compare(start, one.result, draws=draws) for one in every]
+    controls = [compare(one.arms[CURATED_ONLY], one.result, draws=draws) for one in every if CURATED_ONLY in one.arms]
+    comparison, control = mean_over_seeds(own), mean_over_seeds(controls) if controls else None
+    first = mean_over_seeds([compare(origin.result, one.result, draws=draws) for one in every]) if origin else None
+    gates = [gate(keep, [comparison, *([control] if control else [])])]
+    return {
+        "comparison": comparison,
+        "gate": all_of([*gates, *([gate(origin.keep, [first])] if origin and first else [])]),
+        "against_control": control,
+        "from_origin": first,
+        "seeds": seeds_by_group(own),
+        "control_seeds": seeds_by_group(controls),
+    }
 
 
 def moved_examples(start: EvalResult, result: EvalResult, most: int = EXAMPLES) -> list[Example]:

@@ -34,7 +34,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     config = {"model_type": "llama", "hidden_size": 32, "vocab_size": 512, "num_hidden_layers": 1}
     tokenizer_folder(tmp_path / "start")
     (tmp_path / "start" / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 64}))
-    jsonl(tmp_path / "heldout.jsonl", [{"text": "held out"}])
+    jsonl(tmp_path / "heldout.jsonl", [{"text": f"held out {n}"} for n in range(12)])
     (tmp_path / "recipe.yaml").write_text(RECIPE)
     _newest(COMMIT, tmp_path, monkeypatch)
     return resolve(load_recipe(tmp_path / "recipe.yaml"))
