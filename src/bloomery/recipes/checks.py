@@ -12,6 +12,7 @@ from bloomery.core.errors import InputError, Where
 from bloomery.data.config import SourceSpec
 from bloomery.data.sources import source_files
 from bloomery.models.guard import CODE, FORBIDDEN, PICKLES, unopened
+from bloomery.recipes.bounds import check as check_bounds
 from bloomery.recipes.fit import memory_limit, need, planned, trainable_parameters
 from bloomery.recipes.load import Loaded
 from bloomery.recipes.machine import Machine
@@ -251,6 +252,7 @@ def disk_bytes(plan: Plan) -> int | None:
 CHECKS: tuple[Check, ...] = (
     _weights,
     _method,
+    check_bounds,
     _objective,
     check_preference,
     _supply,

@@ -13,9 +13,11 @@ PIECES = ("share", "steps")
 
 
 class Section(BaseModel):
-    """A mapping of a recipe: unknown keys are refused, values cannot change after validation."""
+    """A mapping of a recipe: unknown keys and infinite numbers are refused, values cannot change after validation."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, arbitrary_types_allowed=True, validate_default=True, allow_inf_nan=False
+    )
 
 
 def _share(value: Any, info: ValidationInfo) -> float:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from bloomery.core.errors import InputError, Where, nearest
 from bloomery.core.resources import recipes_dir
 from bloomery.core.yaml import dump_yaml, load_yaml
-from bloomery.recipes.schema import UNBUILT, Recipe
+from bloomery.recipes.refusal import is_pydantic_part, message_of
+from bloomery.recipes.schema import Recipe
 from bloomery.recipes.sections import absolute, as_sources
 
 COMMAND_LINE = "command line"
@@ -217,6 +219,9 @@ def _nest(parts: list[str], value: Any) -> dict[str, Any]:
 
 
 def _place(where: Mapping[str, Where], key: str) -> Where | None:
+    beneath = (place for known, place in where.items() if known.startswith(f"{key}."))
+    if key not in where and (found := next(beneath, None)) is not None:
+        return found  # an override of something in a section that the file does not have
     parts = key.split(".")
     for length in range(len(parts), 0, -1):
         if (found := where.get(".".join(parts[:length]))) is not None:
@@ -228,49 +233,15 @@ def _explained(error: ValidationError, where: Mapping[str, Where], path: Path | 
     """The first problem as one `InputError`; how many more there are is said."""
     problems = error.errors(include_url=False)
     first = problems[0]
-    key = ".".join(str(part) for part in first["loc"] if not _is_pydantic_part(part))
-    message, fix = _message(first, key)
+    key = ".".join(str(part) for part in first["loc"] if not is_pydantic_part(part))
+    message, fix = message_of(first, key)
     more = f" ({len(problems) - 1} more after it)" if len(problems) > 1 else ""
-    place = _place(where, key) or (Where(path) if path else None)
+    place = (_place(where, key) if key else _named(where, message)) or (Where(path) if path else None)
     return InputError(message + more, where=place, fix=fix)
 
 
-def _message(problem: Any, key: str) -> tuple[str, str | None]:
-    kind, context = problem["type"], problem.get("ctx", {})
-    if isinstance(context.get("error"), InputError):
-        inner = context["error"]
-        short = key.rsplit(".", 1)[-1]
-        return inner.message.replace(f"`{short}:", f"`{key}:", 1), inner.fix
-    if kind == "extra_forbidden":
-        if key in UNBUILT:
-            return f"`{key}` cannot be used: {UNBUILT[key]}", f"remove `{key}`"
-        name = key.rsplit(".", 1)[-1]
-        return f"there is no key `{key}`{nearest(name, _known_keys(problem['loc'][:-1]))}", f"rename or remove `{key}`"
-    if kind == "literal_error":
-        return f"`{key}: {problem['input']}` must be {context['expected']}", f"change `{key}`"
-    if kind == "missing":
-        return f"`{key}` is missing", f"add `{key}`"
-    if isinstance(context.get("error"), ValueError):
-        return f"`{key}`: {context['error']}", f"change `{key}`"
-    return f"`{key}: {problem['input']}`: {problem['msg'][0].lower()}{problem['msg'][1:]}", f"change `{key}`"
-
-
-def _is_pydantic_part(part: Any) -> bool:
-    """Parts of an error's location that name a type of a union, which no key of a recipe is called."""
-    return isinstance(part, str) and ("[" in part or part in ("str", "int", "literal"))
-
-
-def _known_keys(location: tuple[Any, ...]) -> list[str]:
-    """The keys that the section at `location` has."""
-    section: type[BaseModel] = Recipe
-    for part in location:
-        if isinstance(part, str) and part in section.model_fields:
-            section = _section_of(section.model_fields[part].annotation) or section
-    return list(section.model_fields)
-
-
-def _section_of(annotation: Any) -> type[BaseModel] | None:
-    """The model inside `Section`, `list[Section]` or `Section | None`."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for inner in get_args(annotation) if (found := _section_of(inner))), None)
+def _named(where: Mapping[str, Where], message: str) -> Where | None:
+    """Where the keys were set that a message about the whole recipe names; the command line before a file."""
+    places = [where[key] for key in re.findall(r"`([\w.]+)", message) if key in where]
+    told = [place for place in places if place.path == COMMAND_LINE]
+    return next(iter([*told, *places]), where.get(""))

@@ -92,9 +92,14 @@ def _group_free(root: Path = Path("/sys/fs/cgroup")) -> int | None:
     return max(0, int(limit) - used) if limit.isdigit() else None
 
 
+def usable_cores() -> int:
+    """Cores this process may use, hyper-threads counted each."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def physical_cores() -> int:
     """Cores this process may use, hyper-threads counted once where the system tells."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    usable = usable_cores()
     try:
         with open("/proc/cpuinfo") as file:
             rows = [line.split(":")[1].strip() for line in file if line.startswith(("physical id", "core id"))]

@@ -25,6 +25,10 @@ from bloomery.recipes.sections import (
 ARMS = ("domain-only", "domain-only-equal-total", "curated-only")
 """What is trained beside the recipe's own blend, as proof of what the blend does."""
 
+LARGEST_SEED = 2**32 - 1
+"""What every generator takes, those of NumPy and of trackers included."""
+MOST_SEEDS = 1000
+
 UNBUILT = {
     "reward": "rewards come with reinforcement learning, which this version does not have",
     "keep.hold": "this version measures forgetting after the run and gates on it, but does not steer the blend",
@@ -83,7 +87,7 @@ class Recipe(Section):
     """Low-rank adapters, with `method: lora` or `qlora`."""
     checkpoints: Checkpoints = Checkpoints()
     """When the run saves itself."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     """Seed of everything random."""
     seeds: int | list[int] = 1
     """How many seeds to train with (`3`), or which (`[1, 2, 3]`); the report then has intervals over seeds."""
@@ -102,9 +106,13 @@ class Recipe(Section):
     @field_validator("seeds")
     @classmethod
     def _some_seeds(cls, value: int | list[int]) -> int | list[int]:
+        if isinstance(value, int) and value > MOST_SEEDS:
+            raise InputError(f"`seeds: {value}` is a training each", fix=f"write at most {MOST_SEEDS}, or a list")
         seeds = value if isinstance(value, list) else list(range(value))
         if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
             raise InputError(f"`seeds: {value}` names no distinct seeds", fix="write a number above zero, or a list")
+        if max(seeds) > LARGEST_SEED:
+            raise InputError(f"`seeds: {value}` goes beyond {LARGEST_SEED}", fix="write smaller ones")
         return value
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -154,10 +154,13 @@ class ScheduleSection(Section):
         return self
 
 
+Momentum = Annotated[float, Field(ge=0, lt=1)]
+
+
 class OptimSection(Section):
     """AdamW and what surrounds it."""
 
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[Momentum, Momentum] = (0.9, 0.95)
     """AdamW's momenta (OLMo 2, SmolLM3)."""
     eps: float = Field(default=1e-8, gt=0)
     """AdamW's epsilon (OLMo 2)."""

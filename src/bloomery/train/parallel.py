@@ -11,6 +11,8 @@ from torch import nn
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
 
+from bloomery.core.errors import InputError
+
 
 @dataclass(frozen=True, slots=True)
 class World:
@@ -78,9 +80,17 @@ def join_world(device: str = "auto") -> World:
 
 
 def pick_device(name: str = "auto", local: int = 0) -> torch.device:
-    """`cpu`, or the GPU numbered `local` for `cuda`; `auto` is a GPU where there is one."""
-    cuda = torch.cuda.is_available() if name == "auto" else name == "cuda"
-    return torch.device("cuda", local) if cuda else torch.device("cpu")
+    """`cpu`, or the GPU numbered `local` for `cuda`; `auto` is a GPU where there is one.
+
+    Raises `InputError` where a GPU is asked for by name and there is none.
+    """
+    there = name != "cpu" and torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise InputError(
+            "`memory.device: cuda` needs a GPU that torch can use, and there is none",
+            fix="remove `memory.device`, or install a build of torch for the GPU",
+        )
+    return torch.device("cuda", local) if there else torch.device("cpu")
 
 
 def leave_world() -> None:

@@ -11,11 +11,13 @@ import pytest
 import tiny
 import torch
 
+from bloomery.core.errors import InputError
 from bloomery.recipes import verbs
 from bloomery.recipes.judging import judge_run
 from bloomery.recipes.load import recipe_from
 from bloomery.recipes.prepare import prepare
 from bloomery.recipes.resolve import resolve
+from bloomery.train.parallel import pick_device
 
 
 class OpenedError(Exception):
@@ -46,6 +48,12 @@ def test_a_verb_opens_its_model_on_a_gpu_where_there_is_one(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     with pytest.raises(OpenedError, match=rf"^{device}$"):
         verb()
+
+
+def test_a_gpu_that_is_asked_for_and_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match=r"`memory\.device: cuda` needs a GPU"):
+        pick_device("cuda")
 
 
 def test_a_run_is_measured_on_the_device_it_trained_on(shop: Path) -> None:

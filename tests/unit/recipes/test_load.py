@@ -31,7 +31,18 @@ HEAD = "family: tiny\n"
         (HEAD + "keep:\n  hold: true\n", 3, "`keep.hold` cannot be used"),
         (HEAD + "data:\n  curated: {web: 50%, code: 40%}\n", 3, "sum to 0.9, not 1"),
         (HEAD + "seeds: 0\n", 2, "names no distinct seeds"),
-        (HEAD + "phases: [{name: a, length: 50%}]\n", 1, "lengths of `phases` sum to 50%"),
+        (HEAD + "phases: [{name: a, length: 50%}]\n", 2, "lengths of `phases` sum to 50%"),
+        (HEAD + "schedule: {lr: .inf}\n", 2, "`schedule.lr: inf`: input should be a finite number"),
+        (HEAD + "optim:\n  clip: .nan\n", 3, "`optim.clip: nan`: input should be a finite number"),
+        (HEAD + "optim: {betas: [0.9, .nan]}\n", 2, "`optim.betas.1: nan`: input should be a finite number"),
+        (HEAD + "optim: {betas: [2, 3]}\n", 2, r"`optim.betas.0: 2`: input should be less than 1"),
+        (HEAD + "lora: {alpha: .inf}\n", 2, "`lora.alpha: inf`: input should be a finite number"),
+        (HEAD + "preference: {beta: .inf}\n", 2, "`preference.beta: inf`: input should be a finite number"),
+        (HEAD + "data: {share: .nan}\n", 2, "`data.share: nan` is outside"),
+        (HEAD + "data: {repetition_cap: .inf}\n", 2, "`data.repetition_cap: inf`: input should be a finite number"),
+        (HEAD + "seed: 99999999999999999999\n", 2, "`seed: 99999999999999999999`: input should be less than or equal"),
+        (HEAD + "seeds: [1, 4294967296]\n", 2, "goes beyond 4294967295"),
+        (HEAD + "seeds: 99999999999\n", 2, "`seeds: 99999999999` is a training each"),
         (HEAD + "schedule: {lr: fast}\n", 2, "`schedule.lr: fast`: input should be a valid number"),
         (HEAD + "schedule: {lr: -1}\n", 2, "greater than 0"),
         (HEAD + "schedule: {kind: linear, anneal_by: merge}\n", 2, "`kind: linear` does not hold it"),
@@ -67,6 +78,24 @@ def test_a_bad_override_is_named_as_from_the_command_line(recipe: Load) -> None:
     assert str(caught.value).startswith("command line: ")
     with pytest.raises(InputError, match=r"`data\.share` is no override"):
         recipe(HEAD, "data.share")
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("a.b.c=", "there is no key `a`"),
+        ("optim.foo.bar=1", "there is no key `optim.foo`"),
+        ("phases=[{name: a, length: 50%}]", "lengths of `phases` sum to 50%"),
+        ("phases=[{name: a}]", "`phases.0.length` is missing"),
+        ("model=x", "both `family` and `model`"),
+        ("data.domain=[", "expected"),
+        ("schedule.lr=.inf", "finite number"),
+    ],
+)
+def test_an_override_that_cannot_work_is_named_as_from_the_command_line(recipe: Load, override: str, says: str) -> None:
+    with pytest.raises(InputError, match=says) as caught:
+        recipe(HEAD + "budget: 2M tokens\n", override)
+    assert caught.value.where is not None and caught.value.where.path == "command line"
 
 
 def test_null_takes_a_key_away(recipe: Load) -> None:
