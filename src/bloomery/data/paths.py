@@ -47,6 +47,12 @@ def expand(pattern: str, base: Path) -> list[Path]:
     else:
         matches = glob.glob(str(full), recursive=True)  # noqa: PTH207 - Path.glob refuses absolute patterns
         files = sorted(Path(match) for match in matches if Path(match).is_file())
+    if not files and full.is_dir():
+        raise InputError(
+            f"`path: {pattern}` is a folder without a file that we read; known: {', '.join(sorted(FORMATS))}",
+            where=Where(full),
+            fix="put files with these extensions in it, or name one file and its `format:`",
+        )
     if not files:
         raise InputError(
             f"`path: {pattern}` matches no file" if glob.has_magic(pattern) else f"`path: {pattern}` does not exist",

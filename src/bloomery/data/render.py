@@ -233,14 +233,6 @@ def _by_offsets(chat: Chat, encoding: Encoding) -> tuple[Ids, Mask]:
 
 
 def _check_characters(example: Example) -> None:
-    for text in (example.text,) if example.text is not None else (plain(m["content"]) for m in example.spoken):
-        if example.text is None and any(mark in text for mark in (START, END, BREAK)):
+    for text in (plain(m["content"]) for m in example.spoken):
+        if any(mark in text for mark in (START, END, BREAK)):
             raise InputError("holds a noncharacter (U+FDD0 to U+FDD2), which no text should", where=example.where)
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise InputError(
-                f"holds half of a surrogate pair (U+{ord(text[error.start]):04X}), which is no text",
-                where=example.where,
-                fix="write the character itself, or both halves",
-            ) from None

@@ -6,6 +6,7 @@ refused by file and line, so a mixed file cannot lose rows silently.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bloomery.core.errors import InputError, Where, nearest
 from bloomery.data.preferences import desirable, is_label, judged, preferred
 from bloomery.data.readers import Record
-from bloomery.data.turns import Message, message, parsed, turns
+from bloomery.data.turns import Message, message, parsed, plain, turns
 
 if TYPE_CHECKING:  # a tokenizing process needs no pydantic
     from bloomery.data.config import SourceSpec
@@ -138,9 +139,16 @@ def detect(first: Record, spec: SourceSpec) -> Columns:
 def to_example(record: Record, columns: Columns) -> Example:
     """The Example of a raw row.
 
-    Raises `InputError` for a missing column, a wrong type, a picture or a turn of an unknown role.
+    Raises `InputError` for a missing column, a wrong type, a picture, a turn of an unknown role or what is no text.
     """
     _refuse_media(record)
+    example = _example(record, columns)
+    for text in (example.text,) if example.text is not None else (plain(m["content"]) for m in example.spoken):
+        _refuse_half(text, record.where)
+    return example
+
+
+def _example(record: Record, columns: Columns) -> Example:
     example_id = record.fields.get(columns.by_role.get("id", ""))
     name = str(example_id) if example_id is not None else f"{_stem(record.where)}:{record.where.line}"
     if columns.shape == "text":
@@ -181,17 +189,19 @@ def _text(record: Record, columns: Columns, role: str) -> str:
             fix="give rows of different kinds as separate sources",
         )
     value = record.fields[column]
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return str(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        return str(value)  # a label, such as 0 or 1, is an answer
     if not isinstance(value, str):
-        kind = "empty" if value is None else f"a {type(value).__name__}"
+        missing = value is None or isinstance(value, float)  # JSON's NaN and Infinity, a table's missing number
+        kind = "empty" if missing else f"a {type(value).__name__}"
         raise InputError(f"column `{column}` ({role}) must hold text, it is {kind}", where=record.where)
     return value
 
 
 def _optional(record: Record, columns: Columns, role: str) -> str:
-    name = columns.by_role.get(role)
-    return _text(record, columns, role) if name and record.fields.get(name) is not None else ""
+    value = record.fields.get(columns.by_role.get(role, ""))
+    missing = value is None or (isinstance(value, float) and not math.isfinite(value))
+    return "" if missing else _text(record, columns, role)
 
 
 def _pair(record: Record, columns: Columns) -> tuple[dict[str, Any], ...]:
@@ -237,6 +247,17 @@ def _tools(record: Record, columns: Columns) -> tuple[Any, ...]:
         return ()
     found = parsed(value, record.where, columns.by_role["tools"])
     return tuple(found) if isinstance(found, list) else (found,)
+
+
+def _refuse_half(text: str, where: Where) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"holds half of a surrogate pair (U+{ord(text[error.start]):04X}), which is no text",
+            where=where,
+            fix="write the character itself, or both halves",
+        ) from None
 
 
 def _refuse_media(record: Record) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bloomery.core.errors import InputError
-from bloomery.core.files import canonical_hash, write_text
+from bloomery.core.files import canonical_hash, write_bytes
 from bloomery.core.rows import Segment, TokenRow
 from bloomery.data.blend import Blend, check_supply
 from bloomery.data.config import SourceSpec
@@ -233,7 +233,8 @@ def _write_rows(path: Path, records: Iterable[Record], spec: SourceSpec) -> None
         example = to_example(record, columns)
         kept = {key: record.fields[key] for key in ("skill", "reference_answer", "metadata") if key in record.fields}
         lines.append(json.dumps({"id": example.example_id, **_body(example), **kept}, ensure_ascii=False) + "\n")
-    write_text(path, "".join(lines), 0o600)
+    whole = "".join(lines).encode("utf-8", "replace")  # what goes along may hold half a surrogate pair
+    write_bytes(path, whole, 0o600)
 
 
 def _body(example: Example) -> dict[str, Any]:

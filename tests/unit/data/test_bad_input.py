@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,11 @@ from bloomery.data.config import SourceSpec
 from bloomery.data.overlap import Evaluated, refuse_overlap, suite_digests
 from bloomery.data.render import Renderer
 from bloomery.data.rows import RowTable
+from bloomery.data.shapes import detect, to_example
+from bloomery.data.sources import iter_records
 from bloomery.data.split import holdout
 from bloomery.data.store import TokenStore, build_store
+from bloomery.data.turns import plain
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +125,8 @@ def test_a_row_with_an_image_is_refused_by_name(renderer: Renderer, tmp_path: Pa
         (b'{"text": "a"}\n[1, 2]\n', "rows.jsonl:2: a row must be a JSON object"),
         (b'{"text": 1.5}\n{"text": ["a"]}\n', "rows.jsonl:2: column `text` (text) must hold text, it is a list"),
         (b'{"text": null}\n', "it is empty"),
+        (b'{"text": NaN}\n', "rows.jsonl:1: column `text` (text) must hold text, it is empty"),
+        (b'{"prompt": "a", "response": -Infinity}\n', "column `response` (response) must hold text, it is empty"),
         (b'{"text": "\\ud800"}\n', "half of a surrogate pair (U+D800)"),
         (b'{"a":' * 100_000, "nested too deeply"),
         (b'{"messages": "hello"}\n', "holds a string that is not JSON"),
@@ -131,6 +137,24 @@ def test_a_row_with_an_image_is_refused_by_name(renderer: Renderer, tmp_path: Pa
 )
 def test_rows_that_are_not_rows(renderer: Renderer, tmp_path: Path, data: bytes, what: str) -> None:
     assert what in refusal(renderer, tmp_path, data)
+
+
+def test_numbers_are_text_and_missing_ones_are_missing(tmp_path: Path) -> None:
+    jsonl(
+        tmp_path / "rows.jsonl", [{"prompt": "a", "context": math.nan, "response": 0}, {"prompt": 2, "response": 1.5}]
+    )
+    spec = SourceSpec(path="rows.jsonl")
+    records = list(iter_records(spec, tmp_path))
+    examples = [to_example(record, detect(records[0], spec)) for record in records]
+    said = [[plain(message["content"]) for message in example.messages] for example in examples]
+    assert said == [["a", "0"], ["2", "1.5"]]
+
+
+def test_missing_numbers_are_counted_like_empty_cells(renderer: Renderer, tmp_path: Path) -> None:
+    jsonl(tmp_path / "rows.jsonl", [*texts(98), {"text": None}, {"text": math.nan}])
+    spec = SourceSpec(path="rows.jsonl", bad_rows="skip", drop_limit=0.02)
+    store = build_store("rows", spec, tmp_path, renderer, tmp_path / "cache")
+    assert store.stats.dropped == {"column `text` (text) must hold text, it is empty": 2}
 
 
 @pytest.mark.parametrize("name", ["rows.parquet", "rows.jsonl.gz", "rows.jsonl.xz", "rows.jsonl.zst"])

@@ -100,6 +100,10 @@ def test_a_path_that_matches_nothing_is_named(tmp_path: Path) -> None:
         fields(tmp_path, path="nope.jsonl")
     with pytest.raises(InputError, match=r"`path: \*.md` matches no file"):
         fields(tmp_path, path="*.md")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "rows.weird").write_text("x")
+    with pytest.raises(InputError, match=r"`path: empty` is a folder without a file that we read; known: \.csv, "):
+        fields(tmp_path, path="empty")
     jsonl(tmp_path / "rows.weird", ROWS)
     with pytest.raises(InputError, match="extension we do not read"):
         fields(tmp_path, path="rows.weird")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
+from tokens import tokenizer_folder
 
 import bloomery
 from bloomery.recipes.counts import cache_dir, known_counts, remember
@@ -98,3 +99,17 @@ def test_explaining_never_imports_torch(here: Path, recipe: Load) -> None:
     env = {**os.environ, "PYTHONPATH": str(Path(bloomery.__file__).parents[1])}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=here, env=env)
     assert done.stdout.strip() == "[]"
+
+
+def test_half_a_surrogate_pair_is_refused_by_file_and_line(here: Path, recipe: Load) -> None:
+    with open(here / "text.jsonl", "a") as file:
+        file.write('{"text": "a \\ud83d b"}\n')
+    told = printed(recipe(TEXT))
+    assert "text.jsonl:51" in told and "half of a surrogate pair (U+D83D)" in told
+
+
+def test_half_a_surrogate_pair_where_nothing_is_read_breaks_nothing(here: Path, recipe: Load) -> None:
+    with open(here / "text.jsonl", "a") as file:
+        file.write('{"text": "a b", "note": "\\ud83d"}\n')
+    tokenizer_folder(here / "families" / "tokenizer")
+    assert "surrogate" not in printed(recipe(TEXT))
