@@ -26,7 +26,11 @@ def test_a_run_leaves_everything(finished: Finished) -> None:
     assert kept >= {"recipe.yaml", "plan.json", "events.jsonl", "data-receipt.json", "checkpoints", "model"}
     assert {f"report.{kind}" for kind in ("json", "md", "html")} <= kept
     assert verify_folder(run / "model") == {"kind": "model", "run": "whole"}
-    assert (run / "model" / "data-receipt.json").read_bytes() == (run / "data-receipt.json").read_bytes()
+    private, public = read_json(run / "data-receipt.json"), read_json(run / "model" / "data-receipt.json")
+    assert private["sources"]["domain"]["identity"]["files"][0][0] == "domain.jsonl"
+    assert public["sources"]["domain"].keys() == private["sources"]["domain"].keys() - {"columns", "store", "identity"}
+    assert public["sources"]["domain"]["taken"] == private["sources"]["domain"]["taken"]
+    assert ".jsonl" not in (run / "model" / "data-receipt.json").read_text()
     assert [path.name for path in sorted((run / "checkpoints").iterdir())] == ["step-00000009", "step-00000012"]
     report = read_json(run / "report.json")
     assert report["groups"]["domain"]["after"] < report["groups"]["domain"]["before"]

@@ -162,11 +162,14 @@ def _verified(folder: Path, stats: tuple[tuple[str, int, int], ...]) -> str:
 
 
 @contextlib.contextmanager
-def building_folder(final: Path, about: dict[str, Any] | None = None) -> Iterator[Path]:
-    """Yield an empty temporary folder beside `final`; publish it on success, remove it on any error."""
+def building_folder(final: Path, about: dict[str, Any] | None = None, mode: int = 0o777) -> Iterator[Path]:
+    """Yield an empty temporary folder beside `final`; publish it on success, remove it on any error.
+
+    `mode`, less the umask, is the folder's: 0o700 keeps all that lies in it to its owner.
+    """
     final.parent.mkdir(parents=True, exist_ok=True)
     building = final.parent / f".{final.name}.{uuid.uuid4().hex[:8]}.building"
-    building.mkdir()
+    building.mkdir(mode)
     try:
         yield building
         publish_folder(building, final, about)

@@ -79,7 +79,7 @@ def _file_hashes(files: list[Path], cache: Path) -> list[list[str]]:
         digest = entry["sha256"] if entry and entry.get("seen") == seen else sha256_file(path)
         fresh[str(path.resolve())] = {"seen": seen, "sha256": digest}
     if any(known.get(path) != entry for path, entry in fresh.items()):
-        write_json(memory, known | fresh)
+        write_json(memory, known | fresh, 0o600)
     return [[path.name, fresh[str(path.resolve())]["sha256"]] for path in files]
 
 

@@ -130,6 +130,8 @@ def build_store(
     """
     key = store_key(spec, base, renderer.fingerprint, cache)
     final = cache / "tokens" / folder_name(name, key)
+    cache.mkdir(parents=True, exist_ok=True)
+    final.parent.mkdir(mode=0o700, exist_ok=True)
     with _waiting_lock(final.parent / f".{final.name}.lock", f"the token store of `{name}`"):
         if not final.exists():
             for left in final.parent.glob(f".{final.name}.*.building"):  # of a builder that was killed
@@ -148,7 +150,7 @@ def _build(
     workers: int | None,
     progress: Progress | None,
 ) -> None:
-    with building_folder(final, about) as folder:
+    with building_folder(final, about, 0o700) as folder:  # its ids are the user's rows, spelt otherwise
         writer = StoreWriter(folder, renderer.vocabulary.size)
         try:
             source = Documents(spec, base, renderer, workers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,10 @@ from typing import Any
 import numpy as np
 
 from bloomery.data.block import PER_DOCUMENT, Block
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)  # token ids are the user's rows, spelt otherwise
 
 
 @dataclass(slots=True)
@@ -47,7 +52,7 @@ class StoreWriter:
         self.stats = Stats()
         self.dtype = np.dtype("<u2") if vocabulary <= 1 << 16 else np.dtype("<u4")
         names = ["ids", "trained", "names", *PER_DOCUMENT]
-        self._files = {name: open(folder / f"{name}.bin", "wb") for name in names}  # noqa: SIM115 - closed in `close`
+        self._files = {name: open(folder / f"{name}.bin", "wb", opener=_private) for name in names}  # noqa: SIM115 - see `close`
 
     def add(self, block: Block) -> None:
         """Append the documents of a block, and count them and the rows it skipped."""

@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from bloomery.core.errors import InputError, Where
-from bloomery.core.files import MANIFEST, building_folder, read_json, verify_folder, write_text
+from bloomery.core.files import MANIFEST, building_folder, read_json, verify_folder, write_json, write_text
 from bloomery.lineage.card import CardFacts, Measure, SourceShare, model_card
 from bloomery.lineage.index import ancestry
 from bloomery.lineage.provenance import versions
@@ -34,8 +34,24 @@ def publish_model(folder: RunFolder, plan: Plan, target: Path) -> Path:
             else:
                 shutil.copyfile(path, place)  # the user's own, who may change it
         write_text(building / "README.md", model_card(_facts(folder, plan)))
-        shutil.copyfile(folder.receipt, building / folder.receipt.name)
+        write_json(building / folder.receipt.name, _public_receipt(read_json(folder.receipt)))
     return target
+
+
+def _public_receipt(receipt: dict[str, Any]) -> dict[str, Any]:
+    """The receipt as it may travel with a model: counts by source, without file names or words out of rows."""
+    private = ("columns", "store", "identity", "remote")
+    return {**receipt, "sources": {name: _counts(source, private) for name, source in receipt["sources"].items()}}
+
+
+def _counts(source: dict[str, Any], private: tuple[str, ...]) -> dict[str, Any]:
+    from bloomery.data.receipt import GONE
+
+    reasons: dict[str, int] = source["rows"]["dropped"]
+    given_way = {GONE: reasons[GONE]} if GONE in reasons else {}
+    unusable = sum(reasons.values()) - sum(given_way.values())  # the reasons quote rows
+    rows = {**source["rows"], "dropped": {**({"unusable": unusable} if unusable else {}), **given_way}}
+    return {key: value for key, value in source.items() if key not in private} | {"rows": rows}
 
 
 def _link(source: Path, target: Path) -> None:

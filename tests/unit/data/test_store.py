@@ -216,3 +216,16 @@ def test_small_vocabularies_take_two_bytes_a_token(renderer: Renderer, tmp_path:
     store = build_store("t", SPEC, tmp_path, renderer, tmp_path / "cache")
     assert (store.path / "ids.bin").stat().st_size == 2 * store.n_tokens
     assert store.document(0)[0].dtype == np.int32
+
+
+def test_a_store_is_for_its_owner_only(renderer: Renderer, tmp_path: Path) -> None:
+    jsonl(tmp_path / "rows.jsonl", texts(3))
+    before = os.umask(0o022)
+    try:
+        store = build_store("rows", SPEC, tmp_path, renderer, tmp_path / "cache")
+    finally:
+        os.umask(before)
+    modes = {path: path.stat().st_mode & 0o777 for path in store.path.glob("*.bin")}
+    assert set(modes.values()) == {0o600} and len(modes) > 5
+    assert [path.stat().st_mode & 0o777 for path in (store.path, store.path.parent)] == [0o700, 0o700]
+    assert (tmp_path / "cache" / "hashes.json").stat().st_mode & 0o777 == 0o600
