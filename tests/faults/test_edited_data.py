@@ -51,3 +51,13 @@ def test_a_checkpoint_knows_the_rows_by_itself(here: Path, stopped: Path) -> Non
     (here / "domain.jsonl").write_text((here / "domain.jsonl").read_text().replace("order", "stock"))
     told = resumed(here)
     assert told.status == 2 and "content of `domain.jsonl` changed" in told.err
+
+
+def test_an_edited_recipe_is_refused_with_how_to_go_on(here: Path, stopped: Path) -> None:
+    recipe = stopped / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("3k tokens", "6k tokens"))
+    told = resumed(here)
+    assert told.status == 2 and "was edited after this run began" in told.err
+    command = told.err.split("`cp ")[1].split("`")[0].split()
+    shutil.copy(here / command[0], here / command[1])
+    assert resumed(here).status == 0

@@ -20,12 +20,13 @@ from pathlib import Path
 
 from bloomery.core.errors import BloomeryError, DamagedError, InputError, Where
 from bloomery.core.events import EventLog
-from bloomery.core.files import MANIFEST, lock, sweep_unfinished, sync_dir, write_text
+from bloomery.core.files import MANIFEST, lock, sweep_unfinished, sync_dir, write_bytes, write_text
 
 NAMES = ".names"
 """File in the root that lists every name ever given, one a line."""
 
 _LOCK = ".lock"
+_BEGUN = ".recipe.yaml"  # as the run was begun, to tell whether somebody edited the one that people see
 _ROOT_LOCK = ".lock"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 _PATIENCE = 100
@@ -129,10 +130,13 @@ class RunFolder:
         damaged file, no permission, no room) before anything was published in the folder or below it, the folder goes
         and its name is free.
         """
+        self._refuse_edited()
         with lock(self.path / _LOCK, f"run `{self.name}`"):
             first = not self.events.exists()
             for place in (self.path, self.path / "eval", *(self.path / "arms").glob("*")):
                 sweep_unfinished(place)
+            if first:
+                write_bytes(self.path / _BEGUN, self.recipe.read_bytes())
             log = EventLog(self.events)
             try:
                 yield log
@@ -143,6 +147,20 @@ class RunFolder:
                 raise
             finally:
                 log.close()
+
+    def _refuse_edited(self) -> None:
+        """A run goes on by the plan that it was begun with, so a recipe edited since would change nothing but be shown.
+
+        Folders of older versions have no copy to compare with.
+        """
+        begun = self.path / _BEGUN
+        if begun.is_file() and begun.read_bytes() != self.recipe.read_bytes():
+            raise InputError(
+                "was edited after this run began, and a run goes on as it was begun",
+                where=Where(self.recipe),
+                fix=f"start a new run from it (`bloomery run {self.recipe} name=NEW`), or take the edit back: "
+                f"`cp {begun} {self.recipe}`",
+            )
 
     def _discard(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
