@@ -7,7 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+import torch
 from canaries import leaked, plant
+from tiny import bloomery
+
+from bloomery.core.errors import BloomeryError
+from bloomery.core.events import read_events
+from bloomery.lineage.rundir import RunFolder
+from bloomery.recipes.run import _writing
+from bloomery.train.parallel import World
 
 WRITES_EVERYTHING = """
 import sys
@@ -58,3 +67,25 @@ def test_a_planted_secret_that_does_leak_is_found(tmp_path: Path) -> None:
     (tmp_path / canaries["PGPASSWORD"]).mkdir()
     found = leaked(canaries, [tmp_path], [f"error: {canaries['PLANTED_3']}"])
     assert [line.split(" in ")[0] for line in found] == ["PGPASSWORD", "HF_TOKEN", "PLANTED_3"]
+
+
+def test_a_secret_in_an_error_does_not_reach_the_event_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUDGE_KEY", "canary-4711")
+    run = RunFolder.create(tmp_path, "first", recipe="{}")
+    with pytest.raises(BloomeryError), _writing(run, World(0, 1, torch.device("cpu"))):
+        raise BloomeryError("the endpoint answered 401 to canary-4711")
+    assert [event["error"] for event in read_events(run.events, "failed")] == ["the endpoint answered 401 to [hidden]"]
+    assert leaked({"JUDGE_KEY": "canary-4711"}, [tmp_path]) == []
+
+
+def test_a_recipe_that_holds_a_secret_is_refused_before_anything_is_written(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUDGE_KEY", "canary-4711")
+    monkeypatch.setenv("DATA_TOKEN", str(here / "domain.jsonl"))  # a path is no secret
+    (here / "recipe.yaml").write_text((here / "recipe.yaml").read_text() + "name: my-canary-4711\n")
+    told = bloomery("run", "recipe.yaml", f"data.domain.0.path={here / 'domain.jsonl'}", within=here)
+    assert told.status == 2
+    assert "`name` holds the value of the environment variable JUDGE_KEY" in told.err
+    assert "write `{env: JUDGE_KEY}`" in told.err and "canary" not in told.err
+    assert not (here / "runs").exists()

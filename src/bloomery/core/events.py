@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bloomery.core.secret import scrub
+
 
 class EventLog:
     """Append-only log of a run, `events.jsonl`.
@@ -24,8 +26,10 @@ class EventLog:
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - lives as long as the log
 
     def write(self, event: str, /, **fields: Any) -> None:
-        """Append one event; non-finite numbers are written as strings, so that the file stays valid JSON."""
-        record = {"time": round(time.time(), 3), "event": event} | {k: _finite(v) for k, v in fields.items()}
+        """Append one event. Non-finite numbers become strings, so that the file stays valid JSON; secrets are hidden
+        in text, which may be a library's error. In nested fields they are not: those are facts of our own, paths too.
+        """
+        record = {"time": round(time.time(), 3), "event": event} | {k: _plain(v) for k, v in fields.items()}
         self._file.write(json.dumps(record, ensure_ascii=False) + "\n")
         self._file.flush()
 
@@ -49,7 +53,9 @@ def read_events(path: Path, event: str | None = None) -> Iterator[dict[str, Any]
                 yield record
 
 
-def _finite(value: Any) -> Any:
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return scrub(value)
     return str(value) if isinstance(value, float) and value - value != 0 else value
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TELLTALE = re.compile(r"key|token|secret|passw|credential|auth|cookie|session|private|dsn|url", re.IGNORECASE)
+_SECRET = re.compile(r"key|token|secret|passw|credential", re.IGNORECASE)
 _TUNING = re.compile(
     r"(OMP|MKL|OPENBLAS|TORCH|PYTORCH|CUDA|CUBLAS|NCCL|GLOO|SLURM_(JOB_ID|NNODES|NTASKS|PROCID))[A-Z0-9_]*"
 )
@@ -105,3 +106,18 @@ def scrub(text: str, environ: Mapping[str, str] | None = None) -> str:
     for value in sorted(values, key=len, reverse=True):
         text = text.replace(value, _HIDDEN)
     return text
+
+
+def secret_in(text: str, environ: Mapping[str, str] | None = None) -> str | None:
+    """The environment variable whose secret stands in `text`, None where there is none.
+
+    Stricter than `scrub`, since a refusal follows: a path or an address without a password may well stand in a recipe.
+    """
+    chosen = os.environ if environ is None else environ
+    found = (name for name, value in sorted(chosen.items()) if value in text and _SECRET.search(name) and _odd(value))
+    return next(found, None)
+
+
+def _odd(value: str) -> bool:
+    plain = value.startswith(("/", "~", ".")) or ("://" in value and "@" not in value) or value.isalpha()
+    return len(value) >= _SHORTEST and not plain

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from bloomery.core.errors import InputError, Where, nearest
 from bloomery.core.resources import recipes_dir
+from bloomery.core.secret import secret_in
 from bloomery.core.yaml import dump_yaml, load_yaml
 from bloomery.recipes.refusal import is_pydantic_part, message_of
 from bloomery.recipes.schema import Recipe
@@ -87,11 +88,30 @@ def _checked(
 ) -> Loaded:
     for override in overrides:
         data = _override(data, where, override)
+    _refuse_secret(data, where, path)
     try:
         recipe = Recipe.model_validate(data)
     except ValidationError as error:
         raise _explained(error, where, path) from None
     return Loaded(recipe, data, where, base, path)
+
+
+def _refuse_secret(data: dict[str, Any], where: Mapping[str, Where], path: Path | None) -> None:
+    """A secret typed into a recipe would be copied into the run folder, with the plan and everywhere they go."""
+    for key, value in _leaves(data, ""):
+        if isinstance(value, str) and (name := secret_in(value)):
+            place = _place(where, key) or (Where(path) if path else None)
+            message = f"`{key}` holds the value of the environment variable {name}"
+            raise InputError(message, where=place, fix=f"write `{{env: {name}}}`, where the key takes a secret")
+
+
+def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+    """(dotted key, scalar) of everything below a value."""
+    inner = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else None
+    if inner is None:
+        yield key, value
+    for name, below in inner or ():
+        yield from _leaves(below, f"{key}.{name}".lstrip("."))
 
 
 def _read(file: Path, chain: tuple[Path, ...]) -> tuple[dict[str, Any], dict[str, Where]]:
