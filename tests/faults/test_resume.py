@@ -118,7 +118,9 @@ def _damage(path: Path, how: str) -> None:
 
 @pytest.mark.parametrize("how", ["flip", "truncate"])
 @pytest.mark.parametrize("file", ["shard-00001-of-00001.safetensors", "state.json", "manifest.json"])
-def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_used(tmp_path: Path, how: str, file: str) -> None:
+def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_used(
+    tmp_path: Path, how: str, file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     whole = run(tmp_path / "run")
     folder = tmp_path / "run" / "checkpoints"
     newest = sorted(folder.glob("step-*"))[-1]
@@ -128,6 +130,7 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_used(tmp_path: 
     assert source.restored == {"next": 8}
     named = [e["error"] for e in read_events(tmp_path / "run" / "events.jsonl", "checkpoint damaged")]
     assert len(named) == 1 and newest.name in named[0]
+    assert f"{newest.name} is damaged, set aside as" in capsys.readouterr().err
     assert len(list(folder.glob(f"damaged-{newest.name}-*"))) == 1 and newest.is_dir()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -40,12 +41,15 @@ def init(
     \b
     bloomery init my-project --data "handbook/*.md" -y
     """
-    from bloomery.recipes.init import QUESTIONS, write_recipe
+    from bloomery.recipes.init import QUESTIONS, missing, write_recipe
 
     given = {"family": family, "data": path, "share": share, "budget": budget, "keep": keep}
     answers = {q.key: given[q.key] or (q.default if yes else typer.prompt(q.text, q.default)) for q in QUESTIONS}
     file = write_recipe(folder, answers)
-    typer.echo(f"wrote {file}\nnext: bloomery explain {file}\n      bloomery run {file}")
+    if note := missing(answers["data"]):
+        typer.echo(note, err=True)
+    quoted = shlex.quote(str(file))
+    typer.echo(f"wrote {file}\nnext: bloomery explain {quoted}\n      bloomery run {quoted}")
 
 
 def run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from bloomery.core.errors import InputError, Where
 from bloomery.core.files import write_text
 from bloomery.core.yaml import load_yaml
+from bloomery.data.paths import expand
 from bloomery.families.registry import family_files
 from bloomery.recipes.load import recipe_from
 
@@ -42,7 +44,7 @@ data:
   domain:
 {domain}
   share: {share}                # your tokens over all tokens
-{curated}budget: {budget}             # replay included
+{curated}budget: {budget}             # {counts}
 {keep}# eval: heldout.jsonl       # rows of your own to be judged by; left out, 2 % of the data are held out
 # arms: [domain-only]       # trains a control without general data, to show what the blend is worth
 """
@@ -74,7 +76,7 @@ def recipe_text(folder: Path, answers: Mapping[str, str]) -> str:
     data = answers["data"].strip()
     keep = answers["keep"].strip()
     return TEMPLATE.format(
-        here=folder / FILE,
+        here=shlex.quote(str(folder / FILE)),
         model=f"family: {family}" if known else f"model: {_quoted(_relative(family, folder))}",
         domain=DEMO if data == "demo" else f"    - {{path: {_quoted(_relative(data, folder))}}}",
         share=answers["share"].strip() if known else "100%",
@@ -82,8 +84,23 @@ def recipe_text(folder: Path, answers: Mapping[str, str]) -> str:
         if known
         else "  # curated: [general.jsonl]   # general text to blend in; a bare model brings none\n",
         budget=answers["budget"].strip(),
+        counts="passes over your data; general data comes on top"
+        if "epoch" in answers["budget"]
+        else "general data included",
         keep=f"keep: {{general: {keep}}}         # the run fails (status 3) when more is forgotten\n" if known else "",
     )
+
+
+def missing(data: str) -> str:
+    """A line that warns of data that is not there yet, as the answer names it; empty where it is, or lies elsewhere."""
+    data = data.strip()
+    if data == "demo" or "://" in data:
+        return ""
+    try:
+        expand(data, Path())
+    except InputError as error:
+        return f"note: {error.message}; a run will need it"
+    return ""
 
 
 def _relative(path: str, folder: Path) -> str:

@@ -7,6 +7,7 @@ a checkpoint of N processes is read back by M. No pickle anywhere, and no DCP: i
 from __future__ import annotations
 
 import shutil
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -127,7 +128,9 @@ def newest_whole(folder: Path, damaged: Callable[[DamagedError], None]) -> Path 
             broken.append(path)
             continue
         for other in broken:
-            other.rename(folder / f"damaged-{other.name}-{uuid.uuid4().hex[:8]}")
+            aside = other.rename(folder / f"damaged-{other.name}-{uuid.uuid4().hex[:8]}")
+            # even where the run is quiet: the disk may be failing, and steps are done again
+            print(f"{other.name} is damaged, set aside as {aside}; going on from {path.name}", file=sys.stderr)
         return path
     if broken:
         raise DamagedError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tiny import bloomery
 
 from bloomery.core.errors import InputError
 from bloomery.core.resources import recipes_dir
@@ -89,3 +90,20 @@ def test_a_tokenizer_is_trained_on_any_source_and_never_over_a_folder(here: Path
     assert (folder / "tokenizer.json").is_file()
     with pytest.raises(InputError, match="exists already"):
         make_tokenizer(["corpus.jsonl"], folder, 272, 128)
+
+
+@pytest.mark.parametrize(
+    ("budget", "counts"),
+    [("1 epoch", "passes over your data; general data comes on top"), ("2M tokens", "general data included")],
+)
+def test_the_budgets_comment_says_what_it_counts(here: Path, budget: str, counts: str) -> None:
+    text = write_recipe(here / "project", DEFAULTS | {"budget": budget}).read_text()
+    assert f"budget: {budget}             # {counts}\n" in text
+
+
+def test_data_that_is_not_there_is_said_and_names_with_spaces_are_quoted(here: Path) -> None:
+    told = bloomery("init", "my project", "--data", "nothing.jsonl", "-y", within=here)
+    assert told.status == 0 and "`path: nothing.jsonl` does not exist" in told.err
+    assert "bloomery explain 'my project/recipe.yaml'\n      bloomery run 'my project/recipe.yaml'" in told.out
+    assert "bloomery explain 'my project/recipe.yaml'" in (here / "my project" / "recipe.yaml").read_text()
+    assert bloomery("init", "other", "--data", "text.jsonl", "-y", within=here).err == ""
