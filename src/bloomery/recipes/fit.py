@@ -17,9 +17,6 @@ HEADROOM = 0.9
 CPU_MICRO_TOKENS, GPU_MICRO_TOKENS = 4096, 16384
 """Larger micro-batches bring nothing on a CPU; a GPU needs them to be busy."""
 
-DOCUMENT_TOKENS = 256
-"""Length of the document that a token is typically in: instruction rows of 175 tokens have 250, weighted by token."""
-
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -80,7 +77,7 @@ def need(plan: Plan, shape: ModelShape, setting: Setting, machine: Machine) -> N
         trainable=None if plan.get("method") == "full" else trainable_parameters(plan, shape),
         quantised=plan.get("method") == "qlora" and machine.kind == "cuda",
         averaged=plan.get("schedule.anneal_by") == "merge",
-        document_tokens=min(plan.get("context"), DOCUMENT_TOKENS) if machine.kind == "cpu" else None,
+        document_tokens=min(plan.get("context"), plan.get("document_tokens")) if machine.kind == "cpu" else None,
     )
 
 

@@ -18,7 +18,7 @@ from bloomery.recipes import defaults, preference
 from bloomery.recipes.load import Loaded
 from bloomery.recipes.mixing import check_names, curated_sources, domain_sources, spec_of
 from bloomery.recipes.plan import Plan, Value
-from bloomery.recipes.sample import Sample, kind_of, measured, sample_domain
+from bloomery.recipes.sample import Sample, document_tokens, kind_of, measured, sample_domain
 from bloomery.recipes.sections import absolute, whole_grader
 from bloomery.recipes.settle import settle
 from bloomery.recipes.start import Start, family_of, from_family, from_model, left_by, named_start
@@ -41,6 +41,7 @@ def resolve(loaded: Loaded, samples: Mapping[str, Sample] | None = None, before:
     kind = kind_of(samples)
     start, reason = _next(before, family) if before else _start(loaded, family, kind, samples)
     samples = measured(samples, Path(start.tokenizer) if start.tokenizer else None)
+    values["document_tokens"] = document_tokens(samples)
     values |= _objective(loaded, kind) | _start_values(start, reason)
     objective: defaults.Objective = values["objective"].value
     values |= _data(loaded, family, start, objective, samples)

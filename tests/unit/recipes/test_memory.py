@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bloomery.recipes.memory import lora_parameters, shape_of, stored_parameters, training_bytes
+from bloomery.recipes.sample import USUAL_DOCUMENT, document_tokens, sample_source
 
 LLAMA_1B = {
     "model_type": "llama", "vocab_size": 128256, "hidden_size": 2048, "num_hidden_layers": 16,
@@ -69,3 +70,13 @@ def test_stored_parameters_are_counted_from_headers_alone(tmp_path: Path) -> Non
     (tmp_path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
     assert stored_parameters(tmp_path) == 17
     assert stored_parameters(tmp_path / "gone") is None
+
+
+@pytest.mark.usefixtures("here")
+def test_the_length_of_documents_is_read_from_the_data() -> None:
+    lengths = (10, 500)
+    Path("text.jsonl").write_text("".join(json.dumps({"text": "a " * (n // 2)}) + "\n" for n in lengths))
+    sample = sample_source({"path": "text.jsonl"}, Path())
+    assert sample.typical == pytest.approx(sum(n * n for n in lengths) / sum(lengths), rel=0.01)
+    assert document_tokens({"text": sample}).value == round(sample.typical / sample.density)
+    assert document_tokens({}).value == USUAL_DOCUMENT
