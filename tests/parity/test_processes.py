@@ -15,8 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gradients import AGREE, furthest, gradients_of
 from safetensors.numpy import load_file
-from toys import ToyPreferences, ToySource, toy_config, toy_job, toy_model, toy_preferences
+from safetensors.torch import load_file as torch_load
+from safetensors.torch import save_file
+from toys import ToyPreferences, ToySource, toy_config, toy_job, toy_model, toy_preferences, toy_rows
 
 from bloomery.core.events import read_events
 from bloomery.models.load import Loaded, load_model
@@ -105,7 +108,29 @@ def two_processes(root: Path) -> None:
     train_here(root / "folder-two", world, WHOLE, start=root / "start")
     for objective in PREFERENCES:
         train_here(root / f"{objective}-two", world, CUT, objective=objective)
+    for micro_tokens in (WHOLE, 1):
+        one_step(root / f"step-{micro_tokens}", world, micro_tokens)
     leave_world()
+
+
+def one_step(folder: Path, world: World, micro_tokens: int) -> None:
+    """Loss and gradients of one step of eight rows, written by the first rank."""
+    trainer = Trainer(toy_job(folder, toy_config(micro_tokens=micro_tokens), world=world))
+    result, gradients = gradients_of(trainer, toy_rows(0, count=8))
+    if world.first:
+        save_file(gradients, folder / "gradients.safetensors")
+        (folder / "loss.json").write_text(json.dumps(result.loss))
+
+
+@pytest.mark.parametrize("micro_tokens", [WHOLE, 1])
+def test_two_processes_give_the_loss_and_gradient_of_one_to_1e_6(runs: Path, tmp_path: Path, micro_tokens: int) -> None:
+    one_step(tmp_path, join_world("cpu"), WHOLE)
+    two = runs / f"step-{micro_tokens}"
+    assert json.loads((two / "loss.json").read_text()) == pytest.approx(
+        json.loads((tmp_path / "loss.json").read_text()), rel=AGREE
+    )
+    alone, both = (torch_load(folder / "gradients.safetensors") for folder in (tmp_path, two))
+    assert furthest(alone, both) < AGREE
 
 
 @pytest.mark.parametrize("cutting", ["whole", "cut"])

@@ -5,27 +5,47 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from toys import toy_config, toy_job, toy_model, toy_rows
+from gradients import AGREE, furthest, gradients_of
+from toys import toy_config, toy_job, toy_model, toy_row, toy_rows
 
 from bloomery.core.errors import InputError, TrainingError, Where
+from bloomery.core.rows import TokenRow
 from bloomery.train.config import Optim
 from bloomery.train.loop import StepRows, Trainer, TrainState
-from bloomery.train.step import train_step
+from bloomery.train.step import StepResult, train_step
+
+EIGHT = [toy_row(f"{number}", 24, number) for number in range(8)]
+UNEQUAL = toy_rows(0, count=8)
 
 
-def _after_one_step(tmp_path, micro_tokens: int, packing: str = "packed") -> dict[str, torch.Tensor]:
+def _one_step(
+    tmp_path, rows: list[TokenRow], micro_tokens: int, packing: str = "packed"
+) -> tuple[StepResult, dict[str, torch.Tensor]]:
     loaded = toy_model()
     loaded.packing = packing
     trainer = Trainer(toy_job(tmp_path, toy_config(micro_tokens=micro_tokens), loaded=loaded))
-    train_step(trainer.module, trainer.masters, trainer.optimiser, toy_rows(0), 1e-2, trainer.config, trainer.world)
-    return {name: p.detach().clone() for name, p in trainer.masters.parameters.items()}
+    return gradients_of(trainer, rows)
 
 
-@pytest.mark.parametrize(("micro_tokens", "packing"), [(41, "packed"), (64, "packed"), (41, "padded")])
-def test_micro_batches_and_padding_do_not_change_the_update(tmp_path, micro_tokens: int, packing: str) -> None:
-    whole = _after_one_step(tmp_path / "a", 100_000)
-    split = _after_one_step(tmp_path / "b", micro_tokens, packing)
-    assert all(torch.allclose(whole[name], split[name], atol=1e-5) for name in whole)
+@pytest.mark.parametrize(
+    ("rows", "micro_tokens", "packing", "parts"),
+    [
+        (EIGHT, 24, "packed", 8),
+        (EIGHT, 24, "padded", 8),
+        (EIGHT, 48, "padded", 4),
+        (UNEQUAL, 41, "packed", 5),
+        (UNEQUAL, 64, "packed", 3),
+        (UNEQUAL, 41, "padded", 5),
+    ],
+)
+def test_one_micro_batch_or_eight_give_one_loss_and_gradient_to_1e_6(
+    tmp_path, rows: list[TokenRow], micro_tokens: int, packing: str, parts: int
+) -> None:
+    whole, gradients = _one_step(tmp_path / "a", rows, 100_000)
+    split, others = _one_step(tmp_path / "b", rows, micro_tokens, packing)
+    assert (whole.micro_batches, split.micro_batches) == (1, parts)
+    assert split.loss == pytest.approx(whole.loss, rel=AGREE)
+    assert furthest(gradients, others) < AGREE
 
 
 def test_a_non_finite_loss_names_its_rows_and_leaves_the_weights(tmp_path) -> None:
