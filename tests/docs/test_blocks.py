@@ -10,18 +10,29 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer import BadParameter
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from bloomery.cli import app
+from bloomery.core.errors import InputError
+from bloomery.recipes.load import load_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 WEIGHTS = ROOT / "families" / "ember" / "midtrained-warm" / "model.safetensors"
 SECONDS = 100
+REFUSED: Any = BadParameter.__base__
+"""What a command line that cannot be parsed raises: the parser behind typer, which typer may carry in itself."""
 
 _BLOCK = re.compile(
     r"(?P<mark><!-- [a-z ]+ -->)?\n*^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
@@ -107,13 +118,65 @@ def test_every_block_of_a_page_runs(page: Path, scratch: Path) -> None:
         pytest.skip(f"{left_out} blocks need ember's trained weights, which are not in families/ember yet")
 
 
+def commands(block: Block) -> Iterator[list[str]]:
+    """The words of every line of a shell block, comments left out, continued lines joined."""
+    for line in block.code.replace("\\\n", " ").splitlines():
+        if words := shlex.split(line, comments=True):
+            yield words
+
+
+def parsed(words: list[str]) -> None:
+    """Parse a call of `bloomery` as its command line does, verb by verb, and run nothing. Raises what that raises."""
+    command: Any = get_command(app)
+    context = command.make_context("bloomery", words)
+    while isinstance(command, TyperGroup):
+        _, found, words = command.resolve_command(context, [*context._protected_args, *context.args])
+        assert found is not None
+        command, context = found, found.make_context(found.name, words, parent=context)
+    load_recipe_of(command.name, context.params)
+
+
+def load_recipe_of(verb: str | None, given: dict[str, Any]) -> None:
+    """A shipped recipe with its overrides passes the schema."""
+    shipped = {path.stem for path in (ROOT / "recipes").glob("*.yaml")}
+    if verb in ("run", "explain") and given.get("recipe") in shipped:
+        load_recipe(given["recipe"], given.get("changes") or ())
+
+
+SHOWN = [
+    pytest.param(words, id=f"{page.relative_to(ROOT)}:{block.line} {' '.join(words[:3])}")
+    for page in PAGES
+    for block in blocks(page.read_text())
+    if block.language in ("bash", "sh") and not block.runs
+    for words in commands(block)
+]
+
+
+@pytest.mark.parametrize("words", SHOWN)
+def test_a_shell_line_that_does_not_run_here_is_one_that_would(words: list[str]) -> None:
+    if words[0] == "make":
+        targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        assert words[1] in targets
+    elif "bloomery.cli" in words:
+        parsed(words[words.index("bloomery.cli") + 1 :])
+    else:
+        assert words[0] == "bloomery", words
+        parsed(words[1:])
+
+
+@pytest.mark.parametrize(
+    "line", ["bloomery rum demo", "bloomery run", "bloomery ask demo --size 3", "bloomery run demo budgit=3"]
+)
+def test_a_shell_line_that_would_not_is_found(line: str) -> None:
+    with pytest.raises((REFUSED, InputError)):
+        parsed(shlex.split(line)[1:])
+
+
 RECIPES = [page for page in PAGES if any(block.is_recipe for block in blocks(page.read_text()))]
 
 
 @pytest.mark.parametrize("page", RECIPES, ids=ids(RECIPES))
 def test_every_recipe_on_a_page_passes_the_schema(page: Path, tmp_path: Path) -> None:
-    from bloomery.recipes.load import load_recipe
-
     for block in filter(lambda b: b.is_recipe, blocks(page.read_text())):
         recipe = tmp_path / f"line-{block.line}.yaml"
         recipe.write_text(block.code)

@@ -35,8 +35,11 @@ def runs(root: Path) -> list[RunRecord]:
 
 
 def show(root: Path, name: str) -> RunRecord:
-    """One run by name. Raises `InputError` with the nearest name when there is none."""
+    """One run by name, or by its folder wherever that lies. Raises `InputError` with the nearest name for neither."""
     found = {record.name: record for record in runs(root)}
+    folder = Path(name).resolve()
+    if name not in found and (folder / "recipe.yaml").is_file():
+        return {record.name: record for record in runs(folder.parent)}[folder.name]
     if name not in found:
         raise InputError(f"there is no run `{name}`{nearest(name, found)}", where=Where(root))
     return found[name]

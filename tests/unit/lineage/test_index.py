@@ -147,3 +147,14 @@ def test_a_models_hash_changes_with_any_file_of_it(tmp_path: Path) -> None:
     assert model_hash(tmp_path) != before
     with pytest.raises(InputError, match="holds no model"):
         model_hash(tmp_path / "nowhere")
+
+
+def test_a_run_is_shown_by_its_folder_wherever_that_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(tmp_path / "there" / "runs", "first")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for name in (str(run.path.resolve()), "../there/runs/first"):
+        record = index.show(Path("runs"), name)
+        assert (record.name, record.path) == ("first", str(run.path.resolve()))
+    with pytest.raises(InputError, match="there is no run `../there/runs/second`"):
+        index.show(Path("runs"), "../there/runs/second")
