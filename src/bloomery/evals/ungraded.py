@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bloomery.evals.results import EvalResult
 
-SEVERAL = "for several reasons, which the page shows"
+SEVERAL = "the reasons differ, or may hold a row; the page of the report shows the commonest"
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,12 @@ def _public(ref: str) -> str:
     return PurePath(ref).name if ref.startswith(("/", ".", "~")) or ref.count("/") > 1 else ref
 
 
+def _named(against: str) -> str:
+    """What a budget was judged against, without a folder's path."""
+    role, comma, ref = against.rpartition(", ")
+    return f"{role}{comma}{_public(ref)}"
+
+
 def _measures(report: dict[str, Any]) -> list[Measure]:
     """Every group's figure; a relative change of bits per byte is turned into bits per byte again."""
     found = []
@@ -102,7 +108,9 @@ def _measures(report: dict[str, Any]) -> list[Measure]:
 def _verdict(report: dict[str, Any]) -> str:
     if not report.get("keep"):
         return "none was set"
-    budgets = ", ".join(f"{kept['name']} {kept['budget']:.3g} against {kept['against']}" for kept in report["keep"])
+    budgets = ", ".join(
+        f"{kept['name']} {kept['budget']:.3g} against {_named(kept['against'])}" for kept in report["keep"]
+    )
     return f"{report['status']} ({budgets})"
 
 
