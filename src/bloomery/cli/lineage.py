@@ -54,7 +54,9 @@ def models(root: Root = RUNS, json: Json = False) -> None:
 
 
 def show(
-    name: Annotated[str, typer.Argument(metavar="RUN", help="A run, by name or folder.")], root: Root = RUNS, json: Json = False
+    name: Annotated[str, typer.Argument(metavar="RUN", help="A run, by name or folder.")],
+    root: Root = RUNS,
+    json: Json = False,
 ) -> None:
     """Show one run.
 
