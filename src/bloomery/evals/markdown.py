@@ -164,7 +164,8 @@ def _speed(report: Report) -> Iterator[str]:
     yield from _table(["", "Answer p50", "Answer p95", "Tokens evaluated", "Evaluation time"], rows)
     if report.spent.tokens is not None:
         took = f" in {seconds(report.spent.seconds)}" if report.spent.seconds is not None else ""
-        yield f"Training: {count(report.spent.tokens)} tokens{took}."
+        seed = ", under the first seed" if report.seeds else ""
+        yield f"Training: {count(report.spent.tokens)} tokens{took}{seed}."
 
 
 def _table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -139,6 +139,8 @@ def _compared(
     own = [compare(start, one.result, draws=draws) for one in every]
     controls = [compare(one.arms[CURATED_ONLY], one.result, draws=draws) for one in every if CURATED_ONLY in one.arms]
     comparison, control = mean_over_seeds(own), mean_over_seeds(controls) if controls else None
+    if control and len(controls) > 1:
+        control = replace(control, before=CURATED_ONLY)  # not the one of the first seed
     first = mean_over_seeds([compare(origin.result, one.result, draws=draws) for one in every]) if origin else None
     gates = [gate(keep, [comparison, *([control] if control else [])])]
     return {

@@ -207,8 +207,11 @@ def cost(report: Report) -> Markup:
     names = ["", "Answer p50", "Answer p95", "Tokens evaluated", "Evaluation time"]
     spent = report.spent
     took = f" in {seconds(spent.seconds)}" if spent.seconds is not None else ""
+    seed = ", under the first seed" if report.seeds else ""
     trained = (
-        None if spent.tokens is None else el("p", f"Training took {count(spent.tokens)} tokens{took}.", class_="lead")
+        None
+        if spent.tokens is None
+        else el("p", f"Training took {count(spent.tokens)} tokens{took}{seed}.", class_="lead")
     )
     return el("section", el("h2", "Speed and cost"), trained, table("Latency and cost", names, rows))
 

@@ -36,7 +36,7 @@ def reported(*generals: float, keep: float = 0.01, **more: object) -> Report:
             measured("model", general, 0.8),
             {
                 "domain-only": measured("alone", 1.1 + 0.02 * number, 0.6),
-                "curated-only": measured("control", general - 0.002),
+                "curated-only": measured(f"curated-only-seed{number}", general - 0.002),
             },
         )
         for number, general in enumerate(generals)
@@ -52,6 +52,7 @@ def test_the_gate_judges_the_mean_over_seeds_and_not_the_first() -> None:
     assert reported(1.001, 1.05, 1.051).gate.status == "unproven"
     assert reported(1.03, 1.031, 1.032).gate.status == "broken"
     assert "Not proven either way" in reported(1.001, 1.05, 1.051).headline
+    assert [verdict.against for verdict in reported(1.03, 1.031).gate.verdicts] == ["start", "curated-only"]
 
 
 def test_two_seeds_are_judged_by_the_wider_bounds_of_both() -> None:
