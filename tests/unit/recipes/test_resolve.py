@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bloomery.core.errors import DamagedError, InputError
+from bloomery.core.errors import InputError
 from bloomery.recipes.configure import segments, source_specs, train_config
 from bloomery.recipes.load import Loaded
 from bloomery.recipes.plan import Plan, Value
