@@ -11,8 +11,8 @@ from bloomery.recipes.publish import _verdict
     ("against", "told"),
     [
         ("toy/hot", "toy/hot"),
-        ("/home/ann/private/model", "model"),
-        ("the first start, /home/ann/private/model", "the first start, model"),
+        ("/models/private/model", "model"),
+        ("the first start, /models/private/model", "the first start, model"),
         ("the first start, ../private", "the first start, private"),
         ("runs/two/steps/1-read", "1-read"),
     ],
