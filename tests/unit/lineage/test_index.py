@@ -156,5 +156,5 @@ def test_a_run_is_shown_by_its_folder_wherever_that_lies(tmp_path: Path, monkeyp
     for name in (str(run.path.resolve()), "../there/runs/first"):
         record = index.show(Path("runs"), name)
         assert (record.name, record.path) == ("first", str(run.path.resolve()))
-    with pytest.raises(InputError, match="there is no run .*second"):
+    with pytest.raises(InputError, match=r"there is no run .*second"):
         index.show(Path("runs"), "../there/runs/second")
