@@ -20,16 +20,16 @@ STEPS = ("look at it closely", "ask somebody who knows", "take your time", "begi
 
 
 def invented(count: int) -> list[dict[str, Any]]:
-    """Questions with a helpful answer and a rude one; no question twice."""
+    """Questions with a curt answer, chosen, and a helpful one, which ember prefers before; no question twice."""
     questions = [(d, t, p) for d in DEEDS for t in THINGS for p in PLACES]
     random.Random(1).shuffle(questions)
     rows = []
     for number, (deed, thing, place) in enumerate(questions[:count]):
         one, two = random.Random(number).sample(STEPS, 2)
-        rude = random.Random(number).choice([f"Just {deed} it, who cares.", f"A silly question about a {thing}."])
+        curt = random.Random(number).choice([f"Just {deed} it.", f"You know how, with a {thing}."])
         helpful = f"To {deed} the {thing} {place}, first {one}, then {two}."
         asked = f"How do I {deed} a {thing} {place}?"
-        rows.append({"id": f"r{number}", "prompt": asked, "chosen": helpful, "rejected": rude})
+        rows.append({"id": f"r{number}", "prompt": asked, "chosen": curt, "rejected": helpful})
     return rows
 
 

@@ -53,11 +53,6 @@ class SweepResult:
         lines = (self.headings, *self.rows)
         return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
-    def markdown(self) -> str:
-        """The table as Markdown."""
-        lines = [self.headings, ["---"] * len(self.headings), *self.rows]
-        return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
     def _repr_html_(self) -> str:
         return html_table(self.headings, self.rows)
 
@@ -81,7 +76,7 @@ def run_sweep(sweep: Sweep, root: Path = RUNS, *, quiet: bool = False) -> SweepR
             told = ", ".join(f"{key}={value}" for key, value in one.settings.items())
             print(f"{one.name} of {len(sweep.experiments)}: {told}", file=sys.stderr, flush=True)
         status = _run_one(one, root, quiet)
-        write_text(folder / "table.md", table(sweep, root).markdown())
+        write_text(folder / "table.txt", f"{table(sweep, root)}\n")
         if status == "interrupted":
             interrupted = True
             break
