@@ -6,10 +6,18 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from bloomery.core.secret import scrub
+
 
 def forbidden() -> bool:
     """Whether the user's environment forbids the network (`HF_HUB_OFFLINE`, `TRANSFORMERS_OFFLINE`)."""
     return bool(os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE"))
+
+
+def reason(error: Exception) -> str:
+    """The first line of what the client says, without secrets; the error's name where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return scrub(lines[0]) if lines else type(error).__name__
 
 
 @contextmanager

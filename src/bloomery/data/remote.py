@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bloomery.core.errors import InputError
-from bloomery.core.hub import reachable
+from bloomery.core.hub import reachable, reason
 from bloomery.data.config import SourceSpec
 from bloomery.data.paths import COMPRESSED, FORMATS, format_suffix
 
@@ -102,9 +102,8 @@ def _snapshot(repository: str, revision: str | None, patterns: list[str]) -> Pat
         with reachable():
             return Path(snapshot_download(repository, repo_type="dataset", revision=revision, allow_patterns=patterns))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
-            f"the dataset `{repository}` cannot be fetched from the Hub: {reason}",
+            f"the dataset `{repository}` cannot be fetched from the Hub: {reason(error)}",
             fix="check its name, revision, your network and access token; or download it and use `path`",
         ) from None
 

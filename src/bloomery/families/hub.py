@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from bloomery.core.hub import reachable
-from bloomery.core.secret import Secret, scrub
+from bloomery.core.hub import reachable, reason
+from bloomery.core.secret import Secret
 from bloomery.families.registry import Family
 from bloomery.families.schema import Checkpoint
 
@@ -141,8 +141,7 @@ class Hub:
             status = error.response.status_code
             return Repository({}, "unclear", f"the Hub answered {status}")
         except _unreachable() as error:
-            reason = scrub(str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__)
-            return Repository({}, "offline", f"{OFFLINE} ({reason})")
+            return Repository({}, "offline", f"{OFFLINE} ({reason(error)})")
 
     def _refs(self, name: str) -> dict[str, str]:
         found: Any = self._api.list_repo_refs(name)

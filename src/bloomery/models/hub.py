@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from bloomery.core.errors import InputError
-from bloomery.core.hub import forbidden, reachable
-from bloomery.core.secret import scrub
+from bloomery.core.hub import forbidden, reachable, reason
 from bloomery.models.guard import check_folder
 
 FETCHED = ("*.json", "*.safetensors", "*.jinja", "tokenizer.model", "vocab.txt", "merges.txt")
@@ -75,9 +74,8 @@ def _refuse(repo: str, revision: str | None, error: Exception) -> NoReturn:
     if forbidden():
         fix = f"unset HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE, or put it there: hf download {repo}"
         raise InputError(f"`{repo}` is not in the Hub's cache, and the network is forbidden", fix=fix) from None
-    said = scrub(str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__)
     fix = "check your network and free disk; what is already there is kept, and the next run fetches the rest"
-    raise InputError(f"`{repo}` cannot be fetched from the Hub: {said}", fix=fix) from None
+    raise InputError(f"`{repo}` cannot be fetched from the Hub: {reason(error)}", fix=fix) from None
 
 
 def _whole(folder: Path) -> bool:

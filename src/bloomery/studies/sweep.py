@@ -16,6 +16,7 @@ from bloomery.core.files import canonical_hash, read_json, write_json, write_tex
 from bloomery.core.table import html_table
 from bloomery.lineage.record import RunRecord, read_run
 from bloomery.lineage.rundir import RunFolder
+from bloomery.recipes.checks import refuse
 from bloomery.recipes.explain import explain
 from bloomery.recipes.start import RUNS
 from bloomery.studies.sweep_file import Experiment, Sweep
@@ -66,12 +67,13 @@ def run_sweep(sweep: Sweep, root: Path = RUNS, *, quiet: bool = False) -> SweepR
     """
     folder = root / f"{sweep.name}.sweep"
     _same_as_before(sweep, folder)
-    for one in _left(sweep, root):
+    left = list(_left(sweep, root))
+    for one in left:
         _refuse(one, root)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "sweep.json", _asked(sweep))
     interrupted = False
-    for one in list(_left(sweep, root)):
+    for one in left:
         if not quiet:
             told = ", ".join(f"{key}={value}" for key, value in one.settings.items())
             print(f"{one.name} of {len(sweep.experiments)}: {told}", file=sys.stderr, flush=True)
@@ -114,10 +116,10 @@ def _record(one: Experiment, root: Path) -> RunRecord | None:
 
 
 def _refuse(one: Experiment, root: Path) -> None:
-    problems = explain(one.loaded, place=root).problems
-    if problems:
-        first = problems[0]
-        raise InputError(f"{one.name}: {first.message}", where=first.where, fix=first.fix)
+    try:
+        refuse(explain(one.loaded, place=root).problems)
+    except InputError as error:
+        raise InputError(f"{one.name}: {error.message}", where=error.where, fix=error.fix) from None
 
 
 def _run_one(one: Experiment, root: Path, quiet: bool) -> str:
