@@ -63,7 +63,8 @@ def measure(name: str, steps: int, micro_tokens: int | None) -> dict[str, object
     from bloomery.models.load import new_model
     from bloomery.recipes.memory import shape_of, training_bytes
     from bloomery.train.config import Schedule, TrainConfig
-    from bloomery.train.loop import StepRows, TrainJob, train
+    from bloomery.train.job import StepRows, TrainJob
+    from bloomery.train.loop import train
     from bloomery.train.parallel import join_world
     from bloomery.train.precision import native_bf16
 

@@ -14,7 +14,8 @@ from workload import MODEL, Peak, arguments, matmul_peak, rows
 from bloomery.core.rows import TokenRow
 from bloomery.models.load import new_model
 from bloomery.train.config import Schedule, TrainConfig
-from bloomery.train.loop import StepRows, TrainJob, train
+from bloomery.train.job import StepRows, TrainJob
+from bloomery.train.loop import train
 from bloomery.train.parallel import join_world
 
 

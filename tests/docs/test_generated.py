@@ -30,8 +30,8 @@ def test_the_table_of_keys_is_that_of_the_schema(keys: ModuleType) -> None:
 
 
 def test_every_key_has_its_row_and_its_meaning(keys: ModuleType) -> None:
+    from bloomery.recipes.data_section import SharedSource
     from bloomery.recipes.schema import Recipe
-    from bloomery.recipes.sections import SharedSource
 
     table = keys.key_tables()
     for model in (Recipe, SharedSource):

@@ -16,9 +16,10 @@ from toys import ToyPreferences, ToySource, toy_config, toy_job, toy_model
 
 from bloomery.core.errors import DamagedError
 from bloomery.core.events import read_events
-from bloomery.train import loop
+from bloomery.train import loop, trainer
 from bloomery.train.checkpoint import Checkpoint
 from bloomery.train.config import Optim, Preference
+from bloomery.train.job import StepRows
 from bloomery.train.loop import train
 from bloomery.train.validate import HeldOut
 
@@ -65,18 +66,18 @@ def test_preferences_stopped_and_resumed_are_bit_identical(tmp_path: Path, objec
 
 
 def _forget_random_state(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "set_random_states", lambda states: None)
+    monkeypatch.setattr(trainer, "set_random_states", lambda states: None)
 
 
 def _forget_data_position(monkeypatch: pytest.MonkeyPatch) -> None:
     real = ToySource.steps
     monkeypatch.setattr(ToySource, "steps", lambda self, first, last: (
-        loop.StepRows(first + i, r.rows, 0.0, r.state) for i, r in enumerate(real(self, 0, last - first))
+        StepRows(first + i, r.rows, 0.0, r.state) for i, r in enumerate(real(self, 0, last - first))
     ))  # fmt: skip
 
 
 def _forget_moments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "restore_optimiser", lambda *_: None)
+    monkeypatch.setattr(trainer, "restore_optimiser", lambda *_: None)
 
 
 @pytest.mark.parametrize("broken", [_forget_random_state, _forget_data_position, _forget_moments])

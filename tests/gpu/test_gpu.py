@@ -99,7 +99,7 @@ class LongRows(ToySource):
     def steps(self, first: int, last: int) -> Any:
         from toys import toy_row
 
-        from bloomery.train.loop import StepRows
+        from bloomery.train.job import StepRows
 
         for step in range(first, last):
             yield StepRows(step, [toy_row(f"{step}.{i}", 1024, i) for i in range(16)], 0.0, {"next": step + 1})

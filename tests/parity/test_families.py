@@ -16,8 +16,8 @@ from bloomery.core.resources import families_dir
 from bloomery.families.registry import read_family
 from bloomery.families.schema import FamilyFile
 from bloomery.models.load import new_model
-from bloomery.train.loop import Trainer
 from bloomery.train.step import train_step
+from bloomery.train.trainer import Trainer
 
 PATHS = sorted([*families_dir().glob("*.yaml"), *families_dir().glob("*/family.yaml")])
 SHAPE = {

@@ -25,9 +25,10 @@ from bloomery.core.events import read_events
 from bloomery.models.load import Loaded, load_model
 from bloomery.models.meta import load_meta
 from bloomery.train.config import Optim, Preference
-from bloomery.train.loop import Trainer, train
+from bloomery.train.loop import train
 from bloomery.train.parallel import World, join_world, leave_world
 from bloomery.train.reference import FILE, make_reference
+from bloomery.train.trainer import Trainer
 
 pytestmark = [pytest.mark.multi, pytest.mark.timeout(300)]
 STEPS = 20

@@ -9,8 +9,8 @@ import torch
 from torch.distributed.tensor import DTensor
 
 from bloomery.core.rows import TokenRow
-from bloomery.train.loop import Trainer
 from bloomery.train.step import StepResult, train_step
+from bloomery.train.trainer import Trainer
 
 AGREE = 1e-6
 """The law of docs and code alike, in fp32: of the loss, and of a gradient against the norm of the whole one."""

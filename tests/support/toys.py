@@ -12,7 +12,7 @@ from bloomery.core.events import EventLog
 from bloomery.core.rows import TokenRow
 from bloomery.models.load import Loaded, new_model
 from bloomery.train.config import Optim, Schedule, TrainConfig
-from bloomery.train.loop import StepRows, TrainJob
+from bloomery.train.job import StepRows, TrainJob
 from bloomery.train.parallel import World, join_world
 
 VOCABULARY = 97

@@ -15,7 +15,7 @@ from bloomery.recipes.prepare import Prepared
 
 if TYPE_CHECKING:
     from bloomery.recipes.training import ArmRun
-    from bloomery.train.loop import Trainer
+    from bloomery.train.trainer import Trainer
 
 COMPARING = ("dpo", "ipo", "kto")
 """Objectives with a reference."""

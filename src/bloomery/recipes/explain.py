@@ -10,6 +10,7 @@ from typing import Any
 from bloomery.core.errors import InputError, Where
 from bloomery.recipes.checks import check_disk, check_plan, disk_bytes, epochs_by_source, tokens_by_source
 from bloomery.recipes.counts import cache_dir, known_counts
+from bloomery.recipes.data_section import absolute
 from bloomery.recipes.fit import memory_limit, need, planned
 from bloomery.recipes.load import Loaded
 from bloomery.recipes.machine import Machine, this_machine
@@ -20,7 +21,6 @@ from bloomery.recipes.plan import Plan
 from bloomery.recipes.problem import Problem
 from bloomery.recipes.resolve import resolve
 from bloomery.recipes.sample import Sample, sample_source
-from bloomery.recipes.sections import absolute
 from bloomery.recipes.settle import settle
 from bloomery.recipes.start import RUNS, start_of
 

@@ -12,7 +12,7 @@ from bloomery.data.rows import RowTable
 from bloomery.data.same import refuse_other_rows
 
 if TYPE_CHECKING:
-    from bloomery.train.loop import StepRows
+    from bloomery.train.job import StepRows
 
 
 class BlendSource:
@@ -26,7 +26,7 @@ class BlendSource:
 
     def steps(self, first: int, last: int) -> Iterator[StepRows]:
         """Steps `first <= step < last` in order."""
-        from bloomery.train.loop import StepRows
+        from bloomery.train.job import StepRows
 
         with StepLoader(self.blend, self._tables, first, last) as loader:
             for step, rows, waited in loader:

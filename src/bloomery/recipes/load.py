@@ -14,9 +14,9 @@ from bloomery.core.errors import InputError, Where, nearest
 from bloomery.core.resources import recipes_dir
 from bloomery.core.secret import secret_in
 from bloomery.core.yaml import dump_yaml, load_yaml
+from bloomery.recipes.data_section import absolute, as_sources
 from bloomery.recipes.refusal import is_pydantic_part, message_of
 from bloomery.recipes.schema import Recipe
-from bloomery.recipes.sections import absolute, as_sources
 
 COMMAND_LINE = "command line"
 

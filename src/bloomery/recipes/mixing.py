@@ -10,9 +10,9 @@ from bloomery.core.errors import InputError, nearest
 from bloomery.data.config import SourceSpec
 from bloomery.families.registry import Family
 from bloomery.families.schema import CuratedSource
+from bloomery.recipes.data_section import SharedSource, absolute
 from bloomery.recipes.load import Loaded
 from bloomery.recipes.plan import Source, Value
-from bloomery.recipes.sections import SharedSource, absolute
 from bloomery.recipes.start import Start
 
 OWN = "own"

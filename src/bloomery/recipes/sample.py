@@ -15,10 +15,10 @@ from bloomery.data.builtin import BUILTINS
 from bloomery.data.config import SourceSpec
 from bloomery.data.readers import Record
 from bloomery.data.shapes import Columns, detect, to_example
+from bloomery.recipes.data_section import absolute
 from bloomery.recipes.load import Loaded
 from bloomery.recipes.mixing import source_names, spec_of
 from bloomery.recipes.plan import Value
-from bloomery.recipes.sections import absolute
 from bloomery.recipes.words import strings
 
 ROWS = 64

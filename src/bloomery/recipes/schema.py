@@ -7,19 +7,16 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from bloomery.core.errors import InputError
+from bloomery.recipes.data_section import Data, Phase
 from bloomery.recipes.fields import Amount, Section
-from bloomery.recipes.sections import (
+from bloomery.recipes.proof_sections import EvalSection, Keep, Step
+from bloomery.recipes.train_sections import (
     Checkpoints,
-    Data,
-    EvalSection,
-    Keep,
     Lora,
     Memory,
     OptimSection,
-    Phase,
     PreferenceSection,
     ScheduleSection,
-    Step,
 )
 
 ARMS = ("domain-only", "domain-only-equal-total", "curated-only")

@@ -110,7 +110,8 @@ def train_arm(
     quiet: bool = False,
 ) -> TrainResult:
     """Train one arm from its newest checkpoint or its start, and publish its weights when it is done."""
-    from bloomery.train.loop import TrainJob, train
+    from bloomery.train.job import TrainJob
+    from bloomery.train.loop import train
     from bloomery.train.trackers import Trackers
 
     plan, first = prepared.plan, world.first

@@ -16,11 +16,11 @@ from bloomery.families.registry import load_family
 from bloomery.lineage.rundir import RunFolder
 from bloomery.models.hub import fetch
 from bloomery.recipes.counts import cache_dir
+from bloomery.recipes.data_section import absolute
 from bloomery.recipes.load import load_recipe
 from bloomery.recipes.plan import Plan
 from bloomery.recipes.publish import publish_model
 from bloomery.recipes.ready import resolved
-from bloomery.recipes.sections import absolute
 from bloomery.recipes.start import RUNS, from_family, read_config
 from bloomery.recipes.suites import chosen, with_rows
 

@@ -16,10 +16,11 @@ from bloomery.core.events import read_events
 from bloomery.core.rows import TokenRow
 from bloomery.train.batch import denominators, make_micro_batch, split_step
 from bloomery.train.config import Optim, Preference, TrainConfig
-from bloomery.train.loop import Trainer, train
+from bloomery.train.loop import train
 from bloomery.train.preference import LOSSES
 from bloomery.train.reference import make_reference, open_reference
 from bloomery.train.step import StepResult, train_step
+from bloomery.train.trainer import Trainer
 from bloomery.train.validate import HeldOut, held_out_loss
 
 

@@ -11,8 +11,9 @@ from toys import toy_config, toy_job, toy_model, toy_row, toy_rows
 from bloomery.core.errors import InputError, TrainingError, Where
 from bloomery.core.rows import TokenRow
 from bloomery.train.config import Optim
-from bloomery.train.loop import StepRows, Trainer, TrainState
+from bloomery.train.job import StepRows, TrainState
 from bloomery.train.step import StepResult, train_step
+from bloomery.train.trainer import Trainer
 
 EIGHT = [toy_row(f"{number}", 24, number) for number in range(8)]
 UNEQUAL = toy_rows(0, count=8)

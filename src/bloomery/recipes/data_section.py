@@ -1,0 +1,113 @@
+"""What a recipe says about data: the user's own, the curated data beside it, phases with blends of their own.
+
+A field left at None is derived by `resolve.py`; the text under a field is its description in the
+JSON Schema that `bloomery schema` prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from bloomery.core.errors import InputError
+from bloomery.data.config import SourceSpec
+from bloomery.recipes.fields import Piece, Section, Share
+
+
+class SharedSource(SourceSpec):
+    """A source of rows; `share` fixes its part of the group that it belongs to."""
+
+    share: Share | None = None
+    """Its part of the domain (or curated) tokens. Left out: in proportion to how many tokens it has."""
+
+
+def as_sources(value: Any) -> Any:
+    """'a.jsonl' or a list of files and mappings, as a list of mappings."""
+    entries = value if isinstance(value, list) else [] if value is None else [value]
+    return [{"path": entry} if isinstance(entry, str) else entry for entry in entries]
+
+
+def absolute(spec: Mapping[str, Any], base: Path) -> dict[str, Any]:
+    """A copy whose file paths do not depend on the working folder; `s3://` and the like stay as they are."""
+    path = spec.get("path")
+    if path is None:
+        return dict(spec)
+    paths = [path] if isinstance(path, str) else path
+    whole = [p if "://" in p else str(base / Path(p).expanduser()) for p in paths]
+    return {**spec, "path": whole[0] if isinstance(path, str) else whole}
+
+
+class Curated(Section):
+    """Which curated data is mixed in: the family's mix for the stage, categories of it, or sources of your own."""
+
+    mix: str = "auto"
+    """`auto` (the family's mix for the stage), `none`, or the name of one of the family's mixes."""
+    categories: dict[str, Share] | None = None
+    """The categories of the mix with their parts, which sum to 100 %; a category left out gets nothing."""
+    sources: list[SharedSource] | None = None
+    """Your own general data in place of the family's."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"mix": value}
+        if isinstance(value, list):
+            return {"sources": as_sources(value)}
+        if isinstance(value, dict) and value and not set(value) & set(cls.model_fields):
+            return {"categories": value}
+        return value
+
+    @field_validator("categories")
+    @classmethod
+    def _sum_to_one(cls, value: dict[str, float] | None) -> dict[str, float] | None:
+        if value is not None and abs(sum(value.values()) - 1) > 1e-6:
+            raise InputError(
+                f"the categories under `data.curated` sum to {sum(value.values()):.4g}, not 1",
+                fix="make them sum to 100 %; they divide what `data.share` leaves to curated data",
+            )
+        return value
+
+
+class Data(Section):
+    """What the model is trained on."""
+
+    domain: list[SharedSource] = []
+    """Your data: files, globs, generated sources or Hub data sets."""
+    share: Share | None = None
+    """Domain tokens over all tokens, masked ones too; the rest is curated data. Default 50 % (Nova Forge's sample)."""
+    curated: Curated = Curated()
+    """What is blended in so that nothing is forgotten."""
+    order: Literal["shuffle"] = "shuffle"
+    """Each source is read in its own seeded permutation, a new one each epoch."""
+    holdout: Share | None = None
+    """Domain documents kept out of training, when `eval.domain` is not given. Default 2 %, at least 200 if there are
+    that many."""
+    overlong: Literal["split", "drop", "truncate"] | None = None
+    """What happens to rows longer than the context, in sources that do not say it themselves. Default: text is split,
+    conversations are dropped, because half an answer teaches to stop half-way."""
+    repetition_cap: float = Field(default=4.0, gt=0)
+    """Most epochs over one source; beyond about four, repeating stops helping (Muennighoff, arXiv 2305.16264)."""
+    context: int | None = Field(default=None, ge=8)
+    """Longest row in tokens. Default: the checkpoint's own context, at most 8,192."""
+
+    @field_validator("domain", mode="before")
+    @classmethod
+    def _domain_list(cls, value: Any) -> Any:
+        return as_sources(value)
+
+
+class Phase(Section):
+    """A part of the run with a blend of its own; best data last."""
+
+    name: str
+    """What the plan and the report call it."""
+    length: Piece
+    """Its part of the run's steps; all phases together make up the whole run."""
+    share: Share | None = None
+    """Domain share in this phase. Default: `data.share`."""
+    curated: dict[str, Share] | None = None
+    """Categories of curated data in this phase, summing to 100 %. Default: as in `data.curated`."""

@@ -1,0 +1,72 @@
+"""What a recipe says about proof and order: the forgetting budget, evaluation, the steps of a pipeline.
+
+A field left at None is derived by `resolve.py`; the text under a field is its description in the
+JSON Schema that `bloomery schema` prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import field_validator, model_validator
+
+from bloomery.data.config import SourceSpec
+from bloomery.recipes.data_section import absolute, as_sources
+from bloomery.recipes.fields import Amount, Section, Share
+
+
+def whole_grader(spec: Mapping[str, Any], base: Path, trusted: bool) -> dict[str, Any]:
+    """A grader that means the same anywhere: the path of its code in full, and whether that code may run."""
+    whole = absolute(spec, base)
+    return whole | {"trusted": trusted} if spec.get("type") == "python" else whole
+
+
+class Keep(Section):
+    """The forgetting budget; it gates the exit status."""
+
+    general: Share | None = None
+    """Largest rise in bits per byte on the family's general text, relative to the start checkpoint."""
+
+
+class EvalSection(Section):
+    """What the model is judged by, beside the start checkpoint in the same run."""
+
+    domain: list[SourceSpec] | None = None
+    """Held-out domain rows. Default: `data.holdout` of the domain data."""
+    grader: dict[str, Any] | None = None
+    """How answers to held-out pairs and conversations are graded, such as `{type: exact}`. Default: they are not."""
+    every: Amount | None = None
+    """How often the loss on held-out rows is measured during training, beside every checkpoint. Default: eight times in
+    the run."""
+    suites: list[str] | Literal["auto", "none"] = "auto"
+    """Names of the family's suites. Auto: all that suit the stage."""
+
+    @field_validator("domain", mode="before")
+    @classmethod
+    def _domain_list(cls, value: Any) -> Any:
+        return None if value is None else as_sources(value)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _file(cls, value: Any) -> Any:
+        return {"domain": value} if isinstance(value, str | list) else value
+
+
+class Step(Section):
+    """One step of a pipeline; a run resumes at the step that failed."""
+
+    do: Literal["train", "evaluate", "export"]
+    """What the step does."""
+    name: str | None = None
+    """Default: what it does."""
+    to: str | None = None
+    """Folder of an `export`. Default: `model/` in the run folder."""
+    set: dict[str, Any] = {}
+    """Keys of the recipe that differ in this step, dotted or nested, such as `{objective: sft, budget: 2M tokens}`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _word(cls, value: Any) -> Any:
+        return {"do": value} if isinstance(value, str) else value

@@ -1,0 +1,58 @@
+"""The plan's proof: the forgetting budget, held-out rows, suites and graders."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bloomery.core.errors import InputError
+from bloomery.families.registry import Family
+from bloomery.recipes.data_section import absolute
+from bloomery.recipes.given import as_set
+from bloomery.recipes.load import Loaded
+from bloomery.recipes.mixing import spec_of
+from bloomery.recipes.plan import Value
+from bloomery.recipes.proof_sections import whole_grader
+from bloomery.recipes.start import Start
+
+
+def proof_values(loaded: Loaded, family: Family | None, start: Start, objective: str) -> dict[str, Value]:
+    """What the run is judged by and against. Raises `InputError` for a suite that the family does not have."""
+    recipe = loaded.recipe
+    held = recipe.eval.domain
+    every = recipe.eval.every
+    domain = None if held is None else [absolute(spec_of(spec), loaded.base) for spec in held]
+    return {
+        "keep.general": as_set(loaded, "keep.general", recipe.keep.general),
+        "eval.domain": Value(domain, "user" if held else "derived", "" if held else "the held-out domain documents"),
+        "eval.grader": as_set(loaded, "eval.grader", _own_grader(loaded)),
+        "asked.eval_every": as_set(loaded, "eval.every", {every.unit: every.value} if every else None),
+        "eval.suites": _suites(loaded, family, start, objective),
+    }
+
+
+def _own_grader(loaded: Loaded) -> dict[str, Any] | None:
+    spec = loaded.recipe.eval.grader
+    return spec and whole_grader(spec, loaded.base, loaded.recipe.trusted or spec.get("trusted") is True)
+
+
+def _suites(loaded: Loaded, family: Family | None, start: Start, objective: str) -> Value:
+    asked = loaded.recipe.eval.suites
+    if family is None or asked == "none":
+        return Value([], "user" if asked == "none" else "derived", "a model without a family has no suites")
+    known = {suite.name: suite for suite in family.file.eval}
+    if asked == "auto":
+        stage = "post" if objective != "text" else start.stage
+        names = [name for name, suite in known.items() if stage in suite.stages]
+    else:
+        names = list(asked)
+    for name in names:
+        if name not in known:
+            raise InputError(
+                f"`eval.suites`: the family `{family.name}` has no suite `{name}`; it has {', '.join(known)}",
+                where=loaded.place("eval.suites"),
+                fix="name one of them, or `auto`",
+            )
+    suites = [absolute(known[name].model_dump(mode="json"), family.folder) for name in names]
+    for suite in suites:  # code of a family's is trusted by the recipe, never by the family itself
+        suite["grader"] = suite["grader"] and whole_grader(suite["grader"], family.folder, loaded.recipe.trusted)
+    return Value(suites, "family" if asked == "auto" else "user", "all that suit the stage" if asked == "auto" else "")

@@ -1,0 +1,132 @@
+"""What a recipe says about training: rate, optimiser, preferences, memory, adapters, checkpoints.
+
+A field left at None is derived by `resolve.py`; the text under a field is its description in the
+JSON Schema that `bloomery schema` prints.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from bloomery.core.errors import InputError
+from bloomery.recipes.fields import Amount, Piece, Section, Size, Tokens
+
+
+class ScheduleSection(Section):
+    """Learning rate over the run; what is left out continues from the checkpoint."""
+
+    kind: Literal["constant", "linear", "cosine", "wsd"] | None = None
+    """`wsd`: hold, then anneal. Default: wsd from hot checkpoints, linear to zero from warm and cold ones."""
+    lr: float | None = Field(default=None, gt=0)
+    """The rate that is held, or decayed from. Default: from the checkpoint's own rate."""
+    warmup: Piece | None = None
+    """Default: none from hot and warm checkpoints, 1 % of the steps from cold ones."""
+    anneal: Piece | None = None
+    """The last part of a `wsd` run, in which the rate decays. Default 20 %."""
+    anneal_by: Literal["decay", "merge"] | None = None
+    """`merge`: hold the rate to the end, and average the weights over the anneal instead. Default: decay."""
+    shape: Literal["linear", "1-sqrt", "cosine"] | None = None
+    """Shape of the anneal. Default 1-sqrt."""
+    final: float | None = Field(default=None, ge=0)
+    """The rate at the end of the decay, absolute. Default 0."""
+
+    @model_validator(mode="after")
+    def _merge_of_a_held_rate(self) -> ScheduleSection:
+        if self.anneal_by != "merge":
+            return self
+        if self.kind not in (None, "wsd"):
+            raise InputError(
+                f"`anneal_by: merge` averages the weights of a held rate, and `kind: {self.kind}` does not hold it",
+                fix="remove `kind`, or set it to wsd",
+            )
+        if self.shape is not None or self.final is not None:
+            key = "final" if self.shape is None else "shape"
+            raise InputError(
+                f"`{key}` says how the rate falls, and with `anneal_by: merge` it does not", fix=f"remove `{key}`"
+            )
+        return self
+
+
+Momentum = Annotated[float, Field(ge=0, lt=1)]
+
+
+class OptimSection(Section):
+    """AdamW and what surrounds it."""
+
+    betas: tuple[Momentum, Momentum] = (0.9, 0.95)
+    """AdamW's momenta (OLMo 2, SmolLM3)."""
+    eps: float = Field(default=1e-8, gt=0)
+    """AdamW's epsilon (OLMo 2)."""
+    weight_decay: float = Field(default=0.1, ge=0)
+    """On matrices only; vectors and embeddings do not decay (OLMo 2, SmolLM3)."""
+    clip: float = Field(default=1.0, gt=0)
+    """Largest global gradient norm."""
+    z_loss: float | None = Field(default=None, ge=0)
+    """Weight of the squared log-partition. Default 1e-5, 1e-4 when the rate falls more than tenfold (Marin)."""
+    batch: Tokens | None = None
+    """Tokens in one optimiser step. Default: the checkpoint's own batch, less when the budget is small."""
+
+
+class PreferenceSection(Section):
+    """What is made of preferences; used with the objectives dpo, ipo, kto and orpo."""
+
+    beta: float = Field(default=0.1, gt=0)
+    """How closely the model stays with its start: higher is closer (DPO, arXiv 2305.18290; IPO's tau, 2310.12036; KTO,
+    2402.01306). ORPO, which knows no start: the weight of its odds ratio, lambda (2403.07691)."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    """DPO: the part of the pairs that is taken to be labelled the wrong way round (arXiv 2403.00409)."""
+    desirable_weight: float = Field(default=1.0, ge=0)
+    """KTO: weight of desirable answers. With unequal counts, choose it so that weight times count is 1 to 4/3 of the
+    other side's (arXiv 2402.01306, equation 8)."""
+    undesirable_weight: float = Field(default=1.0, ge=0)
+    """KTO: weight of undesirable answers."""
+    replay_weight: float = Field(default=1.0, ge=0)
+    """Weight of cross-entropy on all other rows beside that of preferences; with ORPO on the chosen answers too. Each
+    of the two is a mean over its own rows."""
+
+
+class Memory(Section):
+    """What has to fit. `memory: auto` picks what fits and says so."""
+
+    limit: Size | None = None
+    """Most memory the run may plan with: the fastest setting within it is taken, and a run whose smallest step does not
+    fit is refused. Default: 90 % of what the device has free."""
+    micro_tokens: Tokens | None = None
+    """Most tokens in one forward pass."""
+    activation_checkpointing: bool | None = None
+    """Recompute activations in the backward pass: about a third more time, far less memory."""
+    state: Literal["fp32", "bf16"] | None = None
+    """Type of the optimiser's two moments."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Type of the arithmetic; weights are kept in fp32 beside it. Auto: bf16 where the hardware multiplies it."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where it trains. Auto: a GPU where there is one."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _auto(cls, value: Any) -> Any:
+        return {} if value == "auto" else value
+
+
+class Lora(Section):
+    """Low-rank adapters; used with `method: lora`."""
+
+    rank: int | None = Field(default=None, ge=1)
+    """Default 256, at most half the hidden width (Biderman et al., arXiv 2405.09673: full rank is 10-100 x more)."""
+    alpha: float | None = Field(default=None, gt=0)
+    """Scale of the update. Default: twice the rank."""
+    target: Literal["all-linear", "attention"] = "all-linear"
+    """Which matrices get an adapter (all-linear: arXiv 2405.09673)."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout before the adapter."""
+
+
+class Checkpoints(Section):
+    """When the run saves itself."""
+
+    every: Amount | None = None
+    """Default: eight times in the run, at least every 200 steps."""
+    keep: int = Field(default=2, ge=1)
+    """How many of the newest are kept beside the best one."""
