@@ -83,6 +83,11 @@ def with_changes(loaded: Loaded, changes: Mapping[str, Any]) -> Loaded:
     return _checked(data, loaded.where, (), loaded.base, loaded.path)
 
 
+def with_overrides(loaded: Loaded, overrides: Iterable[str]) -> Loaded:
+    """The recipe with further `key=value` overrides."""
+    return _checked(loaded.data, dict(loaded.where), overrides, loaded.base, loaded.path)
+
+
 def _checked(
     data: dict[str, Any], where: dict[str, Where], overrides: Iterable[str], base: Path, path: Path | None
 ) -> Loaded:

@@ -110,6 +110,23 @@ def train_arm(
     quiet: bool = False,
 ) -> TrainResult:
     """Train one arm from its newest checkpoint or its start, and publish its weights when it is done."""
+    plan = prepared.plan
+    result, loaded = train_steps(prepared, run, world, events, held_out, quiet)
+    if result.finished and world.first and not run.weights.exists():
+        whole = loaded if world.size == 1 and plan.get("method") != "qlora" else _adapted_start(plan, run.seed)
+        export_weights(plan, run, whole, result.checkpoint)
+    return result
+
+
+def train_steps(
+    prepared: Prepared,
+    run: ArmRun,
+    world: World,
+    events: EventLog | None,
+    held_out: Sequence[HeldOut] = (),
+    quiet: bool = False,
+) -> tuple[TrainResult, Loaded]:
+    """Train one arm from its newest checkpoint or its start; its weights stay in the model and its last checkpoint."""
     from bloomery.train.job import TrainJob
     from bloomery.train.loop import train
     from bloomery.train.trackers import Trackers
@@ -124,11 +141,7 @@ def train_arm(
     with contextlib.closing(trackers):
         job = TrainJob(loaded, config, source, run.folder, world, log, held_out, _in_use(run), [trackers], quiet)
         job.before = comparing(prepared, run, source)
-        result = train(job)
-    if result.finished and first and not run.weights.exists():
-        whole = loaded if world.size == 1 and plan.get("method") != "qlora" else _adapted_start(plan, run.seed)
-        export_weights(plan, run, whole, result.checkpoint)
-    return result
+        return train(job), loaded
 
 
 def _refuse_edited(prepared: Prepared, run: ArmRun) -> None:
