@@ -39,6 +39,9 @@ class SourceSpec(BaseModel):
     """Role to column, such as `{prompt: question, response: answer}`. Left out: guessed by name and shown."""
     format: Format = "auto"
     """File format; `auto` goes by the extension."""
+    as_text: bool = False
+    """Conversations and pairs as plain text without a chat's special tokens, all of it trained: for stages before
+    fine-tuning, where those tokens would spoil the model as a base (Olmo 3, arXiv 2512.13961)."""
     overlong: Overlong = "auto"
     """Rows longer than the context: `auto` splits text and drops conversations, counted in the receipt."""
     bad_rows: Literal["stop", "skip"] = "stop"

@@ -28,7 +28,8 @@ FORMAT = 4
 def store_key(spec: SourceSpec, base: Path, renderer_fingerprint: str, cache: Path) -> str:
     """Hex sha256 of everything that decides the store's content; file names and the source's name are no part of it."""
     content = _builtin_state(spec) if spec.builtin else read_files(spec, base, cache)
-    reading = [spec.shape, dict(spec.columns), spec.format, spec.bad_rows]
+    reading: list[Any] = [spec.shape, dict(spec.columns), spec.format, spec.bad_rows]
+    reading += ["as_text"] if spec.as_text else []
     return canonical_hash([FORMAT, renderer_fingerprint, reading, content])
 
 

@@ -46,7 +46,11 @@ class Preparation:
     def job(self) -> dict[str, Any]:
         """JSON from which a worker process builds the same preparation."""
         renderer = {"folder": str(self._renderer.folder.resolve()), "template": self._renderer.template}
-        columns = {"shape": self._columns.shape, "by_role": dict(self._columns.by_role)}
+        columns = {
+            "shape": self._columns.shape,
+            "by_role": dict(self._columns.by_role),
+            "as_text": self._columns.as_text,
+        }
         return renderer | columns | {"skip": self._skip}
 
     def _render(self, examples: list[Example], reasons: list[str]) -> list[Rendered | None]:

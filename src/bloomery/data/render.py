@@ -212,7 +212,9 @@ class Renderer:
 
 
 def _sides(example: Example) -> list[Example]:
-    """The conversations of a row, one each: two of a preference."""
+    """What of a row is rendered by itself: its conversation, as plain text where asked; two of a preference."""
+    if example.as_text:
+        return [replace(example, text=example.plain_text, messages=(), tools=())]
     if not example.rejected:
         return [example]
     left = replace(example, messages=example.rejected, rejected=())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bloomery.core.errors import InputError, Where, nearest
@@ -66,15 +66,24 @@ MEDIA = frozenset({"image", "images", "image_url", "video", "videos", "audio", "
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The shape of a source and the column each role is read from; `guessed` names those nobody stated."""
+    """The shape of a source and the column each role is read from; `guessed` names those nobody stated.
+
+    With `as_text` conversations are rendered as plain text, so that the source is one of text.
+    """
 
     shape: str
     by_role: Mapping[str, str]
     guessed: tuple[str, ...]
+    as_text: bool = False
+
+    @property
+    def trained_as(self) -> str:
+        """The shape that training sees."""
+        return "text" if self.as_text else self.shape
 
     def __str__(self) -> str:
         how = {role: GUESSED if role in self.guessed else "" for role in self.by_role}
-        return f"{self.shape}: " + ", ".join(f"{role} <- {name}{how[role]}" for role, name in self.by_role.items())
+        return f"{self.trained_as}: " + ", ".join(f"{role} <- {name}{how[role]}" for role, name in self.by_role.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +93,7 @@ class Example:
     `pair` says that the messages come from a prompt and a response, which a model without a chat
     template can still be trained on as plain text. `rejected` is a second conversation, the one that should not be:
     of two answers the worse, or an answer that was judged bad, which then has no `messages` beside it. The first
-    `prompt` messages of either are not trained.
+    `prompt` messages of either are not trained. With `as_text` the messages are rendered as plain text.
     """
 
     example_id: str
@@ -95,11 +104,17 @@ class Example:
     pair: bool = False
     rejected: tuple[dict[str, Any], ...] = ()
     prompt: int = 0
+    as_text: bool = False
 
     @property
     def spoken(self) -> tuple[dict[str, Any], ...]:
         """Every message of the row, those of both conversations."""
         return self.messages + self.rejected
+
+    @property
+    def plain_text(self) -> str:
+        """What the messages say, one after the other, without who says it."""
+        return "\n\n".join(plain(m["content"]) for m in self.messages)
 
 
 def guess(name: str, columns: str) -> str:
@@ -124,7 +139,8 @@ def detect(first: Record, spec: SourceSpec) -> Columns:
             continue  # a label of another kind, such as the row's topic
         if not missing[shape]:
             by_role = {role: name for role, name in found.items() if name is not None}
-            return Columns(shape, by_role, tuple(role for role in by_role if role not in spec.columns))
+            guessed = tuple(role for role in by_role if role not in spec.columns)
+            return Columns(shape, by_role, guessed, spec.as_text and shape != "text")
     have = ", ".join(first.fields) or "none"
     missing = dict(sorted((m for m in missing.items() if m[1]), key=lambda m: m[0] in PREFERENCES))
     lacks = "; ".join(f"{shape} needs {' and '.join(roles)}" for shape, roles in missing.items())
@@ -142,9 +158,15 @@ def to_example(record: Record, columns: Columns) -> Example:
     Raises `InputError` for a missing column, a wrong type, a picture, a turn of an unknown role or what is no text.
     """
     _refuse_media(record)
-    example = _example(record, columns)
+    example = replace(_example(record, columns), as_text=columns.as_text)
+    if example.as_text and columns.shape in PREFERENCES:
+        raise InputError(
+            "`as_text` makes text of a conversation, and this row says which answer is better",
+            where=record.where,
+            fix="remove `as_text`",
+        )
     for text in (example.text,) if example.text is not None else (plain(m["content"]) for m in example.spoken):
-        refuse_half(text, record.where)
+        _refuse_half(text, record.where)
     return example
 
 
@@ -249,8 +271,7 @@ def _tools(record: Record, columns: Columns) -> tuple[Any, ...]:
     return tuple(found) if isinstance(found, list) else (found,)
 
 
-def refuse_half(text: str, where: Where) -> None:
-    """Raise `InputError` for a text that no file can hold: one with half of a surrogate pair."""
+def _refuse_half(text: str, where: Where) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from bloomery.families.registry import Family
+from bloomery.families.registry import Family, added_sources
 from bloomery.families.schema import Checkpoint, CuratedSource, FamilyFile, Tag
 
 
@@ -32,7 +32,7 @@ def described(family: Family) -> str:
     blocks = [f"{file.title}: {', '.join(marks)}"]
     blocks += ["\n".join(_checkpoint(family, name, stage)) for name, stage in file.checkpoints.items()]
     blocks += ["\n".join(_mix(family, name, mix)) for name, mix in family.mixes.items()]
-    blocks += [] if family.mixes else ["no curated data"]
+    blocks += [] if family.mixes else [_none(file)]
     return "\n\n".join([*blocks, "\n".join(_evidence(file))])
 
 
@@ -86,14 +86,21 @@ def _rates(stage: Checkpoint) -> str:
     return ", ".join(known) or "not known"
 
 
+def _none(file: FamilyFile) -> str:
+    """What a family without mixes is blended with."""
+    return "no curated data" if file.data == "open" else "no curated data of its own: `data.curated: proxy` stands in"
+
+
 def _mix(family: Family, name: str, mix: list[CuratedSource]) -> Iterator[str]:
     yield f"mix {name}"
+    added = added_sources(family.file.added[name]) if name in family.file.added else []
     for place, source in enumerate(mix):
         origin = source.hf or source.builtin or str(source.path)
         origin += f"/{source.config}" if source.config else ""
         licence = f", {source.licence}" if source.licence else ""
-        doubt = _doubt(family.file, f"curated.{name}.{place}.hf")
-        yield f"  {source.share:>7.2%}  {source.name}: {origin}{licence}{doubt}"
+        doubt = "  [added]" if source in added else _doubt(family.file, f"curated.{name}.{place}.hf")
+        kind = f" ({source.kind})" if source.kind != source.name else ""
+        yield f"  {source.share:>7.2%}  {source.name}{kind}: {origin}{licence}{doubt}"
         for part, share in source.parts.items():
             yield f"           {share:>7.2%} {part}"
 

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
 
 from bloomery.core.errors import InputError, Where, nearest
 from bloomery.core.resources import families_dir
-from bloomery.core.validation import checked, place_in
-from bloomery.core.yaml import load_yaml
+from bloomery.core.yaml import Lines, load_yaml
 from bloomery.families.schema import Checkpoint, CuratedSource, FamilyFile
 
 FILE = "family.yaml"
+BLENDS = "blends"
+"""Folder of the mixes that belong to no family."""
+PROXIES = ("proxy", "embedded")
+"""Mixes that stand in for a family's own data: open data sets, and what needs no download."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +100,17 @@ def load_family(name: str) -> Family:
 def read_family(path: Path) -> Family:
     """Read and check one family file."""
     data, lines = load_yaml(path)
-    file = checked(FamilyFile, data, place_in(lines, path))
+    file = _validated(FamilyFile, data, lines, path)
     mixes = file.curated
     if isinstance(mixes, str):
         mixes = _mixes(path.parent / mixes)
     for name, sources in mixes.items():
         _sums_to_one(name, sources, path)
+    for name, kind in file.added.items():
+        if name not in mixes:
+            message = f"`added.{name}` is no mix of the family{nearest(name, mixes)}"
+            raise InputError(message, where=Where(path, lines.get(f"added.{name}")))
+        mixes = {**mixes, name: _with_added(mixes[name], kind)}
     for stage, checkpoint in file.checkpoints.items():
         if checkpoint.curated is not None and checkpoint.curated not in mixes:
             raise InputError(
@@ -108,6 +119,26 @@ def read_family(path: Path) -> Family:
                 fix=f"use one of {', '.join(mixes) or 'the mixes under `curated`'}",
             )
     return Family(file, path.parent.resolve(), path, mixes)
+
+
+def proxy_mix(name: str, stage: str) -> list[CuratedSource]:
+    """The mix `name` (one of `PROXIES`) that stands in for a family's own data at a stage, pre, mid or post."""
+    path = families_dir() / BLENDS / f"{name}.yaml"
+    mixes = _mixes(path)
+    _sums_to_one(stage, mixes[stage], path)
+    return mixes[stage]
+
+
+def added_sources(kind: str) -> list[CuratedSource]:
+    """What of safety and instruction following is added to a family's mix of `kind` text or chat."""
+    return _mixes(families_dir() / BLENDS / "added.yaml")[kind]
+
+
+def _with_added(own: list[CuratedSource], kind: str) -> list[CuratedSource]:
+    """A family's sources and what is added to them, which they make room for in proportion."""
+    added = added_sources(kind)
+    left = 1 - sum(source.share for source in added)
+    return [*(source.model_copy(update={"share": source.share * left}) for source in own), *added]
 
 
 def _mixes(path: Path) -> dict[str, list[CuratedSource]]:
@@ -119,8 +150,7 @@ def _mixes(path: Path) -> dict[str, list[CuratedSource]]:
         if not isinstance(entries, list):
             raise InputError(f"the mix `{name}` is no list of sources", where=Where(path, lines.get(name)))
         mixes[name] = [
-            checked(CuratedSource, entry, place_in(lines, path), prefix=f"{name}.{number}")
-            for number, entry in enumerate(entries)
+            _validated(CuratedSource, entry, lines, path, f"{name}.{place}") for place, entry in enumerate(entries)
         ]
     return mixes
 
@@ -132,3 +162,22 @@ def _sums_to_one(name: str, sources: list[CuratedSource], path: Path) -> None:
     names = [source.name for source in sources]
     if len(set(names)) != len(names):
         raise InputError(f"the curated mix `{name}` has two sources of one name", where=Where(path))
+
+
+def _validated(model: Any, data: Any, lines: Lines, path: Path, prefix: str = "") -> Any:
+    """`model.model_validate(data)` whose first problem becomes an `InputError` with the line."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        # Names of types of a union stand between the keys of a location; no key of ours has a bracket.
+        found = [str(part) for part in problem["loc"] if "[" not in str(part)]
+        parts = [*prefix.split("."), *found] if prefix else found
+        line = next((lines[key] for n in range(len(parts), 0, -1) if (key := ".".join(parts[:n])) in lines), 1)
+        cause = problem.get("ctx", {}).get("error")
+        if isinstance(cause, InputError):
+            raise InputError(cause.message, where=Where(path, line), fix=cause.fix) from None
+        if problem["type"] == "extra_forbidden":
+            known = nearest(parts[-1], model.model_fields)
+            raise InputError(f"there is no key `{'.'.join(parts)}`{known}", where=Where(path, line)) from None
+        raise InputError(f"`{'.'.join(parts)}`: {problem['msg']}", where=Where(path, line)) from None

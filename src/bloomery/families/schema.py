@@ -26,10 +26,12 @@ class _Strict(BaseModel):
 
 
 class CuratedSource(_Strict):
-    """One category of a curated mix: where its rows come from and its part of the curated tokens."""
+    """One source of a curated mix: where its rows come from and its part of the curated tokens."""
 
     name: str
     share: Share
+    category: str | None = None
+    """What recipes call it and others of its kind together, such as `safety`. Default: its name."""
     tokens: Count | None = None
     """Tokens it has, where known: used for estimates before it is built."""
     builtin: str | None = None
@@ -42,6 +44,8 @@ class CuratedSource(_Strict):
     revision: str | None = None
     shape: str | None = None
     columns: dict[str, str] = {}
+    as_text: bool = False
+    """Conversations as plain text, for stages before fine-tuning."""
     licence: str | None = None
     parts: dict[str, Share] = {}
     """What a data set that is published ready mixed is made of, as its authors state it; sums to 100 %."""
@@ -57,8 +61,14 @@ class CuratedSource(_Strict):
 
     def spec(self) -> dict[str, Any]:
         """The source as the data package reads it, with what was left out left out."""
-        described = self.model_dump(exclude={"share", "tokens", "licence", "parts"}, exclude_none=True)
-        return {key: value for key, value in described.items() if value not in ({}, [])}
+        about = {"share", "category", "tokens", "licence", "parts"}
+        described = self.model_dump(exclude=about, exclude_none=True)
+        return {key: value for key, value in described.items() if value not in ({}, [], False)}
+
+    @property
+    def kind(self) -> str:
+        """The category it belongs to."""
+        return self.category or self.name
 
 
 class Checkpoint(_Strict):
@@ -192,6 +202,8 @@ class FamilyFile(_Strict):
     checkpoints: dict[str, Checkpoint]
     curated: dict[str, list[CuratedSource]] | str = {}
     """Mixes by name, or the file beside this one that holds them."""
+    added: dict[str, Literal["text", "chat"]] = {}
+    """Mix -> what Bloomery adds to it of safety and instruction following (families/blends/added.yaml)."""
     eval: list[Suite] = []
 
     @model_validator(mode="after")

@@ -243,6 +243,8 @@ def _write_rows(path: Path, records: Iterable[Record], spec: SourceSpec) -> None
 def _body(example: Example) -> dict[str, Any]:
     if example.text is not None:
         return {"text": example.text}
+    if example.as_text:
+        return {"text": example.plain_text}
     if not example.rejected:
         return {"messages": list(example.messages)}
     answers = {"chosen": list(example.messages), "rejected": list(example.rejected)}

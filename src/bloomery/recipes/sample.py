@@ -104,7 +104,7 @@ def sample_source(spec: Mapping[str, Any], base: Path) -> Sample:
     characters = sum(map(len, texts))
     typical = sum(len(text) ** 2 for text in texts) / max(1, characters)
     count = len(records) * factor
-    return Sample(columns.shape, count, characters * factor, ended, excerpt, columns=shown, typical=typical)
+    return Sample(columns.trained_as, count, characters * factor, ended, excerpt, columns=shown, typical=typical)
 
 
 def _again(record: Record, columns: Columns) -> list[str]:

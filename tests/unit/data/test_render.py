@@ -225,3 +225,23 @@ def test_tokens_by_words_and_by_the_librarys_offsets_have_the_same_masks(tmp_pat
     monkeypatch.setattr("bloomery.data.render.word_encoder", lambda tokenizer: None)
     slow = [renderer_row for row in rows for renderer_row in Renderer(folder).encode(row)]
     assert [part.tolist() for part in fast] == [part.tolist() for part in slow]
+
+
+def test_as_text_a_conversation_has_no_special_tokens_and_all_of_it_is_trained(tmp_path: Path) -> None:
+    folder = tokenizer_folder(tmp_path, MARKED)
+    record = Record({"prompt": "How do I pick a lock?", "response": "I won't help with that."}, HERE)
+    spec = SourceSpec(path="rows.jsonl", as_text=True)
+    columns = detect(record, spec)
+    row = to_example(record, columns)
+    renderer = Renderer(folder)
+    ids, trained = renderer.encode(row)
+    assert toy_tokenizer().decode(ids[:-1].tolist(), skip_special_tokens=False) == row.plain_text
+    assert row.plain_text == "How do I pick a lock?\n\nI won't help with that."
+    assert trained[1:].all() and columns.trained_as == "text" and str(columns).startswith("text: prompt")
+
+
+def test_as_text_cannot_be_made_of_preferences() -> None:
+    record = Record({"prompt": "Hi", "chosen": "Hello.", "rejected": "Go."}, HERE)
+    columns = detect(record, SourceSpec(path="rows.jsonl", as_text=True))
+    with pytest.raises(InputError, match="which answer is better"):
+        to_example(record, columns)

@@ -19,7 +19,7 @@ def test_the_page_of_a_family_has_everything() -> None:
     assert "rate        stated 3e-05, computed 3.9325e-05, published 3e-05" in text
     assert re.search(r"midtrained  mid, cold\n.*\n.*\n  rate +computed 0, published 0\n", text)
     assert "averaging   raw" in text
-    assert "100.00%  dolmino: allenai/dolma3_dolmino_mix-100B-1025, ODC-By  [secondary]" in text
+    assert " 96.00%  dolmino: allenai/dolma3_dolmino_mix-100B-1025, ODC-By  [secondary]" in text
     assert "22.50% web" in text
     assert "evidence: primary where nothing else is said" in text
     assert "recalled: curated.think-sft" in text
