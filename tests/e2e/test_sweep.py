@@ -37,7 +37,7 @@ def test_every_combination_and_every_run_named_is_an_experiment(here: Path) -> N
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("grit: {seed: [0]}\n", r"rates.yaml:3: a sweep has no key `grit` \(did you mean `grid`\?\)"),
+        ("grit: {seed: [0]}\n", r"rates.yaml:3: there is no key `grit` \(did you mean `grid`\?\)"),
         ("grid: {}\n", "the sweep has no experiments"),
         ("grid: {seed: []}\n", "rates.yaml:3: `grid.seed` is an empty list"),
         ("grid: {sed: [0]}\n", "rates.yaml:3: with sed=0: .*no key `sed`"),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bloomery.cli.output import Json, print_json, print_table
+from bloomery.cli.output import Json, finish, print_json, print_table
 
 
 def add_to(app: typer.Typer) -> None:
@@ -39,16 +39,24 @@ def doctor(json: Json = False) -> None:
 
 
 def tokenizer(
-    data: Annotated[list[str], typer.Argument(metavar="DATA...", help="Text: files, folders or globs.")],
-    to: Annotated[Path, typer.Option("--to", help="Folder to write.")],
-    vocabulary: Annotated[int, typer.Option(help="Entries, special tokens included.", min=300)] = 4096,
+    corpus: Annotated[list[str], typer.Argument(metavar="CORPUS...", help="Text: files, folders or globs.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder to write; it must not exist.")],
+    vocab: Annotated[str, typer.Option(help="Entries, special tokens included, such as 32k.")] = "4096",
     context: Annotated[int, typer.Option(help="Context length noted in its configuration.", min=8)] = 1024,
+    json: Json = False,
 ) -> None:
     """Train a byte-level BPE tokenizer on your text.
 
+    The chat template and the tokens that end a text and a turn are ember's. Prints the bytes that a token holds on
+    text that was held out.
+
     \b
-    bloomery tokenizer "corpus/*.txt" --to my-tokenizer --vocabulary 8192
+    bloomery tokenizer "corpus/*.txt" rows.jsonl my-tokenizer --vocab 8k
     """
+    from sys import stderr
+
+    from bloomery.core.quantity import parse_budget
     from bloomery.recipes.words import make_tokenizer
 
-    typer.echo(f"wrote {make_tokenizer(data, to, vocabulary, context)}")
+    entries = round(parse_budget(f"{vocab} tokens", "--vocab").value)
+    finish(make_tokenizer(corpus, folder, entries, context, progress=not json and stderr.isatty()), json)

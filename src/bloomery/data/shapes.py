@@ -166,7 +166,7 @@ def to_example(record: Record, columns: Columns) -> Example:
             fix="remove `as_text`",
         )
     for text in (example.text,) if example.text is not None else (plain(m["content"]) for m in example.spoken):
-        _refuse_half(text, record.where)
+        refuse_half(text, record.where)
     return example
 
 
@@ -271,7 +271,8 @@ def _tools(record: Record, columns: Columns) -> tuple[Any, ...]:
     return tuple(found) if isinstance(found, list) else (found,)
 
 
-def _refuse_half(text: str, where: Where) -> None:
+def refuse_half(text: str, where: Where) -> None:
+    """Raise `InputError` for a text that no file can hold: one with half of a surrogate pair."""
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -40,18 +40,16 @@ CHAT_TEMPLATE = """\
 _BYTES = 256
 
 
-def train_tokenizer(texts: Iterable[str], vocabulary: int = 4096) -> Any:
+def train_tokenizer(texts: Iterable[str], vocabulary: int = 4096, progress: bool = False) -> Any:
     """Train on `texts` and return a `tokenizers.Tokenizer` of exactly `vocabulary` entries, special tokens included.
 
-    Any string survives encoding and decoding unchanged. Raises `InputError` when the vocabulary is too
-    small for the bytes, or the texts are too few to fill it.
+    Any string survives encoding and decoding unchanged. With `progress` the library draws bars on standard error.
+    Raises `InputError` when the vocabulary is too small for the bytes, or the texts are too few to fill it.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
     if vocabulary < _BYTES + len(SPECIAL_TOKENS):
-        raise InputError(
-            f"`vocabulary: {vocabulary}` has no room for the 256 bytes", fix="set `vocabulary` to 1024 or more"
-        )
+        raise InputError(f"a vocabulary of {vocabulary:,} has no room for the 256 bytes", fix="ask for 1024 or more")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -64,13 +62,14 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int = 4096) -> Any:
         vocab_size=vocabulary,
         special_tokens=list(SPECIAL_TOKENS),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
+        min_frequency=2,  # what occurs once says nothing about other text
+        show_progress=progress,
     )
     tokenizer.train_from_iterator(texts, trainer=trainer)
     if tokenizer.get_vocab_size() != vocabulary:
         raise InputError(
-            f"the texts fill only {tokenizer.get_vocab_size()} of `vocabulary: {vocabulary}` entries",
-            fix="give more text or a smaller `vocabulary`",
+            f"the text fills only {tokenizer.get_vocab_size():,} of {vocabulary:,} entries of the vocabulary",
+            fix="give more text, or ask for a smaller vocabulary",
         )
     return tokenizer
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from pydantic import ValidationError
 
 from bloomery.core.errors import InputError, Where, nearest
 from bloomery.core.resources import families_dir
-from bloomery.core.yaml import Lines, load_yaml
+from bloomery.core.validation import checked, place_in
+from bloomery.core.yaml import load_yaml
 from bloomery.families.schema import Checkpoint, CuratedSource, FamilyFile
 
 FILE = "family.yaml"
@@ -100,7 +98,7 @@ def load_family(name: str) -> Family:
 def read_family(path: Path) -> Family:
     """Read and check one family file."""
     data, lines = load_yaml(path)
-    file = _validated(FamilyFile, data, lines, path)
+    file = checked(FamilyFile, data, place_in(lines, path))
     mixes = file.curated
     if isinstance(mixes, str):
         mixes = _mixes(path.parent / mixes)
@@ -150,7 +148,8 @@ def _mixes(path: Path) -> dict[str, list[CuratedSource]]:
         if not isinstance(entries, list):
             raise InputError(f"the mix `{name}` is no list of sources", where=Where(path, lines.get(name)))
         mixes[name] = [
-            _validated(CuratedSource, entry, lines, path, f"{name}.{place}") for place, entry in enumerate(entries)
+            checked(CuratedSource, entry, place_in(lines, path), prefix=f"{name}.{number}")
+            for number, entry in enumerate(entries)
         ]
     return mixes
 
@@ -162,22 +161,3 @@ def _sums_to_one(name: str, sources: list[CuratedSource], path: Path) -> None:
     names = [source.name for source in sources]
     if len(set(names)) != len(names):
         raise InputError(f"the curated mix `{name}` has two sources of one name", where=Where(path))
-
-
-def _validated(model: Any, data: Any, lines: Lines, path: Path, prefix: str = "") -> Any:
-    """`model.model_validate(data)` whose first problem becomes an `InputError` with the line."""
-    try:
-        return model.model_validate(data)
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        # Names of types of a union stand between the keys of a location; no key of ours has a bracket.
-        found = [str(part) for part in problem["loc"] if "[" not in str(part)]
-        parts = [*prefix.split("."), *found] if prefix else found
-        line = next((lines[key] for n in range(len(parts), 0, -1) if (key := ".".join(parts[:n])) in lines), 1)
-        cause = problem.get("ctx", {}).get("error")
-        if isinstance(cause, InputError):
-            raise InputError(cause.message, where=Where(path, line), fix=cause.fix) from None
-        if problem["type"] == "extra_forbidden":
-            known = nearest(parts[-1], model.model_fields)
-            raise InputError(f"there is no key `{'.'.join(parts)}`{known}", where=Where(path, line)) from None
-        raise InputError(f"`{'.'.join(parts)}`: {problem['msg']}", where=Where(path, line)) from None

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from bloomery.core.errors import InputError, Where, nearest
 from bloomery.core.resources import recipes_dir
 from bloomery.core.secret import secret_in
+from bloomery.core.validation import checked, keys_in
 from bloomery.core.yaml import dump_yaml, load_yaml
 from bloomery.recipes.data_section import absolute, as_sources
-from bloomery.recipes.refusal import is_pydantic_part, message_of
-from bloomery.recipes.schema import Recipe
+from bloomery.recipes.schema import UNBUILT, Recipe
 
 COMMAND_LINE = "command line"
 
@@ -94,10 +91,12 @@ def _checked(
     for override in overrides:
         data = _override(data, where, override)
     _refuse_secret(data, where, path)
-    try:
-        recipe = Recipe.model_validate(data)
-    except ValidationError as error:
-        raise _explained(error, where, path) from None
+
+    def place(told: str) -> Where | None:
+        found = _named(where, told) if " " in told else _place(where, told)
+        return found or (Where(path) if path else None)
+
+    recipe = checked(Recipe, data, place, unbuilt=UNBUILT)
     return Loaded(recipe, data, where, base, path)
 
 
@@ -254,19 +253,8 @@ def _place(where: Mapping[str, Where], key: str) -> Where | None:
     return where.get("")
 
 
-def _explained(error: ValidationError, where: Mapping[str, Where], path: Path | None) -> InputError:
-    """The first problem as one `InputError`; how many more there are is said."""
-    problems = error.errors(include_url=False)
-    first = problems[0]
-    key = ".".join(str(part) for part in first["loc"] if not is_pydantic_part(part))
-    message, fix = message_of(first, key)
-    more = f" ({len(problems) - 1} more after it)" if len(problems) > 1 else ""
-    place = (_place(where, key) if key else _named(where, message)) or (Where(path) if path else None)
-    return InputError(message + more, where=place, fix=fix)
-
-
 def _named(where: Mapping[str, Where], message: str) -> Where | None:
     """Where the keys were set that a message about the whole recipe names; the command line before a file."""
-    places = [where[key] for key in re.findall(r"`([\w.]+)", message) if key in where]
+    places = [where[key] for key in keys_in(message) if key in where]
     told = [place for place in places if place.path == COMMAND_LINE]
     return next(iter([*told, *places]), where.get(""))

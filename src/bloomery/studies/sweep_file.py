@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from bloomery.core.errors import InputError, Where, nearest
+from bloomery.core.errors import InputError, Where
+from bloomery.core.validation import checked, place_in
 from bloomery.core.yaml import load_yaml
 from bloomery.recipes.load import Loaded, load_recipe, with_changes
 
@@ -63,7 +64,7 @@ def read_sweep(path: Path, overrides: list[str]) -> Sweep:
     """
     data, lines = load_yaml(path)
     where = {key: Where(path, line) for key, line in lines.items()}
-    file = _validated(data, where, path)
+    file = checked(SweepFile, data, place_in(lines, path))
     settings = [*_grid(file.grid, where.get("grid")), *file.runs]
     if not settings:
         raise InputError("the sweep has no experiments", where=Where(path, 1), fix="add values under `grid` or `runs`")
@@ -83,19 +84,6 @@ def read_sweep(path: Path, overrides: list[str]) -> Sweep:
     )
     _distinct(found, path)
     return Sweep(name, found)
-
-
-def _validated(data: Any, where: Mapping[str, Where], path: Path) -> SweepFile:
-    try:
-        return SweepFile.model_validate(data)
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        key = ".".join(map(str, problem["loc"]))
-        place = where.get(key) or Where(path, 1)
-        if problem["type"] == "extra_forbidden":
-            hint = nearest(key, SweepFile.model_fields)
-            raise InputError(f"a sweep has no key `{key}`{hint}", where=place, fix="see docs/sweeps.md") from None
-        raise InputError(f"`{key}`: {problem['msg'].lower()}", where=place, fix="see docs/sweeps.md") from None
 
 
 def _grid(grid: Mapping[str, list[Any]], where: Where | None) -> list[dict[str, Any]]:

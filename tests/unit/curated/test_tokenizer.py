@@ -48,7 +48,7 @@ def test_training_twice_gives_the_same_file() -> None:
 
 
 def test_too_little_text_or_too_small_a_vocabulary_is_refused() -> None:
-    with pytest.raises(InputError, match="fill only"):
+    with pytest.raises(InputError, match="fills only"):
         train_tokenizer(["ab"], 1024)
     with pytest.raises(InputError, match="no room"):
         train_tokenizer(TEXTS, 100)

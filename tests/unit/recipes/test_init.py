@@ -14,9 +14,8 @@ from bloomery.recipes.explain import explain
 from bloomery.recipes.init import QUESTIONS, write_recipe
 from bloomery.recipes.json_schema import recipe_schema
 from bloomery.recipes.load import load_recipe
-from bloomery.recipes.words import make_tokenizer
 
-from .conftest import CPU, rows
+from .conftest import CPU
 
 SHIPPED = sorted(path.stem for path in recipes_dir().glob("*.yaml"))
 DEFAULTS = {question.key: question.default for question in QUESTIONS}
@@ -81,15 +80,6 @@ def test_every_key_of_the_schema_has_a_description() -> None:
     ]
     assert undescribed == []
     assert schema["additionalProperties"] is False
-
-
-def test_a_tokenizer_is_trained_on_any_source_and_never_over_a_folder(here: Path) -> None:
-    words = " ".join(f"{a}{b}ing" for a in ("smelt", "forg", "hammer", "quench", "temper") for b in "abcdefgh") * 3
-    rows(here / "corpus.jsonl", [{"id": "x", "text": words}])
-    folder = make_tokenizer(["corpus.jsonl"], here / "tokenizer", 272, 128)
-    assert (folder / "tokenizer.json").is_file()
-    with pytest.raises(InputError, match="exists already"):
-        make_tokenizer(["corpus.jsonl"], folder, 272, 128)
 
 
 @pytest.mark.parametrize(

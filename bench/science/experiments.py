@@ -1,0 +1,76 @@
+"""What the studies ask, as recipes: one entry a run of the product, its arms and seeds included.
+
+An arm of a recipe is a training of its own, so `trainings` counts what the limit of sixty is about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from domains import NAMES, domain
+
+ARMS = ["domain-only", "curated-only"]
+VOLUMES = {"25k": 25_000, "75k": 75_000, "225k": 225_000}
+STAGES = ("pretrained", "midtrained-warm", "posttrained")
+NAIVE = {"kind": "cosine", "lr": 1e-5, "warmup": "10%", "final": 1e-6}
+"""The usual choice where nothing is known of a checkpoint: Nova Forge's sample recipe holds 1e-5 and ends at 1e-6."""
+BUDGETS = {
+    "workflow": {"start": "midtrained-warm", "share": 0.12, "seeds": 3},
+    "reddit": {"start": "midtrained-warm", "share": 0.07, "seeds": 1},
+    "medicine": {"start": "pretrained", "share": 0.10, "seeds": 1},
+}
+"""Start, domain share and seeds of each domain's forgetting budget."""
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """One run of the product; `group` is the question it belongs to."""
+
+    name: str
+    group: str
+    recipe: Mapping[str, Any]
+
+    @property
+    def trainings(self) -> int:
+        """Trainings in it: arms times seeds."""
+        return (1 + len(self.recipe.get("arms", []))) * self.recipe.get("seeds", 1)
+
+
+def experiments(data: Path, work: Path) -> list[Experiment]:
+    """Every experiment, in the order they are run."""
+    places = {name: domain(name, data, work) for name in NAMES}
+
+    def recipe(name: str, start: str, share: float, tokens: int, **more: Any) -> dict[str, Any]:
+        return {
+            "family": "ember",
+            "start": start,
+            "objective": "text",
+            "data": {"domain": places[name]["train"], "share": share},
+            "eval": {"domain": places[name]["eval"], "suites": ["documentation"]},
+            "budget": f"{tokens} tokens",
+            "threads": 1,
+        } | more
+
+    found = [
+        Experiment(
+            f"budget-{name}",
+            "forgetting budget",
+            recipe(name, how["start"], how["share"], 700_000, arms=ARMS, seeds=how["seeds"], keep={"general": 0.005}),
+        )
+        for name, how in BUDGETS.items()
+    ]
+    often = {"every": "10 steps"}
+    for start in ("pretrained", "midtrained-warm", "midtrained"):
+        plain = recipe("workflow", start, 0.5, 150_000)
+        plain["eval"] = plain["eval"] | often
+        found.append(Experiment(f"continue-{start}", "continuity", plain))
+        found.append(Experiment(f"naive-{start}", "continuity", plain | {"schedule": NAIVE}))
+    for name in NAMES:
+        for volume, tokens in VOLUMES.items():
+            for start in STAGES:
+                cell = recipe(name, start, 0.5, 2 * tokens)
+                found.append(Experiment(f"stage-{name}-{volume}-{start}", "advice", cell))
+    return found

@@ -1,0 +1,94 @@
+"""Runs what is left of the studies, one after another, and writes the figures of each to `results/`.
+
+    python bench/science/study.py --data ../shared/data --work /tmp/science [--only budget] [--list]
+
+A run that was interrupted goes on where it stopped; one with a file in `results/` is not run again. Figures only: no
+row of the data is written there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from experiments import Experiment, experiments
+
+from bloomery.core.events import read_events
+from bloomery.core.files import read_json, write_json
+from bloomery.evals.results import load_result
+from bloomery.recipes.load import recipe_from
+from bloomery.recipes.run import resume, run
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def main() -> None:
+    """Run, or list, what the command line asks for."""
+    options = _options()
+    chosen = [e for e in experiments(options.data, options.work) if not options.only or e.name.startswith(options.only)]
+    for one in chosen:
+        done = _result(one).exists()
+        if options.list:
+            print(f"{'done' if done else 'open':5} {one.trainings} {one.name}")
+        elif not done:
+            print(f"{time.strftime('%H:%M:%S')} {one.name}", flush=True)
+            write_json(_result(one), _run(one, options.work / "runs" / one.name))
+    print(f"{sum(one.trainings for one in chosen)} trainings in all")
+
+
+def _run(one: Experiment, folder: Path) -> dict[str, Any]:
+    began = time.monotonic()
+    if (folder / "recipe.yaml").exists():
+        ended = resume(str(folder), quiet=True)
+    else:
+        ended = run(recipe_from({"name": one.name, **one.recipe}), folder=folder, quiet=True)
+    if ended.status in ("interrupted", "failed"):
+        raise SystemExit(f"{one.name}: {ended.said}")
+    plan = read_json(folder / "plan.json")["values"]
+    arms = [{k: arm[k] for k in ("name", "tokens", "steps", "share")} for arm in plan["arms"]["value"]]
+    return {
+        "group": one.group,
+        "start": one.recipe["start"],
+        "share": one.recipe["data"]["share"],
+        "lr": plan["schedule.lr"]["value"],
+        "arms": arms,
+        "tokens": sum(arm["tokens"] for arm in arms) * len(plan["seeds"]["value"]),
+        "losses": {place.name: losses(place) for place in sorted((folder / "eval").iterdir()) if place.is_dir()},
+        "curve": _curve(folder),
+        "seconds": round(time.monotonic() - began),
+    }
+
+
+def losses(place: Path) -> dict[str, Any]:
+    """Bits per byte of one evaluated model by group, with the documents that it is over."""
+    found: dict[str, Any] = {}
+    for suite in load_result(place).suites.values():
+        if suite.kind == "bpb":
+            found.setdefault(suite.group, []).append(
+                {"suite": suite.name, "bits": suite.value, "documents": len(suite.records)}
+            )
+    return found
+
+
+def _curve(folder: Path) -> list[dict[str, Any]]:
+    keys = ("step", "held_out", "loss")
+    return [{key: event[key] for key in keys} for event in read_events(folder / "events.jsonl", "validate")]
+
+
+def _result(one: Experiment) -> Path:
+    return RESULTS / f"{one.name}.json"
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--work", type=Path, default=Path("/tmp/bloomery-science"))
+    parser.add_argument("--only", default="", help="names that begin with this")
+    parser.add_argument("--list", action="store_true")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
