@@ -22,7 +22,7 @@ def tensor_files(folder: Path) -> dict[str, Path]:
         return {name: folder / file for name, file in read_json(folder / INDEX)["weight_map"].items()}
     if not (folder / SINGLE).is_file():
         raise InputError(f"has neither {SINGLE} nor {INDEX}", where=Where(folder))
-    with _opened(folder / SINGLE) as file:
+    with opened(folder / SINGLE) as file:
         return dict.fromkeys(file.keys(), folder / SINGLE)
 
 
@@ -63,12 +63,13 @@ def read_model(folder: Path, model: nn.Module, ranges: dict[str, tuple[slice, ..
 
 
 def _read(path: Path, name: str, slices: tuple[slice, ...]) -> Tensor:
-    with _opened(path) as file:
+    with opened(path) as file:
         tensor: Tensor = file.get_slice(name)[slices] if slices else file.get_tensor(name)
         return tensor.clone()  # the file is mapped: what was read must not change with it
 
 
-def _opened(path: Path) -> safe_open:
+def opened(path: Path) -> safe_open:
+    """A safetensors file, mapped. Raises `DamagedError` for one that is cut or none."""
     try:
         return safe_open(path, framework="pt", device=str(torch.device("cpu")))
     except (SafetensorError, OSError) as error:
