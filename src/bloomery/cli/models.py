@@ -92,14 +92,40 @@ def export(
 
 
 def merge(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A run or folder with a LoRA adapter.")],
-    folder: Annotated[Path, typer.Argument(help="Folder to write; it must not exist.")],
+    models: Annotated[
+        list[str],
+        typer.Argument(metavar="MODEL... FOLDER", help="Runs, model folders or FAMILY/STAGE, and the folder to write."),
+    ],
+    by: Annotated[
+        str | None, typer.Option(help="How: linear, slerp, task, ties or graft. None: the adapter of one run.")
+    ] = None,
+    strength: Annotated[float, typer.Option(help="0 is what the merge begins with, 1 all of the other.")] = 0.5,
+    base: Annotated[str | None, typer.Option(help="What the models were trained from, for task, ties and graft.")] = None,
 ) -> None:
-    """Merge a LoRA adapter into its base model.
+    """Merge models into one, or a LoRA adapter into its base.
+
+    A graft puts what a run learned onto a later checkpoint: name that checkpoint first. Measure what comes out.
 
     \b
     bloomery merge runs/lora ./merged
+    bloomery merge ember/posttrained runs/demo ./merged --by linear --strength 0.3
+    bloomery merge ember/posttrained runs/early ./merged --by graft --base ember/pretrained
     """
-    from bloomery.recipes.verbs import merge as join
+    from bloomery.recipes.merge import merge as join
+    from bloomery.recipes.merge import merge_adapter
 
-    typer.echo(f"wrote {join(model, folder)}")
+    *named, folder = models
+    if by is None:
+        _refuse_many(named, base)
+        typer.echo(f"wrote {merge_adapter(named[0], Path(folder))}")
+        return
+    typer.echo(f"wrote {join(named, Path(folder), by=by, strength=strength, base=base)}")
+
+
+def _refuse_many(models: list[str], base: str | None) -> None:
+    """Without `--by` there is one run, whose adapter is merged into the model it was trained on."""
+    from bloomery.core.errors import InputError
+
+    if len(models) != 1 or base is not None:
+        fix = "add --by linear, slerp, task, ties or graft; or name one run and a folder to write"
+        raise InputError("which way to merge is not said", fix=fix)

@@ -47,7 +47,10 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class CardFacts:
-    """Everything a card says. `ancestry` goes from the nearest start to the outside one."""
+    """Everything a card says. `ancestry` goes from the nearest start to the outside one.
+
+    A model made of several has them all as `parents`; `base_model` is then the one whose files it has.
+    """
 
     name: str
     licence: str
@@ -61,6 +64,7 @@ class CardFacts:
     limits: Sequence[str] = ()
     languages: Sequence[str] = ()
     tags: Sequence[str] = field(default_factory=lambda: ("bloomery",))
+    parents: Sequence[str] = ()
 
 
 def model_card(facts: CardFacts) -> str:
@@ -68,7 +72,7 @@ def model_card(facts: CardFacts) -> str:
     sections = [
         f"# {_plain(facts.name)}",
         _lineage(facts),
-        "## Training data\n\n" + _blend(facts.blend),
+        "## Training data\n\n" + (_blend(facts.blend) if not facts.parents else "That of the models it was made of."),
         "## Training\n\n" + _table(["", ""], [[k, _number(v)] for k, v in facts.training.items()]),
         "## Evaluation\n\n" + _evaluation(facts),
         "## Limits\n\n" + _limits(facts.limits),
@@ -84,11 +88,13 @@ def _front_matter(facts: CardFacts) -> str:
 
     matter: dict[str, Any] = {
         "license": _checked(facts.licence),
-        "base_model": _checked(facts.base_model),
+        "base_model": [_checked(name) for name in facts.parents] or _checked(facts.base_model),
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
         "tags": [_checked(tag) for tag in facts.tags],
     }
+    if facts.parents:
+        matter["base_model_relation"] = "merge"
     if facts.languages:
         matter["language"] = [_checked(language) for language in facts.languages]
     if facts.measures:
@@ -110,6 +116,10 @@ def _result(measure: Measure) -> dict[str, Any]:
 
 
 def _lineage(facts: CardFacts) -> str:
+    if facts.parents:
+        further = [_plain(name) for name in facts.ancestry if name not in facts.parents]
+        above = " and ".join(_plain(name) for name in facts.parents) + "".join(f" ← {name}" for name in further)
+        return f"Merged with Bloomery.\n\nLineage: {_plain(facts.name)} ← {above}"
     chain = " ← ".join(_plain(name) for name in [facts.name, *facts.ancestry])
     return f"Made with Bloomery from `{_checked(facts.base_model)}`.\n\nLineage: {chain}"
 

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from bloomery.core.errors import InputError, Where, nearest
+from bloomery.core.files import MANIFEST, read_json
+from bloomery.lineage.parents import Made, made_models, read_made
 from bloomery.lineage.provenance import Start
 from bloomery.lineage.record import DAMAGE, RunRecord, read_run, read_start
 from bloomery.lineage.rundir import NAMES, RunFolder, run_folders
@@ -19,12 +21,16 @@ _VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class ModelRecord:
-    """An exported model and the chain of what it was made from, nearest first, outside start last."""
+    """An exported model and the chain of what it was made from, nearest first, outside start last.
+
+    One made of several models names them as `parents`; its ancestry has all that they were made from.
+    """
 
     name: str
     path: str
     sha256: str
     ancestry: tuple[str, ...]
+    parents: tuple[str, ...] = ()
 
 
 def runs(root: Path) -> list[RunRecord]:
@@ -46,13 +52,17 @@ def show(root: Path, name: str) -> RunRecord:
 
 
 def models(root: Path) -> list[ModelRecord]:
-    """All exported models under `root`, newest run first."""
+    """All exported models under `root`, newest run first, then those made of several others."""
     found = runs(root)
     known = {record.name: record for record in found}
-    return [
+    exported = [
         ModelRecord(record.name, str(Path(record.path) / "model"), record.model_sha256, _chain(record, known))
         for record in found
         if record.model_sha256
+    ]
+    return exported + [
+        ModelRecord(made.name, str(made.path), made.sha256, _above(made, known), tuple(p.name for p in made.parents))
+        for made in made_models(root)
     ]
 
 
@@ -63,13 +73,17 @@ def ancestry(root: Path, name: str) -> tuple[str, ...]:
 
 
 def who_starts_from(root: Path, checkpoint: Path) -> list[str]:
-    """Names of the runs that start from a checkpoint or model folder, or from something inside it.
+    """Names of the runs that start from a checkpoint or model folder, or from something inside it, and of the models
+    that were made of it among others.
 
     Reads the folders, not the index: retention asks this before it removes anything. A run whose log cannot
     be read counts as starting from everything.
     """
     place = checkpoint.resolve()
-    return [folder.name for folder in run_folders(root) if _starts_inside(folder, place)]
+    begun = [folder.name for folder in run_folders(root) if _starts_inside(folder, place)]
+    manifests = [path for path in (place / MANIFEST, place / "model" / MANIFEST) if path.is_file()]
+    hashes = {read_json(path)["self"] for path in manifests}
+    return begun + [made.name for made in made_models(root) if any(p.sha256 in hashes for p in made.parents)]
 
 
 def _starts_inside(folder: RunFolder, place: Path) -> bool:
@@ -164,10 +178,22 @@ def _chain(record: RunRecord, known: dict[str, RunRecord]) -> tuple[str, ...]:
             parent = _earlier_step(here)
         if parent is None or parent.name in names:
             names.append(here.start.ref)
+            made = read_made(Path(here.start.path)) if here.start.path else None
+            names += _above(made, known) if made else ()
             break
         names.append(parent.name)
         here = parent
     return tuple(names)
+
+
+def _above(made: Made, known: dict[str, RunRecord]) -> tuple[str, ...]:
+    """The parents of a model made of several, then what each of them was made from; every name once."""
+    names = [parent.name for parent in made.parents]
+    for parent in made.parents:
+        record = known.get(parent.run or "")
+        if record is not None and record.model_sha256 == parent.sha256:
+            names += _chain(record, known)
+    return tuple(dict.fromkeys(names))
 
 
 def _earlier_step(record: RunRecord) -> RunRecord | None:

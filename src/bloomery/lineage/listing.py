@@ -50,10 +50,16 @@ def list_models(root: Path) -> Listing[ModelRecord]:
         models(root),
         {
             "model": lambda model: model.name,
-            "made from": lambda model: " < ".join(model.ancestry),
+            "made from": _made_from,
             "folder": lambda model: model.path,
         },
     )
+
+
+def _made_from(model: ModelRecord) -> str:
+    """The chain of starts; several parents beside each other, before what they in turn were made from."""
+    parents, further = len(model.parents), list(model.ancestry[len(model.parents) :])
+    return " < ".join([" + ".join(model.parents), *further] if parents else model.ancestry)
 
 
 def day(seconds: float | None) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from bloomery.core.errors import InputError, Where
 from bloomery.core.files import MANIFEST, building_folder, read_json, verify_folder, write_json, write_text
 from bloomery.lineage.card import CardFacts, Measure, SourceShare, model_card
 from bloomery.lineage.index import ancestry
+from bloomery.lineage.parents import public_name
 from bloomery.lineage.provenance import versions
 from bloomery.lineage.rundir import RunFolder
 from bloomery.recipes.plan import Plan
@@ -63,11 +64,11 @@ def _link(source: Path, target: Path) -> None:
 
 def _facts(folder: RunFolder, plan: Plan) -> CardFacts:
     report = read_json(folder.report()) if folder.report().is_file() else {}
-    chain = [_public(name) for name in ancestry(folder.path.parent, folder.name)]
+    chain = [public_name(name) for name in ancestry(folder.path.parent, folder.name)]
     return CardFacts(
         name=folder.name,
         licence=str(plan.get("licence") or "unknown"),
-        base_model=chain[0] if chain else _public(plan.get("start.ref")),
+        base_model=chain[0] if chain else public_name(plan.get("start.ref")),
         ancestry=chain,
         blend=_blend(folder, plan),
         measures=_measures(report),
@@ -78,15 +79,10 @@ def _facts(folder: RunFolder, plan: Plan) -> CardFacts:
     )
 
 
-def _public(ref: str) -> str:
-    """A family's stage, a Hub id or a run as it is called; of a folder only its name, since its path is private."""
-    return PurePath(ref).name if ref.startswith(("/", ".", "~")) or ref.count("/") > 1 else ref
-
-
 def _named(against: str) -> str:
     """What a budget was judged against, without a folder's path."""
     role, comma, ref = against.rpartition(", ")
-    return f"{role}{comma}{_public(ref)}"
+    return f"{role}{comma}{public_name(ref)}"
 
 
 def _measures(report: dict[str, Any]) -> list[Measure]:

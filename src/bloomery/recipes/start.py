@@ -11,6 +11,7 @@ from bloomery.core.errors import InputError, Where
 from bloomery.families.lr import plasticity
 from bloomery.families.registry import Family, load_family
 from bloomery.families.schema import Plasticity
+from bloomery.lineage.parents import QUEUE, read_made
 from bloomery.lineage.rundir import RunFolder
 from bloomery.models.hub import cached, commit_of
 from bloomery.recipes.load import Loaded
@@ -153,14 +154,40 @@ def _run_folder(name: str, root: Path = RUNS) -> Path | None:
     return next((p for p in (root / name, Path(name)) if (p / "recipe.yaml").is_file()), None)
 
 
+def made_folder(name: str, root: Path = RUNS) -> Path | None:
+    """A model folder by its path, or, by name, what a merge or a re-entry made under `root`; None for neither."""
+    places = (place / "model" if place.name.endswith(QUEUE) else place for place in (root / name, Path(name)))
+    return next((place for place in places if (place / "config.json").is_file()), None)
+
+
+def from_made(name: str, family: Family | None, root: Path = RUNS) -> Start | None:
+    """A model that was merged to take the place of one of the family's stages; None when `name` is none such.
+
+    No learning rate led to it, so it counts as cold; batch, context and data are those of the stage.
+    """
+    folder = made_folder(name, root)
+    made = read_made(folder) if folder else None
+    if folder is None or made is None or family is None or (made.family, made.stage is None) != (family.name, False):
+        return None
+    place = str(folder.resolve())
+    own = {"ref": name, "kind": "folder", "folder": place, "tokenizer": place, "plasticity": "cold", "lr": None}
+    return replace(from_family(family, str(made.stage)), repo=None, revision=None, commit=None, **own)
+
+
 def family_of(loaded: Loaded) -> Family | None:
-    """The family that a recipe names, or that the run it starts from was made from; None for a bare model."""
+    """The family that a recipe names, or that the run or merge it starts from was made from; None for a bare model."""
     recipe = loaded.recipe
-    if recipe.family:
-        return load_family(recipe.family)
-    folder = _run_folder(recipe.start) if recipe.model is None else None
-    name = Plan.read(folder / "plan.json").get("family") if folder and (folder / "plan.json").is_file() else None
+    name = recipe.family or (None if recipe.model else _family_name(recipe.start))
     return load_family(name) if name else None
+
+
+def _family_name(start: str) -> str | None:
+    run = _run_folder(start)
+    if run is not None and (run / "plan.json").is_file():
+        name: str | None = Plan.read(run / "plan.json").get("family")
+        return name
+    made = read_made(folder) if (folder := made_folder(start)) else None
+    return made.family if made else None
 
 
 def left_by(plan: Plan, family: Family | None) -> Start:
@@ -205,7 +232,7 @@ def named_start(loaded: Loaded, family: Family | None) -> Start:
     start = loaded.recipe.start
     if family and start in family.file.checkpoints:
         return from_family(family, start)
-    found = from_run(start, family)
+    found = from_run(start, family) or from_made(start, family)
     if found is not None:
         return found
     message, fix = (

@@ -1,4 +1,4 @@
-"""Verbs about models and runs that are no training: eval, compare, ask, export, merge, data show."""
+"""Verbs about models and runs that are no training: eval, compare, ask, export, data show."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Any
 from bloomery.core.errors import InputError, Where
 from bloomery.core.files import verify_ours
 from bloomery.families.registry import load_family
-from bloomery.lineage.rundir import RunFolder
-from bloomery.models.hub import fetch
 from bloomery.recipes.counts import cache_dir
 from bloomery.recipes.data_section import absolute
+from bloomery.recipes.find import Found, find_model
 from bloomery.recipes.load import load_recipe
 from bloomery.recipes.plan import Plan
 from bloomery.recipes.publish import publish_model
 from bloomery.recipes.ready import resolved
-from bloomery.recipes.start import RUNS, from_family, read_config
+from bloomery.recipes.start import RUNS, read_config
 from bloomery.recipes.suites import chosen, with_rows
 
 if TYPE_CHECKING:
@@ -31,52 +30,6 @@ if TYPE_CHECKING:
     from bloomery.evals.suites import Suite
     from bloomery.evals.ungraded import Ungraded
     from bloomery.models.load import Loaded as LoadedModel
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A model by the name a person gave it; `family` is the one whose suites suit it, if any.
-
-    A scaffold has a configuration only: its weights are drawn under `seed`, as a run draws them, and its `tokenizer`
-    lies elsewhere.
-    """
-
-    name: str
-    folder: Path
-    family: str | None
-    stage: str
-    run: RunFolder | None = None
-    scaffold: bool = False
-    seed: int = 0
-    tokenizer: str | None = None
-
-
-def find_model(name: str) -> Found:
-    """A run (name or folder), FAMILY/STAGE, or a model folder. Raises `InputError` naming what was tried."""
-    for place in (RUNS / name, Path(name)):
-        if (place / "recipe.yaml").is_file():
-            return _of_run(name, RunFolder.open(place))
-    if (Path(name) / "config.json").is_file():
-        return Found(name, Path(name), None, "post")
-    family, _, stage = name.partition("/")
-    if stage and not Path(name).exists():
-        start = from_family(load_family(family), stage)
-        lies = Path(start.folder) if start.folder else fetch(str(start.repo), start.revision)
-        scaffold = start.kind == "scaffold"
-        return Found(name, lies, family, start.stage, scaffold=scaffold, tokenizer=start.tokenizer)
-    raise InputError(
-        f"`{name}` is no run, no model folder and no FAMILY/STAGE",
-        fix="see `bloomery models` and `bloomery families list`",
-    )
-
-
-def _of_run(name: str, run: RunFolder) -> Found:
-    folder = next((place for place in (run.model, run.path / "weights") if place.is_dir()), None)
-    if folder is None:
-        raise InputError(f"the run `{name}` has no model yet", where=Where(run.path), fix=f"bloomery resume {name}")
-    plan = Plan.read(run.plan)
-    stage = "post" if plan.get("objective") != "text" else plan.get("start.stage")
-    return Found(name, folder, plan.get("family"), stage, run)
 
 
 def evaluate(
@@ -209,27 +162,6 @@ def export(run: str, folder: Path) -> Path:
     if folder.exists():
         raise InputError("exists already", where=Where(folder), fix="choose another folder")
     return publish_model(found.run, Plan.read(found.run.plan), folder)
-
-
-def merge(model: str, folder: Path) -> Path:
-    """Merge a LoRA adapter into its base model. `folder` must not exist."""
-    from bloomery.models.export import export_model
-    from bloomery.models.load import load_model
-    from bloomery.models.lora import load_lora, merge_lora
-
-    if folder.exists():
-        raise InputError("exists already", where=Where(folder), fix="choose another folder")
-    run = next((p for p in (RUNS / model, Path(model)) if (p / "adapter").is_dir()), None)
-    if run is None:
-        raise InputError(f"`{model}` is no run with an adapter", fix="train one with `method: lora`")
-    start = Path(Plan.read(run / "plan.json").get("start.folder"))
-    for place in (start, run / "adapter"):
-        verify_ours(place)
-    loaded = load_model(start)
-    load_lora(loaded.model, run / "adapter")
-    merge_lora(loaded.model)
-    export_model(loaded, folder)
-    return folder
 
 
 def show_batch(of: str, overrides: Sequence[str] = (), *, step: int = 0, rows: int = 8) -> None:

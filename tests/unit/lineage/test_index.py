@@ -9,6 +9,8 @@ import pytest
 from bloomery.core.errors import InputError
 from bloomery.core.files import building_folder, write_json
 from bloomery.lineage import index
+from bloomery.lineage.listing import list_models
+from bloomery.lineage.parents import about_made, read_made
 from bloomery.lineage.provenance import Start, gather, model_hash
 from bloomery.lineage.rundir import RunFolder
 
@@ -158,3 +160,42 @@ def test_a_run_is_shown_by_its_folder_wherever_that_lies(tmp_path: Path, monkeyp
         assert (record.name, record.path) == ("first", str(run.path.resolve()))
     with pytest.raises(InputError, match=r"there is no run .*second"):
         index.show(Path("runs"), "../there/runs/second")
+
+
+def make_merge(folder: Path, *parents: Start) -> Path:
+    with building_folder(folder, {"kind": "model", **about_made("graft, strength 1", parents, "toy", "post")}) as made:
+        (made / "config.json").write_text("{}")
+    return folder
+
+
+def test_a_merged_model_names_all_its_parents_and_what_they_were_made_from(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "a")
+    trained, later = Start.of_folder("a", run.model), Start("toy/post", None, None, "1" * 64)
+    make_merge(tmp_path / "both", later, trained, OUTSIDE)
+    found = {model.name: model for model in index.models(tmp_path)}
+    assert found["both"].parents == ("toy/post", "a", "ember/midtrained")
+    assert found["both"].ancestry == ("toy/post", "a", "ember/midtrained") and found["a"].parents == ()
+    assert list_models(tmp_path).rows()[1][1] == "toy/post + a + ember/midtrained"
+    make_run(tmp_path, "next", Start.of_folder("both", tmp_path / "both"))
+    assert index.ancestry(tmp_path, "next") == ("both", "toy/post", "a", "ember/midtrained")
+
+
+def test_what_a_re_entry_chose_is_listed_by_its_name(tmp_path: Path) -> None:
+    make_merge(tmp_path / "early.reenter" / "model", OUTSIDE, Start("x", None, None, "2" * 64))
+    assert [(m.name, m.parents) for m in index.models(tmp_path)] == [("early.reenter", ("ember/midtrained", "x"))]
+
+
+def test_a_parent_is_in_use_as_a_start_is(tmp_path: Path) -> None:
+    run, other = make_run(tmp_path, "a"), make_run(tmp_path, "b")
+    make_merge(tmp_path / "both", OUTSIDE, Start.of_folder("a", run.model))
+    assert index.who_starts_from(tmp_path, run.model) == ["both"] == index.who_starts_from(tmp_path, run.path)
+    assert index.who_starts_from(tmp_path, other.model) == []
+
+
+def test_a_manifest_of_a_merge_holds_no_path(tmp_path: Path) -> None:
+    secret = tmp_path / "private"
+    make_merge(secret, OUTSIDE)
+    made = make_merge(tmp_path / "both", Start.of_folder(str(secret), secret))
+    assert str(tmp_path) not in (made / "manifest.json").read_text()
+    (made / "manifest.json").write_text("{")
+    assert read_made(made) is None
