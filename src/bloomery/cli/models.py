@@ -100,7 +100,9 @@ def merge(
         str | None, typer.Option(help="How: linear, slerp, task, ties or graft. None: the adapter of one run.")
     ] = None,
     strength: Annotated[float, typer.Option(help="0 is what the merge begins with, 1 all of the other.")] = 0.5,
-    base: Annotated[str | None, typer.Option(help="What the models were trained from, for task, ties and graft.")] = None,
+    base: Annotated[
+        str | None, typer.Option(help="What the models were trained from, for task, ties and graft.")
+    ] = None,
 ) -> None:
     """Merge models into one, or a LoRA adapter into its base.
 

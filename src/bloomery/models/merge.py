@@ -189,8 +189,8 @@ def _write_weights(building: Path, models: Sequence[Weights], base: Weights | No
     for name, file in first.files.items():
         by_file.setdefault(file.name, []).append(name)
     for file_name, names in by_file.items():
-        with open(building / file_name, "wb") as file:
-            _write_file(file, names, models, base, merge)
+        with open(building / file_name, "wb") as shard:
+            _write_file(shard, names, models, base, merge)
     if set(by_file) != {SINGLE}:
         total = sum((building / name).stat().st_size for name in by_file)
         write_json(
@@ -225,7 +225,7 @@ def _write_file(
     for name in order:
         merged = _merged(name, models, base, merge).contiguous().reshape(-1)
         if merged.numel():
-            file.write(memoryview(merged.view(torch.uint8).numpy()))
+            file.write(merged.view(torch.uint8).numpy().data)
 
 
 def _merged(name: str, models: Sequence[Weights], base: Weights | None, merge: Merge) -> Tensor:

@@ -8,7 +8,6 @@ from pathlib import Path
 from bloomery.core.errors import InputError, Where
 from bloomery.families.registry import load_family
 from bloomery.lineage.parents import read_made
-from bloomery.lineage.provenance import Start
 from bloomery.lineage.rundir import RunFolder
 from bloomery.models.hub import fetch
 from bloomery.recipes.plan import Plan

@@ -170,8 +170,8 @@ def from_made(name: str, family: Family | None, root: Path = RUNS) -> Start | No
     if folder is None or made is None or family is None or (made.family, made.stage is None) != (family.name, False):
         return None
     place = str(folder.resolve())
-    own = {"ref": name, "kind": "folder", "folder": place, "tokenizer": place, "plasticity": "cold", "lr": None}
-    return replace(from_family(family, str(made.stage)), repo=None, revision=None, commit=None, **own)
+    stage = replace(from_family(family, str(made.stage)), repo=None, revision=None, commit=None)
+    return replace(stage, ref=name, kind="folder", folder=place, tokenizer=place, plasticity="cold", lr=None)
 
 
 def family_of(loaded: Loaded) -> Family | None:
