@@ -17,6 +17,7 @@ PAGE = Path(__file__).with_name("recipes.md")
 BEGIN, END = "<!-- keys: written by docs/make_keys.py -->", "<!-- end of keys -->"
 SECTIONS = {
     "Recipe": "The recipe itself",
+    "ScaffoldSection": "`scaffold`",
     "Data": "`data`",
     "SharedSource": "A source, under `data.domain` and `data.curated`",
     "Curated": "`data.curated`",

@@ -9,7 +9,7 @@ from typing import Any
 
 import bloomery
 from bloomery.core.errors import DamagedError, InputError
-from bloomery.core.files import canonical_hash, read_json, write_json
+from bloomery.core.files import canonical_hash, read_json, sha256_file, write_json
 from bloomery.data.config import SourceSpec
 from bloomery.data.sources import source_files
 from bloomery.recipes.plan import Plan, Source
@@ -27,7 +27,7 @@ def cache_dir() -> Path:
 def remember(plan: Plan, counts: Mapping[str, int], cache: Path) -> None:
     """Note the tokens of each source, one epoch, as counted by its token store."""
     known = _read(cache)
-    tokenizer = plan.get("start.tokenizer")
+    tokenizer = _content(plan.get("start.tokenizer"))
     fresh = {_key(source, tokenizer): counts[source.name] for source in plan.sources if source.name in counts}
     if any(known.get(key) != count for key, count in fresh.items()):
         write_json(cache / FILE, known | fresh)
@@ -38,7 +38,8 @@ def known_counts(plan: Plan, cache: Path) -> dict[str, int]:
     known = _read(cache)
     if not known:
         return {}
-    keys = {source.name: _key(source, plan.get("start.tokenizer")) for source in plan.sources}
+    tokenizer = _content(plan.get("start.tokenizer"))
+    keys = {source.name: _key(source, tokenizer) for source in plan.sources}
     return {name: known[key] for name, key in keys.items() if key in known}
 
 
@@ -52,6 +53,12 @@ def _key(source: Source, tokenizer: str | None) -> str:
         except (InputError, OSError):
             files = ["unreadable"]
     return canonical_hash([spec.model_dump(mode="json"), files, tokenizer, bloomery.__version__])
+
+
+def _content(tokenizer: str | None) -> str | None:
+    """What a tokenizer is, wherever it lies: a folder may be filled anew, and a copy counts as the original."""
+    file = Path(tokenizer, "tokenizer.json") if tokenizer else None
+    return sha256_file(file) if file and file.is_file() else tokenizer
 
 
 def _read(cache: Path) -> dict[str, int]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from bloomery.families.scaffold import WARMUP
 from bloomery.recipes.plan import Value
 from bloomery.recipes.start import Start
 
@@ -78,6 +79,11 @@ def learning_rate(start: Start, objective: Objective, method: str, batch: int) -
     """
     factor, adapter = (LORA_FACTOR, f", x {LORA_FACTOR} for adapters") if method != "full" else (1, "")
     peak, known = start.peak_lr, "the checkpoint's peak"
+    if start.configuration and start.kind == "scaffold":
+        ratio = _smaller(start, batch)
+        return Value(
+            _round((peak or 0) * ratio), "derived", f"the peak for this size{_said(ratio)}: see scaffold.peak_lr"
+        )
     if peak is None:
         peak, known = peak_by_size(start.parameters or 1_000_000_000), "a peak estimated from the model's size"
     if objective != "text":
@@ -91,10 +97,18 @@ def learning_rate(start: Start, objective: Objective, method: str, batch: int) -
         return Value(_round(peak), "family", "the family's peak: training starts from nothing")
     if start.plasticity == "cold" or start.lr is None:
         return Value(_round(REWARM * peak * factor), "derived", f"cold: re-warmed to {REWARM:g} x {known}{adapter}")
-    ratio = min(1.0, (batch / start.batch_tokens) ** 0.5) if start.batch_tokens else 1.0
-    scaled = f", x {ratio:.3g} for the smaller batch (square root)" if ratio < 0.999 else ""
-    why = f"{start.plasticity}: continues at the rate the checkpoint was saved at{scaled}{adapter}"
+    ratio = _smaller(start, batch)
+    why = f"{start.plasticity}: continues at the rate the checkpoint was saved at{_said(ratio)}{adapter}"
     return Value(_round(start.lr * ratio * factor), "derived", why)
+
+
+def _smaller(start: Start, batch: int) -> float:
+    """What a batch below the start's own does to a rate: its square root (2205.10343)."""
+    return min(1.0, (batch / start.batch_tokens) ** 0.5) if start.batch_tokens else 1.0
+
+
+def _said(ratio: float) -> str:
+    return f", x {ratio:.3g} for the smaller batch (square root)" if ratio < 0.999 else ""
 
 
 def schedule_shape(start: Start, objective: Objective) -> dict[str, Value]:
@@ -112,6 +126,8 @@ def schedule_shape(start: Start, objective: Objective) -> dict[str, Value]:
     )
     warm_why = "re-warmed over 1 % of the steps" if rewarmed else "continues without warm-up"
     warmup = REWARM_STEPS if rewarmed else 0.0
+    if start.configuration and start.kind == "scaffold":
+        warmup, warm_why = WARMUP, "40 of about 2,500 steps (nanochat at depth 12)"
     if objective in PREFERENCES:
         warmup, warm_why = PREFERENCE_WARMUP, "preferences: a tenth of the steps (Zephyr, Tulu 3)"
     return {
@@ -136,14 +152,17 @@ def batch_tokens(start: Start, objective: Objective, budget: float | None, conte
     """The checkpoint's batch, or whole rows of `context` that give `LEAST_STEPS` steps where the budget is small."""
     row = longest_row(objective, context)
     own = start.batch_tokens or (64 if objective == "text" else 16) * row
-    why = "the checkpoint's own batch" if start.batch_tokens else "a usual batch for this context"
+    known = (
+        "the batch for this size, see scaffold.batch_tokens," if start.configuration else "the checkpoint's own batch"
+    )
+    why = known if start.batch_tokens else "a usual batch for this context"
     if budget is not None and budget / own < LEAST_STEPS:
         fewer = max(1, int(budget / LEAST_STEPS / row)) * row
         if fewer < own:
             return Value(
                 fewer, "derived", f"{why} is {own:,}: smaller, so that the budget gives at least {LEAST_STEPS} steps"
             )
-    return Value(own, "family" if start.batch_tokens else "derived", why)
+    return Value(own, "family" if start.batch_tokens and not start.configuration else "derived", why.rstrip(","))
 
 
 def longest_row(objective: str, context: int) -> int:

@@ -158,6 +158,9 @@ def _anchored(value: Any, folder: Path) -> Any:
     data: dict[str, Any] = dict(value)
     if isinstance(data.get("model"), str) and (folder / data["model"]).is_dir():
         data["model"] = str(folder / data["model"])
+    empty = data.get("scaffold")
+    if isinstance(empty, dict) and isinstance(empty.get("tokenizer"), str):
+        data["scaffold"] = {**empty, "tokenizer": str(folder / Path(empty["tokenizer"]).expanduser())}
     if isinstance(data.get("steps"), list):
         data["steps"] = [_anchored_step(step, folder) for step in data["steps"]]
     if isinstance(data.get("eval"), str | list):

@@ -74,7 +74,7 @@ def judged(made: list[Loaded]) -> list[Loaded]:
 
 def starting_from(loaded: Loaded, run: Path) -> Loaded:
     """The recipe with a finished run in place of its start."""
-    return with_changes(loaded, {"start": str(run)})
+    return with_changes(loaded, {"start": str(run), "scaffold": None})
 
 
 def _placed(loaded: Loaded, number: int) -> Loaded:

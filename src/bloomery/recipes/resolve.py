@@ -14,6 +14,7 @@ from typing import Literal
 from bloomery.core.errors import InputError
 from bloomery.families.registry import Family
 from bloomery.families.rules import choose_start
+from bloomery.families.scaffold import TOKENS_PER_PARAMETER, horizon
 from bloomery.recipes import defaults, preference
 from bloomery.recipes.given import as_set
 from bloomery.recipes.load import Loaded
@@ -21,6 +22,7 @@ from bloomery.recipes.plan import Plan, Value
 from bloomery.recipes.resolve_data import data_values
 from bloomery.recipes.resolve_proof import proof_values
 from bloomery.recipes.sample import Sample, document_tokens, kind_of, measured, sample_domain
+from bloomery.recipes.scaffold import made_scaffold
 from bloomery.recipes.settle import settle
 from bloomery.recipes.start import Start, family_of, from_family, from_model, left_by, named_start
 from bloomery.recipes.trim import trimmed
@@ -40,13 +42,18 @@ def resolve(loaded: Loaded, samples: Mapping[str, Sample] | None = None, before:
     family = family_of(loaded)
     values = _identity(loaded, family)
     kind = kind_of(samples)
-    start, reason = _next(before, family) if before else _start(loaded, family, kind, samples)
+    made = None if before else made_scaffold(loaded, family)
+    if made:
+        start, reason = made.start, Value(made.start.ref, "user")
+    else:
+        start, reason = _next(before, family) if before else _start(loaded, family, kind, samples)
     samples = measured(samples, Path(start.tokenizer) if start.tokenizer else None)
     values["document_tokens"] = document_tokens(samples)
     values |= _objective(loaded, kind) | _start_values(start, reason)
     objective: defaults.Objective = values["objective"].value
     values |= data_values(loaded, family, start, objective, samples)
-    values |= _budget(loaded, objective) | _schedule(loaded, start, objective) | _optim(loaded)
+    values |= made.values if made else {}
+    values |= _budget(loaded, objective, start) | _schedule(loaded, start, objective) | _optim(loaded)
     values |= _hardware(loaded, start) | proof_values(loaded, family, start, objective)
     values |= preference.settings(loaded, objective)
     plan = Plan(values)
@@ -74,7 +81,7 @@ def _identity(loaded: Loaded, family: Family | None) -> Values:
 
 
 def _by_run(loaded: Loaded) -> tuple[Literal["user", "derived"], str]:
-    named = loaded.recipe.family or loaded.recipe.model
+    named = loaded.recipe.family or loaded.recipe.model or loaded.recipe.scaffold
     return ("user", "") if named else ("derived", f"that of the run `{loaded.recipe.start}`")
 
 
@@ -117,7 +124,8 @@ def _objective(loaded: Loaded, kind: str) -> Values:
 
 def _start_values(start: Start, reason: Value) -> Values:
     fields = asdict(start)
-    own = {key: Value(fields[key], "family") for key in fields if key not in ("ref", "context", "mix", "parameters")}
+    known: Literal["family", "derived"] = "derived" if start.configuration else "family"
+    own = {key: Value(fields[key], known) for key in fields if key not in ("ref", "context", "mix", "parameters")}
     own["parameters"] = Value(_parameters(start), "derived", "from the model's configuration")
     return {"start.ref": reason} | {f"start.{key}": value for key, value in own.items()}
 
@@ -125,7 +133,7 @@ def _start_values(start: Start, reason: Value) -> Values:
 def _parameters(start: Start) -> int | None:
     from bloomery.recipes.memory import shape_of
 
-    shape = shape_of(start.config())
+    shape = None if start.configuration else shape_of(start.config())
     return shape.parameters if shape else start.parameters
 
 
@@ -156,10 +164,13 @@ def _optim(loaded: Loaded) -> Values:
     return values
 
 
-def _budget(loaded: Loaded, objective: str) -> Values:
+def _budget(loaded: Loaded, objective: str, start: Start) -> Values:
     asked = loaded.recipe.budget
     if asked is not None:
         return {"asked.budget": Value({asked.unit: asked.value}, "user")}
+    if start.configuration and start.kind == "scaffold":
+        why = f"{TOKENS_PER_PARAMETER} tokens a parameter (Chinchilla, arXiv 2203.15556)"
+        return {"asked.budget": Value({"tokens": horizon(start.parameters or 0)}, "derived", why)}
     if not loaded.recipe.data.domain:
         raise InputError(
             "`budget` is needed when there is no domain data", where=loaded.place("budget"), fix="add a budget"

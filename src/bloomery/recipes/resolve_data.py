@@ -45,6 +45,8 @@ def _phase(phase: Any) -> dict[str, Any]:
 
 def _context(loaded: Loaded, start: Start) -> Value:
     asked, own = loaded.recipe.data.context, start.context
+    if start.configuration and start.kind == "scaffold":
+        return Value(own, "user") if asked else Value(own, "derived", "the empty model's, by its width")
     if asked is None:
         return defaults.context(own)
     if own is not None and start.kind in ("run", "step"):  # whose rows may have been shorter than what the model takes

@@ -34,6 +34,7 @@ from bloomery.recipes.prepare import Prepared, prepare
 from bloomery.recipes.publish import publish_model
 from bloomery.recipes.ready import ready, restored
 from bloomery.recipes.result import RunResult
+from bloomery.recipes.scaffold import with_folder
 from bloomery.recipes.start import RUNS
 from bloomery.recipes.training import ArmRun, arm_runs, train_arm
 from bloomery.train.parallel import World, join_world, leave_world
@@ -203,7 +204,7 @@ def _begin(folder: RunFolder, plan: Plan, events: EventLog | None, world: World,
             verify_ours(start)
         for line in ignored(start):
             say(line)
-    prepared = prepare(plan, folder.path, say)
+    prepared = prepare(with_folder(plan, folder.path, world), folder.path, say)
     if world.first:
         refuse_ungradable(prepared)
     if events:

@@ -10,6 +10,7 @@ from bloomery.core.errors import InputError
 from bloomery.recipes.data_section import Data, Phase
 from bloomery.recipes.fields import Amount, Section
 from bloomery.recipes.proof_sections import EvalSection, Keep, Step
+from bloomery.recipes.scaffold_section import ScaffoldSection
 from bloomery.recipes.train_sections import (
     Checkpoints,
     Lora,
@@ -48,9 +49,13 @@ class Recipe(Section):
     gated one with the access token in `HF_TOKEN`."""
     revision: str | None = None
     """Branch, tag or commit of a Hub `model`. Left out: its main branch; the plan says which commit that was."""
+    scaffold: ScaffoldSection | None = None
+    """An empty model to train from nothing, in place of `model`; a `family` beside it lends its tokenizer and curated
+    data. Left out: no empty model but those that a family has."""
     start: str = "auto"
-    """`auto`, one of the family's stages, or a finished run to continue from (its name or folder). A run brings the
-    family that it was made from: beside it, neither `family` nor `model` need be named."""
+    """`auto`, one of the family's stages, `scaffold` (the empty model that `scaffold` describes), or a finished run to
+    continue from (its name or folder). A run brings the family that it was made from: beside it, neither `family` nor
+    `model` need be named."""
     objective: Literal["auto", "text", "sft", "dpo", "ipo", "kto", "orpo"] = "auto"
     """What is learned. Auto follows the shape of the rows: `dpo` where there are pairs of a better and a worse answer,
     `kto` where there are judged ones, `sft` when all are conversations or answers, else `text`."""
@@ -116,10 +121,24 @@ class Recipe(Section):
     def _one_model(self) -> Recipe:
         if self.family and self.model:
             raise InputError("the recipe names both `family` and `model`", fix="remove one of them")
-        if not (self.family or self.model) and self.start == "auto":
+        if self.scaffold:
+            self._refuse_other_start()
+        elif not (self.family or self.model) and self.start == "scaffold":
+            fix = "add `scaffold: {depth: 12}`, or a `family` that has one"
+            raise InputError("`start: scaffold` names no empty model", fix=fix)
+        elif not (self.family or self.model) and self.start == "auto":
             fix = "name one of them: a family, or a folder or Hub id; or a run to continue from, by `start`"
             raise InputError("the recipe names neither `family` nor `model`", fix=fix)
         return self
+
+    def _refuse_other_start(self) -> None:
+        if self.model:
+            raise InputError("the recipe names both `model` and `scaffold`", fix="remove one of them")
+        if self.start not in ("auto", "scaffold"):
+            raise InputError(
+                f"`start: {self.start}` is no empty model, and `scaffold` describes one",
+                fix="write `start: scaffold`, or remove `scaffold`",
+            )
 
     @model_validator(mode="after")
     def _phases_fill_the_run(self) -> Recipe:

@@ -84,7 +84,8 @@ def _epochs(epochs: float | None) -> str:
 
 def value_rows(plan: Plan, everything: bool = False) -> list[list[str]]:
     """The table of values under `VALUES`: the headlines, or all of the plan."""
-    keys = list(plan.values) if everything else [key for key in HEADLINES if key in plan.values]
+    shown = [*HEADLINES, *(key for key in plan.values if key.startswith("scaffold."))]
+    keys = list(plan.values) if everything else [key for key in shown if key in plan.values]
     chosen = [(key, plan.values[key]) for key in keys]
     return [[key, _short(v.value), f"{v.origin}: {v.why}" if v.why else v.origin] for key, v in chosen]
 

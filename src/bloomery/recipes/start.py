@@ -28,7 +28,8 @@ class Start:
     `folder` is on this machine: for a Hub `repo` that of the Hub's cache, None before it is fetched; `revision` is the
     branch, tag or commit that was asked for, `commit` what it is in `folder`. `mix` names the family's
     curated mix that suits. `config` is the model's config.json, {} where it is not here. A `step` is what an earlier
-    training of the same recipe will leave: its `folder` has the configuration, and other weights.
+    training of the same recipe will leave: its `folder` has the configuration, and other weights. `configuration` is
+    the config.json of an empty model that the recipe describes.
     """
 
     ref: str
@@ -49,10 +50,11 @@ class Start:
     mix: str | None = None
     parameters: int | None = None
     commit: str | None = None
+    configuration: dict[str, Any] | None = None
 
     def config(self) -> dict[str, Any]:
         """The model's config.json, {} for a model that is not on this machine or has none."""
-        return read_config(Path(self.folder)) if self.folder else {}
+        return self.configuration or (read_config(Path(self.folder)) if self.folder else {})
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -177,7 +179,7 @@ def from_made(name: str, family: Family | None, root: Path = RUNS) -> Start | No
 def family_of(loaded: Loaded) -> Family | None:
     """The family that a recipe names, or that the run or merge it starts from was made from; None for a bare model."""
     recipe = loaded.recipe
-    name = recipe.family or (None if recipe.model else _family_name(recipe.start))
+    name = recipe.family or (None if recipe.model or recipe.scaffold else _family_name(recipe.start))
     return load_family(name) if name else None
 
 
@@ -192,7 +194,10 @@ def _family_name(start: str) -> str | None:
 
 def left_by(plan: Plan, family: Family | None) -> Start:
     """What a training by this plan will leave: all that is known of it before it has run."""
-    return replace(_ended(plan, family), folder=plan.get("start.folder"), tokenizer=plan.get("start.tokenizer"))
+    start, configuration = plan.section("start"), plan.section("start").get("configuration")
+    return replace(
+        _ended(plan, family), folder=start["folder"], tokenizer=start["tokenizer"], configuration=configuration
+    )
 
 
 def _ended(plan: Plan, family: Family | None) -> Start:

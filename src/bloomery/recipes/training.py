@@ -17,7 +17,7 @@ from bloomery.recipes.comparing import comparing
 from bloomery.recipes.configure import train_config
 from bloomery.recipes.plan import Plan
 from bloomery.recipes.prepare import Prepared
-from bloomery.recipes.start import read_config
+from bloomery.recipes.start import start_of
 
 if TYPE_CHECKING:
     from bloomery.models.load import Loaded
@@ -64,7 +64,7 @@ def load_start(plan: Plan, seed: int, world: World | None = None, device: str = 
 
     folder, device = plan.get("start.folder"), str(world.device) if world else device
     if plan.get("start.kind") == "scaffold":
-        loaded = new_model(read_config(Path(folder)), seed, device=device)
+        loaded = new_model(start_of(plan).config(), seed, device=device)
     elif world and plan.get("method") == "qlora":
         loaded = _quantised(folder, world)
     elif world and world.size > 1 and plan.get("method") == "full":
