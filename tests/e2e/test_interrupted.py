@@ -15,8 +15,8 @@ from bloomery.core.files import read_json, verify_folder
 
 Finished = tuple[Path, Told]
 MOMENTS = {
-    "before the first checkpoint": ("bloomery.train.loop:train_step", 2),
-    "between two checkpoints": ("bloomery.train.loop:train_step", 8),
+    "before the first checkpoint": ("bloomery.train.trainer:train_step", 2),
+    "between two checkpoints": ("bloomery.train.trainer:train_step", 8),
     "half-way through a checkpoint": ("bloomery.train.checkpoint:publish_folder", 2),
     "between a checkpoint and dropping old ones": ("bloomery.train.checkpoint:prune", 3),
     "while the trained weights are proven": ("bloomery.models.export:_compare", 1),
@@ -57,7 +57,7 @@ def test_killed_and_resumed_is_bit_identical(here: Path, finished: Finished, mom
 
 def test_killed_again_and_again_is_bit_identical(here: Path, finished: Finished) -> None:
     for verb in (("run", "recipe.yaml", "name=whole"), ("resume", "whole")):
-        assert run_to(here, *verb, at="bloomery.train.loop:train_step", times=5) == -signal.SIGKILL
+        assert run_to(here, *verb, at="bloomery.train.trainer:train_step", times=5) == -signal.SIGKILL
     assert bloomery("resume", "whole", within=here).status == 0
     same_result(here / "runs" / "whole", finished)
 
@@ -65,7 +65,7 @@ def test_killed_again_and_again_is_bit_identical(here: Path, finished: Finished)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_asked_to_stop_it_saves_first_and_says_how_to_go_on(here: Path, finished: Finished, number: int) -> None:
     ended = run_to(
-        here, "run", "recipe.yaml", "name=whole", at="bloomery.train.loop:train_step", times=5, number=number
+        here, "run", "recipe.yaml", "name=whole", at="bloomery.train.trainer:train_step", times=5, number=number
     )
     assert ended == 128 + number
     assert "stopped after a checkpoint; continue with: bloomery resume whole" in (here / "said.txt").read_text()
@@ -86,7 +86,7 @@ def test_interrupted_outside_a_training_it_says_how_to_go_on(here: Path, finishe
 
 def test_a_second_process_is_refused_and_nothing_is_lost(here: Path, finished: Finished) -> None:
     first = start(
-        here, "run", "recipe.yaml", "name=whole", at="bloomery.train.loop:train_step", times=5, number=signal.SIGSTOP
+        here, "run", "recipe.yaml", "name=whole", at="bloomery.train.trainer:train_step", times=5, number=signal.SIGSTOP
     )
     run = here / "runs" / "whole"
     until(lambda: (run / "checkpoints" / "step-00000003").is_dir(), first)
@@ -114,7 +114,7 @@ def test_a_pipeline_goes_on_at_the_training_that_was_killed(here: Path) -> None:
     (here / "recipe.yaml").write_text((here / "recipe.yaml").read_text() + STEPS)
     write_rows(here / "pairs-heldout.jsonl", pairs(900, 12))
     assert bloomery("run", "recipe.yaml", "name=whole", within=here).status == 0
-    twice = ("bloomery.train.loop:train_step", 12 + 5)
+    twice = ("bloomery.train.trainer:train_step", 12 + 5)
     assert run_to(here, "run", "recipe.yaml", "name=killed", at=twice[0], times=twice[1]) == -signal.SIGKILL
     resumed = bloomery("resume", "killed", within=here)
     assert (resumed.status, "training" in resumed.err) == (0, True), resumed.err
@@ -138,7 +138,7 @@ def test_a_refused_first_training_leaves_nothing(here: Path) -> None:
 def test_a_stopped_pipeline_says_how_the_whole_goes_on(here: Path) -> None:
     (here / "recipe.yaml").write_text((here / "recipe.yaml").read_text() + STEPS)
     write_rows(here / "pairs-heldout.jsonl", pairs(900, 12))
-    stopped = ("bloomery.train.loop:train_step", 5)
+    stopped = ("bloomery.train.trainer:train_step", 5)
     asked = ("run", "recipe.yaml", "--folder", "own/two")
     assert run_to(here, *asked, at=stopped[0], times=stopped[1], number=signal.SIGTERM) == 143
     assert "continue with: bloomery resume own/two" in (here / "said.txt").read_text()
