@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from bloomery.data.blend import Blend
+from bloomery.data.curriculum import Stage
 from bloomery.data.rows import RowTable
 from bloomery.data.store import TokenStore
 from bloomery.data.writer import Stats
@@ -19,29 +20,50 @@ GONE = "evaluation row"
 
 
 def data_receipt(
-    tables: Mapping[str, RowTable], blend: Blend | None = None, gone: Mapping[str, npt.NDArray[np.int64]] | None = None
+    tables: Mapping[str, RowTable],
+    blend: Blend | None = None,
+    gone: Mapping[str, npt.NDArray[np.int64]] | None = None,
+    stages: Mapping[str, Sequence[Stage]] | None = None,
 ) -> dict[str, Any]:
     """Plain JSON by source; with a blend, tokens asked and realised up to its `next_step`.
 
     `rows` counts what the source holds, `cut` what the context length did to it, `trained` tokens that
     carry weight, `masked` those that do not. A pair of answers is one row, and its tokens are those of both.
-    `gone` are the store's documents, by source, that gave way to evaluation rows: they count as dropped.
+    `gone` are the store's documents, by source, that gave way to evaluation rows: they count as dropped. A source with
+    `stages` is read by the blend as these; what is told of it is their sum, and each of them.
     """
     sources = {name: _source(table, (gone or {}).get(name)) for name, table in sorted(tables.items())}
+    for name, own in (stages or {}).items():
+        sources[name]["stages"] = [stage.to_json() for stage in own]
     if blend is None:
         return {"sources": sources}
-    asked, realised, epochs = blend.asked(), blend.realised(), blend.epochs()
-    total = sum(realised.values())
-    for name in realised:
-        sources[name]["taken"] = {
-            "tokens_asked": round(asked[name]),
-            "tokens": realised[name],
-            "share": realised[name] / total if total else 0.0,
-            "rows": _rows(tables[name], *blend.drawn(name)),
-            "trained_tokens": _trained(name, tables[name], blend),
-            "epochs": round(epochs[name], 4),
-        }
+    total = sum(blend.realised().values())
+    for name, table in sorted(tables.items()):
+        read = [stage.table for stage in (stages or {}).get(name, ())] or [table]
+        taken = [_taken(part, blend) for part in read if part.name in blend.realised()]
+        if taken:
+            sources[name]["taken"] = _summed(taken, read, total)
+        if stages and name in stages:
+            for told, counts in zip(sources[name]["stages"], taken, strict=False):
+                told["taken"] = counts
     return {"steps": blend.next_step, "tokens": total, "sources": sources}
+
+
+def _taken(table: RowTable, blend: Blend) -> dict[str, int]:
+    return {
+        "tokens_asked": round(blend.asked()[table.name]),
+        "tokens": blend.realised()[table.name],
+        "rows": _rows(table, *blend.drawn(table.name)),
+        "trained_tokens": _trained(table.name, table, blend),
+    }
+
+
+def _summed(taken: Sequence[Mapping[str, int]], tables: Sequence[RowTable], total: int) -> dict[str, Any]:
+    """What was taken of a source's tables together."""
+    counts: dict[str, Any] = {key: sum(one[key] for one in taken) for key in taken[0]}
+    supply = sum(table.n_tokens for table in tables)
+    counts["share"] = counts["tokens"] / total if total else 0.0
+    return counts | {"epochs": round(counts["tokens"] / supply, 4)}
 
 
 def _source(table: RowTable, gone: npt.NDArray[np.int64] | None) -> dict[str, Any]:

@@ -132,7 +132,7 @@ def build_store(
     final = cache / "tokens" / folder_name(name, key)
     cache.mkdir(parents=True, exist_ok=True)
     final.parent.mkdir(mode=0o700, exist_ok=True)
-    with _waiting_lock(final.parent / f".{final.name}.lock", f"the token store of `{name}`"):
+    with waiting_lock(final.parent / f".{final.name}.lock", f"the token store of `{name}`"):
         if not final.exists():
             for left in final.parent.glob(f".{final.name}.*.building"):  # of a builder that was killed
                 shutil.rmtree(left, ignore_errors=True)
@@ -176,7 +176,7 @@ def _check_dropped(spec: SourceSpec, stats: Stats) -> None:
 
 
 @contextlib.contextmanager
-def _waiting_lock(path: Path, what: str) -> Iterator[None]:
+def waiting_lock(path: Path, what: str) -> Iterator[None]:
     """`core.files.lock` that waits for the other process instead of refusing."""
     with contextlib.ExitStack() as held:
         while True:
