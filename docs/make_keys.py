@@ -21,6 +21,7 @@ SECTIONS = {
     "Data": "`data`",
     "SharedSource": "A source, under `data.domain` and `data.curated`",
     "Curated": "`data.curated`",
+    "Order": "`data.order`",
     "Phase": "An entry of `phases`",
     "ScheduleSection": "`schedule`",
     "OptimSection": "`optim`",

@@ -13,6 +13,7 @@ from bloomery.data.config import SourceSpec
 from bloomery.data.sources import source_files
 from bloomery.models.guard import CODE, FORBIDDEN, PICKLES, unopened
 from bloomery.recipes.bounds import check as check_bounds
+from bloomery.recipes.curriculum import check as check_curriculum
 from bloomery.recipes.fit import memory_limit, need, planned, trainable_parameters
 from bloomery.recipes.load import Loaded
 from bloomery.recipes.machine import Machine
@@ -255,6 +256,7 @@ CHECKS: tuple[Check, ...] = (
     check_bounds,
     _objective,
     check_preference,
+    check_curriculum,
     _supply,
     _proof,
     _held_out,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bloomery.data.config import SourceSpec
+from bloomery.recipes.curriculum import through_stages
 from bloomery.recipes.plan import Plan
 from bloomery.train.config import Optim, Preference, Schedule, TrainConfig
 
@@ -42,10 +43,12 @@ def _preference(plan: Plan) -> dict[str, Any]:
 
 
 def segments(plan: Plan, arm: str = "blend") -> list[Segment]:
-    """The arm's shares by source, as the blend takes them."""
+    """The arm's shares by source, and by stage where rows go from easy to hard, as the blend takes them."""
     from bloomery.core.rows import Segment
 
-    return [Segment(part["start"], dict(part["share"])) for part in plan.arm(arm).segments]
+    chosen = plan.arm(arm)
+    whole = [Segment(part["start"], dict(part["share"])) for part in chosen.segments]
+    return through_stages(plan, whole, chosen.steps)
 
 
 def source_specs(plan: Plan) -> dict[str, SourceSpec]:

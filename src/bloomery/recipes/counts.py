@@ -12,9 +12,10 @@ from bloomery.core.errors import DamagedError, InputError
 from bloomery.core.files import canonical_hash, read_json, sha256_file, write_json
 from bloomery.data.config import SourceSpec
 from bloomery.data.sources import source_files
-from bloomery.recipes.plan import Plan, Source
+from bloomery.recipes.curriculum import STAGES, is_staged
+from bloomery.recipes.plan import Plan, Source, Value
 
-FILE = "counts.json"
+FILE, STAGES_FILE = "counts.json", "stages.json"
 
 
 def cache_dir() -> Path:
@@ -43,6 +44,34 @@ def known_counts(plan: Plan, cache: Path) -> dict[str, int]:
     return {name: known[key] for name, key in keys.items() if key in known}
 
 
+def remember_stages(plan: Plan, cache: Path) -> None:
+    """Note the stages that the plan's sources were cut into, where its rows go from easy to hard."""
+    found = plan.values.get(STAGES)
+    known = _read(cache, STAGES_FILE)
+    fresh = {_stages_key(s, plan): found.value[s.name] for s in plan.sources if found and s.name in found.value}
+    if any(known.get(key) != stages for key, stages in fresh.items()):
+        write_json(cache / STAGES_FILE, known | fresh)
+
+
+def known_stages(plan: Plan, cache: Path) -> Plan:
+    """The plan with the remembered stages of its domain sources, where all of them are."""
+    if not is_staged(plan):
+        return plan
+    known = _read(cache, STAGES_FILE)
+    found = {s.name: known.get(_stages_key(s, plan)) for s in plan.sources if s.role == "domain"}
+    return (
+        plan.updated({STAGES: Value(found, "derived", "as the last run found them")}) if all(found.values()) else plan
+    )
+
+
+def _stages_key(source: Source, plan: Plan) -> str:
+    """Changes with the source's rows, what they are ordered by, and which of them are trained."""
+    which = [
+        plan.get(key) for key in ("start.ref", "objective", "context", "data.holdout", "eval.domain", "data.order")
+    ]
+    return canonical_hash([_key(source, plan.get("start.tokenizer")), which, plan.section("data.order")])
+
+
 def _key(source: Source, tokenizer: str | None) -> str:
     """Changes with the source's description, its files' size and time, the tokenizer, and our version."""
     spec = SourceSpec.model_validate({**source.spec, "name": None})
@@ -61,8 +90,8 @@ def _content(tokenizer: str | None) -> str | None:
     return sha256_file(file) if file and file.is_file() else tokenizer
 
 
-def _read(cache: Path) -> dict[str, int]:
-    path = cache / FILE
+def _read(cache: Path, name: str = FILE) -> dict[str, Any]:
+    path = cache / name
     try:
         found = read_json(path) if path.is_file() else {}
     except DamagedError:

@@ -12,9 +12,12 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from bloomery.core.errors import InputError
+from bloomery.core.errors import InputError, nearest
 from bloomery.data.config import SourceSpec
 from bloomery.recipes.fields import Piece, Section, Share
+
+LEAST_REPLAY = 0.1
+"""What a stage of a curriculum draws of the earlier ones, at least: without any, these are forgotten."""
 
 
 class SharedSource(SourceSpec):
@@ -72,6 +75,46 @@ class Curated(Section):
         return value
 
 
+class Order(Section):
+    """How the domain's rows follow each other: `shuffle`, or stages from easy to hard (a curriculum)."""
+
+    by: Literal["shuffle", "column", "agreement", "loss"] = "shuffle"
+    """What makes a row hard: a number in a `column`, how little annotators agree by a column (the share of those who
+    say yes, a list of votes, or counts by label), or the start checkpoint's own loss in nats a trained token (of pairs:
+    how much more the better answer costs it than the worse one)."""
+    column: str | None = None
+    """The column of `by: column` and `by: agreement`, which every row of the domain has."""
+    hard: Literal["high", "low"] = "high"
+    """Which numbers are hard, with `by: column`."""
+    stages: int = Field(default=3, ge=2, le=20)
+    """How many stages of about as many tokens each; rows of one difficulty are of one stage."""
+    replay: Share = 0.1
+    """What each stage after the first draws of the earlier ones' rows, at least 10 %. Every row is still seen as often
+    as with `shuffle`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _word(cls, value: Any) -> Any:
+        if isinstance(value, str) and value != "shuffle":
+            message = f"`data.order: {value}` is no order{nearest(value, ['shuffle'])}"
+            raise InputError(message, fix="write `shuffle`, or a mapping such as `{by: column, column: level}`")
+        return {} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _what_belongs_together(self) -> Order:
+        given = self.model_fields_set - {"by"}
+        taken = {"column": {"column", "hard", "stages", "replay"}, "agreement": {"column", "stages", "replay"}}
+        if unused := sorted(given - taken.get(self.by, {"stages", "replay"} if self.by == "loss" else set())):
+            message = f"`data.order.{unused[0]}` has no effect with `by: {self.by}`"
+            raise InputError(message, fix=f"remove `{unused[0]}`, or change `by`")
+        if self.by in ("column", "agreement") and not self.column:
+            raise InputError(f"`data.order` by {self.by} names no column", fix="add `column`")
+        if not LEAST_REPLAY <= self.replay < 1:
+            message = f"`data.order.replay: {self.replay:.0%}`: each stage replays at least {LEAST_REPLAY:.0%}"
+            raise InputError(message, fix=f"write `{LEAST_REPLAY:.0%}` or more, below 100 %; or use `order: shuffle`")
+        return self
+
+
 class Data(Section):
     """What the model is trained on."""
 
@@ -81,8 +124,9 @@ class Data(Section):
     """Domain tokens over all tokens, masked ones too; the rest is curated data. Default 50 % (Nova Forge's sample)."""
     curated: Curated = Curated()
     """What is blended in so that nothing is forgotten."""
-    order: Literal["shuffle"] = "shuffle"
-    """Each source is read in its own seeded permutation, a new one each epoch."""
+    order: Order = Order()
+    """`shuffle`: each source is read in its own seeded permutation, a new one each epoch. Or easy to hard in stages,
+    such as `{by: column, column: level}`, with shuffled rows in each."""
     holdout: Share | None = None
     """Domain documents kept out of training, when `eval.domain` is not given. Default 2 %, at least 200 if there are
     that many."""

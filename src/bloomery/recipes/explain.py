@@ -9,7 +9,7 @@ from typing import Any
 
 from bloomery.core.errors import InputError, Where
 from bloomery.recipes.checks import check_disk, check_plan, disk_bytes, epochs_by_source, tokens_by_source
-from bloomery.recipes.counts import cache_dir, known_counts
+from bloomery.recipes.counts import cache_dir, known_counts, known_stages
 from bloomery.recipes.data_section import absolute
 from bloomery.recipes.fit import memory_limit, need, planned
 from bloomery.recipes.load import Loaded
@@ -121,7 +121,7 @@ def _explained(loaded: Loaded, before: Plan | None, machine: Machine | None, cac
     except InputError as error:
         return Explanation(loaded.name, None, (*problems, Problem.of(error)))
     machine = machine or this_machine(plan.get("memory.device"), plan.get("memory.precision"))
-    counted = known_counts(plan, cache)
+    counted, plan = known_counts(plan, cache), known_stages(plan, cache)
     plan = settle(plan, plan.get("source_tokens") | counted, not _all_counted(plan, counted), machine)
     exact = set(counted) | {name for name, sample in samples.items() if sample.exact}
     shape = shape_of(start_of(plan).config())

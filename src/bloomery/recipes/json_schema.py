@@ -25,6 +25,7 @@ def recipe_schema() -> dict[str, Any]:
 
 SHORT_FORMS: dict[str, dict[str, Any]] = {
     "Memory": {"const": "auto"},
+    "Order": {"const": "shuffle"},
     "Curated": {"anyOf": [{"type": "string"}, {"type": "array"}, {"type": "object"}]},
     "SharedSource": {"type": "string"},
     "SourceSpec": {"type": "string"},

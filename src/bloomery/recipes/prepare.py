@@ -16,6 +16,7 @@ from bloomery.core.files import canonical_hash, write_bytes
 from bloomery.core.rows import Segment, TokenRow
 from bloomery.data.blend import Blend, check_supply
 from bloomery.data.config import SourceSpec
+from bloomery.data.curriculum import Stage
 from bloomery.data.overlap import Evaluated, refuse_overlap
 from bloomery.data.pairs import row_table
 from bloomery.data.receipt import data_receipt
@@ -29,7 +30,9 @@ from bloomery.data.store import TokenStore, build_store
 from bloomery.evals.bootstrap import FEWEST
 from bloomery.recipes.apart import evaluated_rows, give_way
 from bloomery.recipes.configure import segments, source_specs
-from bloomery.recipes.counts import cache_dir, remember
+from bloomery.recipes.counts import cache_dir, remember, remember_stages
+from bloomery.recipes.curriculum import with_stages
+from bloomery.recipes.difficulty import stages_by_source
 from bloomery.recipes.feed import BlendSource
 from bloomery.recipes.mixing import source_names
 from bloomery.recipes.plan import Plan
@@ -64,18 +67,28 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A settled plan and the rows behind it, by source name; `gone` are documents that gave way to evaluation rows."""
+    """A settled plan and the rows behind it, by source name; `gone` are documents that gave way to evaluation rows.
+
+    `stages` are what the blend draws from in place of a source whose rows go from easy to hard.
+    """
 
     plan: Plan
     stores: Mapping[str, TokenStore]
     tables: Mapping[str, RowTable]
     held: tuple[Held, ...]
     gone: Mapping[str, npt.NDArray[np.int64]] = field(default_factory=dict)
+    stages: Mapping[str, tuple[Stage, ...]] = field(default_factory=dict)
+
+    @property
+    def drawn(self) -> dict[str, RowTable]:
+        """Every table that the blend draws from, by its name in the segments."""
+        staged = {stage.table.name: stage.table for own in self.stages.values() for stage in own}
+        return {name: table for name, table in self.tables.items() if name not in self.stages} | staged
 
     def source(self, arm: str, seed: int) -> BlendSource:
         """Steps of one arm, checked to have enough rows. Raises `InputError` where a source would repeat too often."""
-        parts = self._segments(arm)
-        used = {name: self.tables[name] for part in parts for name in part.share}
+        parts, drawn = self._segments(arm), self.drawn
+        used = {name: drawn[name] for part in parts for name in part.share}
         batch, cap = self.plan.get("optim.batch_tokens"), self.plan.get("data.repetition_cap")
         check_supply(used, parts, self.plan.arm(arm).steps, batch, cap)
         return BlendSource(Blend(used, parts, batch, seed, cap), used)
@@ -83,7 +96,7 @@ class Prepared:
     def receipt(self, blend: Blend | None = None) -> dict[str, Any]:
         """What was read, kept, dropped and cut, what was held out, and what `blend` has taken so far."""
         held = {one.name: {"documents": one.table.n_documents, "tokens": one.table.n_tokens} for one in self.held}
-        told = data_receipt(self.tables, blend, self.gone)
+        told = data_receipt(self.tables, blend, self.gone, self.stages)
         for name, spec in source_specs(self.plan).items():
             told["sources"][name] |= {"remote": spec.remote} if spec.remote else {}
         return {**told, "held_out": held}
@@ -153,8 +166,10 @@ def prepare(plan: Plan, folder: Path, say: Say) -> Prepared:
     refuse_overlap(tables.values(), evaluated)
     counts = {name: table.n_tokens for name, table in tables.items()}
     remember(asked, counts, cache_dir())
-    settled = settle(plan, {name: float(count) for name, count in counts.items()})
-    return Prepared(settled, stores, tables, tuple(held), gone)
+    stages = stages_by_source(plan, specs, tables, say)
+    remember_stages(with_stages(asked, stages), cache_dir())
+    settled = settle(with_stages(plan, stages), {name: float(count) for name, count in counts.items()})
+    return Prepared(settled, stores, tables, tuple(held), gone, stages)
 
 
 def _pinned(plan: Plan) -> Plan:

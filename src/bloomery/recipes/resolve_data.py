@@ -9,6 +9,7 @@ from typing import Any
 from bloomery.core.errors import InputError
 from bloomery.families.registry import Family
 from bloomery.recipes import defaults
+from bloomery.recipes.curriculum import order_values
 from bloomery.recipes.given import as_set, or_default
 from bloomery.recipes.load import Loaded
 from bloomery.recipes.mixing import check_names, curated_sources, domain_sources
@@ -30,7 +31,7 @@ def data_values(
         "sources": Value([asdict(source) for source in [*domain, *curated]], "user" if domain else "family"),
         "curated.mix": mix,
         "data.share": _domain_share(loaded, bool(domain), bool(curated)),
-        "data.order": as_set(loaded, "data.order", data.order),
+        **order_values(loaded),
         "data.holdout": or_default(loaded, "data.holdout", data.holdout, defaults.HOLDOUT, "2 % of the documents"),
         "data.holdout_least": Value(defaults.HOLDOUT_LEAST, "stage default", "where there are that many"),
         "data.repetition_cap": as_set(loaded, "data.repetition_cap", data.repetition_cap),

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bloomery.data.shapes import guess
+from bloomery.recipes.curriculum import stage_lines
 from bloomery.recipes.explain import Explanation, SourceRow
 from bloomery.recipes.plan import Plan
 
@@ -21,6 +22,7 @@ HEADLINES = (
     "curated.mix",
     "curated.part",
     "data.share",
+    "data.order",
     "budget.tokens",
     "optim.batch_tokens",
     "schedule.kind",
@@ -115,6 +117,8 @@ def cost_rows(found: Explanation) -> list[list[str]]:
     arms = ", ".join(f"{arm.name} {arm.steps:,}" for arm in found.plan.arms)
     seeds = len(found.plan.get("seeds"))
     rows = [["steps", arms + (f", each with {seeds} seeds" if seeds > 1 else "")]]
+    if found.can_run:
+        rows += [["stages", line] for line in stage_lines(found.plan)]
     if fetched := _fetched(found.plan):
         rows.append(["fetch", f"{fetched} from the Hub when the run starts; memory and time are known then"])
     if found.memory is not None:

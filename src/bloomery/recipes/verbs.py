@@ -181,7 +181,7 @@ def show_batch(of: str, overrides: Sequence[str] = (), *, step: int = 0, rows: i
             )
         source = prepared.source("blend", prepared.plan.get("seeds")[0])
         tokenizer = Path(prepared.plan.get("start.tokenizer"))
-        show_step(source.blend, prepared.tables, step, tokenizer, Console(), rows)
+        show_step(source.blend, prepared.drawn, step, tokenizer, Console(), rows)
 
 
 def _evaluate(found: Found, suites: list[Suite]) -> EvalResult:
