@@ -1,4 +1,4 @@
-"""Verbs about work made of several runs: sweep."""
+"""Verbs about work made of several runs: sweep, tune."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 from bloomery.cli.output import Json, finish
-from bloomery.cli.recipes import Changes
+from bloomery.cli.recipes import Changes, Name
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the verbs of this file."""
     app.command()(sweep)
+    app.command()(tune)
 
 
 def sweep(
@@ -33,3 +34,44 @@ def sweep(
     from bloomery.studies.sweep_file import read_sweep
 
     finish(run_sweep(read_sweep(file, changes or [])), json)
+
+
+def tune(
+    recipe: Name,
+    changes: Changes = None,
+    runs: Annotated[int, typer.Option(help="Micro-runs that the law is fitted on.")] = 12,
+    tokens: Annotated[str, typer.Option(help="Length of a micro-run; with --shares of its domain part.")] = "40k",
+    categories: Annotated[bool, typer.Option("--categories", help="Weigh the curated categories too.")] = False,
+    shares: Annotated[str | None, typer.Option(help="Compare these domain shares instead: 100,90,70,50.")] = None,
+    json: Json = False,
+) -> None:
+    """Search the blend with short runs, and write a recipe with what is found.
+
+    Needs `keep.general`. Called again it goes on where it stopped.
+
+    \b
+    bloomery tune recipe.yaml --runs 12 --tokens 40k
+    bloomery tune recipe.yaml --categories
+    bloomery tune recipe.yaml --shares 100,90,70,50
+    """
+    from bloomery.recipes.load import load_recipe
+    from bloomery.studies.shares import compare_shares, percents
+    from bloomery.studies.tune import tune as search
+
+    loaded, length = load_recipe(recipe, changes or []), _length(tokens)
+    if shares is not None:
+        finish(compare_shares(loaded, percents(shares), length, _say), json)
+    else:
+        finish(search(loaded, runs, length, _say, categories=categories), json)
+
+
+def _length(tokens: str) -> float:
+    """Tokens as `40k` or `40k tokens`."""
+    from bloomery.core.quantity import parse_budget
+
+    amount = parse_budget(tokens if "token" in tokens else f"{tokens} tokens", "--tokens")
+    return amount.value
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)

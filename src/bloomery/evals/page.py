@@ -33,7 +33,22 @@ WORDS = {"better": "▲ better", "worse": "▼ worse", "unclear": "● no clear 
 
 
 def to_html(report: Report) -> str:
-    """The whole page. Its style is allowed by hash, everything else is refused by its own policy."""
+    """The whole page of a report."""
+    return document(
+        f"{report.title} · Bloomery report",
+        _header(report),
+        _cards(report),
+        sections.arms(report),
+        sections.skills(report),
+        sections.ledgers(report),
+        sections.run(report),
+        sections.cost(report),
+        sections.method(report),
+    )
+
+
+def document(title: str, *content: Markup | None) -> str:
+    """A page around its content. Its style is allowed by hash, everything else is refused by its own policy."""
     style = resources.files("bloomery.evals").joinpath("report.css").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
@@ -44,21 +59,10 @@ def to_html(report: Report) -> str:
         el("meta", name="viewport", content="width=device-width, initial-scale=1"),
         el("meta", name="color-scheme", content="light dark"),
         el("meta", name="referrer", content="no-referrer"),
-        el("title", f"{report.title} · Bloomery report"),
+        el("title", title),
         el("style", Markup(style)),
     )
-    main = el(
-        "main",
-        _header(report),
-        _cards(report),
-        sections.arms(report),
-        sections.skills(report),
-        sections.ledgers(report),
-        sections.run(report),
-        sections.cost(report),
-        sections.method(report),
-    )
-    return f"<!doctype html>\n{el('html', head, el('body', main), lang='en')}\n"
+    return f"<!doctype html>\n{el('html', head, el('body', el('main', *content)), lang='en')}\n"
 
 
 def _header(report: Report) -> Markup:

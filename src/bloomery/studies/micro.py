@@ -147,7 +147,7 @@ def _points(prepared: Prepared, watched: Sequence[HeldOut], place: RunFolder) ->
         [seen for held, seen in zip(prepared.held, watched, strict=True) if held.role == role]
         for role in ("domain", "general")
     )
-    share, weights = _blend(plan)
+    share, weights = blend_of(plan)
     start, last, name = plan.get("start.ref"), plan.arm().steps, place.name
     return [
         Point(start, share, tokens[k], _pooled(at, domain), _pooled(at, general), weights, k == last, name)
@@ -155,7 +155,7 @@ def _points(prepared: Prepared, watched: Sequence[HeldOut], place: RunFolder) ->
     ]
 
 
-def _blend(plan: Plan) -> tuple[float, dict[str, float]]:
+def blend_of(plan: Plan) -> tuple[float, dict[str, float]]:
     """The domain's share over the whole run, and the parts of the curated tokens."""
     from bloomery.recipes.checks import tokens_by_source
 
