@@ -43,6 +43,7 @@ def test_a_model_from_nothing_loads_in_transformers_and_has_learnt(tmp_path: Pat
     assert told.status == 0, told.err
     run = here / "runs" / "first"
     assert "fewer bits" in told.out
+    assert (run / "plan.svg").read_text().startswith("<svg")
     model = AutoModelForCausalLM.from_pretrained(run / "model")
     tokenizer = AutoTokenizer.from_pretrained(run / "model")
     assert model.config.model_type == shape

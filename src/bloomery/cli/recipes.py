@@ -102,6 +102,7 @@ def explain(
     recipe: Name,
     changes: Changes = None,
     everything: Annotated[bool, typer.Option("--all", help="Show every value of the plan.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Draw rate and blend over the run: a .svg or .html file.")] = None,
     json: Json = False,
 ) -> None:
     """Say what a run would do, without starting it.
@@ -111,12 +112,18 @@ def explain(
     \b
     bloomery explain demo
     bloomery explain recipe.yaml data.share=30% --all
+    bloomery explain demo --plot plan.svg
     """
+    from bloomery.recipes.course import check_file, draw
     from bloomery.recipes.explain import explain as look
     from bloomery.recipes.load import load_recipe
     from bloomery.recipes.show import print_explanation
 
+    if plot:
+        check_file(plot)
     found = look(load_recipe(recipe, changes or []))
+    if plot and found.plan:
+        draw([one.plan for one in (found, *found.later) if one.plan], plot)
     if json:
         print_json(found.to_json())
     else:

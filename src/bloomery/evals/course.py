@@ -11,6 +11,9 @@ from bloomery.evals.html import Markup, el, svg
 
 WIDTH, LEFT, RIGHT = 890, 56, 870
 LOSS, RATE, BLEND = (28, 228), (276, 336), (384, 424)
+Span = tuple[float, float]
+"""Top and bottom of a panel."""
+
 SMOOTH = 0.9
 """Weight of the past in the smoothed line, an exponential mean with its start corrected (Kingma, Ba 2015)."""
 
@@ -23,10 +26,10 @@ def course(curve: Curve) -> Markup:
     label = f"Loss from {curve.points[0].loss:.2f} to {curve.points[-1].loss:.2f} nats a token over {last:,} steps"
     return svg(
         WIDTH, bottom + 40, label,
-        _steps(x, last, bottom),
+        steps(x, last, bottom),
         _loss(curve, x),
-        _rate(curve, x),
-        _blend(curve.segments, x, last) if curve.segments else None,
+        rate([(p.step, p.learning_rate) for p in curve.points], x, RATE),
+        blend(curve.segments, x, last, BLEND) if curve.segments else None,
     )  # fmt: skip
 
 
@@ -44,7 +47,8 @@ def line(points: Sequence[tuple[float, float]], class_: str) -> Markup:
     return el("polyline", class_=class_, points=" ".join(f"{x:.1f},{y:.1f}" for x, y in points))
 
 
-def _steps(x: Scale, last: int, bottom: float) -> list[Markup]:
+def steps(x: Scale, last: int, bottom: float) -> list[Markup]:
+    """The axis of steps under panels that end at `bottom`."""
     marks = [
         el("text", f"{t:,.0f}", class_="tick", x=x(t), y=bottom + 18, text_anchor="middle") for t in ticks(0, last, 6)
     ]
@@ -92,25 +96,27 @@ def _legend(curve: Curve) -> Markup:
     return el("g", made)
 
 
-def _rate(curve: Curve, x: Scale) -> Markup:
-    top = max(p.learning_rate for p in curve.points) or 1.0
-    y = linear(0, top * 1.08, RATE[1], RATE[0])
-    points = [(x(p.step), y(p.learning_rate)) for p in curve.points]
-    area = [(points[0][0], RATE[1]), *points, (points[-1][0], RATE[1])]
-    title = el("text", "Learning rate", class_="chart-title", x=0, y=RATE[0] - 14)
+def rate(rates: Sequence[tuple[float, float]], x: Scale, span: Span) -> Markup:
+    """A panel between two heights: the learning rate by step."""
+    top = max(value for _, value in rates) or 1.0
+    y = linear(0, top * 1.08, span[1], span[0])
+    points = [(x(step), y(value)) for step, value in rates]
+    area = [(points[0][0], span[1]), *points, (points[-1][0], span[1])]
+    title = el("text", "Learning rate", class_="chart-title", x=0, y=span[0] - 14)
     return el("g", title, _grid(y, [0.0, top], "{:.2g}"), line(area, "rate-area"), line(points, "rate"))
 
 
-def _blend(segments: Sequence[Segment], x: Scale, last: int) -> Markup:
+def blend(segments: Sequence[Segment], x: Scale, last: int, span: Span) -> Markup:
+    """A panel between two heights: the share of each source from each segment on."""
     names = list(dict.fromkeys(name for segment in segments for name in segment.share))
     made: list[Markup] = []
     for number, segment in enumerate(segments):
         if segment.start > last:
             break
         end = segments[number + 1].start if number + 1 < len(segments) else last
-        at = float(BLEND[0])
+        at = float(span[0])
         for index, name in enumerate(names):
-            height = (BLEND[1] - BLEND[0]) * segment.share.get(name, 0.0)
+            height = (span[1] - span[0]) * segment.share.get(name, 0.0)
             said = f"{name}: {segment.share.get(name, 0.0):.1%} from step {segment.start:,}"
             width = max(x(min(end, last)) - x(segment.start), 1)
             made.append(
@@ -126,7 +132,7 @@ def _blend(segments: Sequence[Segment], x: Scale, last: int) -> Markup:
             )
             at += height
     shown = ", ".join(f"{name} {segments[-1].share.get(name, 0.0):.0%}" for name in names[:6])
-    title = el("text", f"Blend asked, share of tokens: {shown}", class_="chart-title", x=0, y=BLEND[0] - 14)
+    title = el("text", f"Blend asked, share of tokens: {shown}", class_="chart-title", x=0, y=span[0] - 14)
     return el("g", title, made)
 
 

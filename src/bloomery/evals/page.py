@@ -49,8 +49,8 @@ def to_html(report: Report) -> str:
 
 def document(title: str, *content: Markup | None) -> str:
     """A page around its content. Its style is allowed by hash, everything else is refused by its own policy."""
-    style = resources.files("bloomery.evals").joinpath("report.css").read_text("utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    css = style()
+    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     head = el(
         "head",
@@ -60,9 +60,14 @@ def document(title: str, *content: Markup | None) -> str:
         el("meta", name="color-scheme", content="light dark"),
         el("meta", name="referrer", content="no-referrer"),
         el("title", title),
-        el("style", Markup(style)),
+        el("style", Markup(css)),
     )
     return f"<!doctype html>\n{el('html', head, el('body', el('main', *content)), lang='en')}\n"
+
+
+def style() -> str:
+    """The style sheet of reports and their drawings."""
+    return resources.files("bloomery.evals").joinpath("report.css").read_text("utf-8")
 
 
 def _header(report: Report) -> Markup:

@@ -25,6 +25,7 @@ from bloomery.core.files import verify_ours, write_json
 from bloomery.lineage import provenance
 from bloomery.lineage.record import FAILED, FINISHED
 from bloomery.lineage.rundir import RunFolder, free_name
+from bloomery.recipes.course import draw
 from bloomery.recipes.ignored import ignored
 from bloomery.recipes.judging import judge_run, refuse_ungradable
 from bloomery.recipes.load import Loaded, load_recipe
@@ -209,6 +210,7 @@ def _begin(folder: RunFolder, plan: Plan, events: EventLog | None, world: World,
         refuse_ungradable(prepared)
     if events:
         prepared.plan.write(folder.plan)
+        draw([prepared.plan], folder.path / "plan.svg")
         if not folder.receipt.exists():
             write_json(folder.receipt, prepared.receipt(), 0o600)
         _record(folder, prepared, events)

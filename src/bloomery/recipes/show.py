@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bloomery.data.shapes import guess
+from bloomery.recipes.course import course_lines
 from bloomery.recipes.curriculum import stage_lines
 from bloomery.recipes.explain import Explanation, SourceRow
 from bloomery.recipes.plan import Plan
@@ -48,7 +49,8 @@ def print_explanation(found: Explanation, console: Console, everything: bool = F
             console.print(Text(f"training {number} of {len(trainings)}", style="bold"))
         if one.plan is not None:
             guessed = Text("\n".join([*guesses(one), ""]), "dim")
-            parts = (_sources(one), guessed, _values(one.plan, everything), Text(), _costs(one))
+            shown = Text(f"{course_lines(one.plan)}\n")
+            parts = (_sources(one), guessed, _values(one.plan, everything), Text(), shown, _costs(one))
             console.print(Padding(Group(*parts), 1))
     for problem in found.problems:
         console.print(Text.assemble(("refused  ", "bold red"), str(problem)), highlight=False, soft_wrap=True)
