@@ -1,4 +1,4 @@
-"""A Hub on this machine: models from folders, served by the protocol that the Hub's own client speaks."""
+"""A Hub on this machine: models and data sets from folders, served by the protocol that the Hub's own client speaks."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 JSON = {"content-type": "application/json"}
@@ -17,9 +18,11 @@ JSON = {"content-type": "application/json"}
 
 @dataclass
 class Hub:
-    """Models by `owner/name`; `commits` by (repository, revision); gated ones open to one token.
+    """Models and data sets by `owner/name`; `commits` by (repository, revision); gated ones open to one token.
 
-    `asked` is every file that was fetched, by its path in the repository.
+    `asked` is every file that was fetched, by its path in the repository, `sent` the bytes of them. `cards` are what
+    the descriptions of data sets begin with. `broken` are the statuses of the next answers, whatever is asked for;
+    while `dead`, every answer is 503. `unknown` is what was asked for beside all that.
     """
 
     models: dict[str, Path]
@@ -27,6 +30,12 @@ class Hub:
     gated: dict[str, str] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     address: str = ""
+    cards: dict[str, dict[str, Any]] = field(default_factory=dict)
+    broken: list[int] = field(default_factory=list)
+    dead: bool = False
+    sent: int = 0
+    requests: int = 0
+    unknown: list[str] = field(default_factory=list)
 
 
 def names(folder: Path) -> list[str]:
@@ -43,15 +52,22 @@ def serving(hub: Hub) -> Iterator[Hub]:
             self.do_GET()
 
         def do_GET(self) -> None:
-            path = unquote(self.path.partition("?")[0])
+            hub.requests += 1
+            if hub.dead or hub.broken:
+                self.reply(503 if hub.dead else hub.broken.pop(0), b"{}", {})
+                return
+            path = unquote(self.path.partition("?")[0]).replace("/api/datasets/", "/api/models/")
             if "/tree/" in path:
                 self.files(path.removeprefix("/api/models/").partition("/tree/")[0])
             elif path.startswith("/api/models/"):
                 repo, _, revision = path.removeprefix("/api/models/").partition("/revision/")
                 self.about(repo, revision or "main")
-            else:
-                repo, _, rest = path[1:].partition("/resolve/")
+            elif "/resolve/" in path:
+                repo, _, rest = path[1:].removeprefix("datasets/").partition("/resolve/")
                 self.file(repo, *rest.split("/", 1))
+            else:
+                hub.unknown.append(path)
+                self.reply(404, b"{}", {})
 
         def about(self, repo: str, revision: str) -> None:
             if self.closed(repo):
@@ -61,7 +77,8 @@ def serving(hub: Hub) -> Iterator[Hub]:
                 self.reply(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
                 return
             siblings = [{"rfilename": name} for name in names(hub.models[repo])]
-            self.reply(200, json.dumps({"id": repo, "sha": commit, "siblings": siblings}).encode(), JSON)
+            told = {"id": repo, "sha": commit, "siblings": siblings, "cardData": hub.cards.get(repo, {})}
+            self.reply(200, json.dumps(told).encode(), JSON)
 
         def files(self, repo: str) -> None:
             folder = hub.models[repo]
@@ -75,9 +92,14 @@ def serving(hub: Hub) -> Iterator[Hub]:
             if self.closed(repo):
                 return
             data = (hub.models[repo] / name).read_bytes()
+            etag, status = hashlib.sha256(data).hexdigest(), 200
+            if wanted := self.headers.get("range"):
+                first, _, last = wanted.removeprefix("bytes=").partition("-")
+                data, status = data[int(first) : int(last) + 1 if last else None], 206
             if self.command == "GET":
                 hub.asked.append(name)
-            self.reply(200, data, {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Repo-Commit": commit})
+                hub.sent += len(data)
+            self.reply(status, data, {"ETag": f'"{etag}"', "X-Repo-Commit": commit})
 
         def closed(self, repo: str) -> bool:
             if repo not in hub.models:

@@ -1,14 +1,21 @@
-"""Verbs about model families: list, show, verify."""
+"""Verbs about model families: list, show, verify, fetch."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bloomery.cli.output import Json, print_json, print_table
+from bloomery.cli.output import Json, fetching, print_json, print_table
+
+if TYPE_CHECKING:
+    from bloomery.recipes.fetching import Cached
+
+TokenEnv = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Variable that holds a Hub token, for what is gated.")
+]
 
 app = typer.Typer(help="The model families that can be started from.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -34,29 +41,31 @@ def list_families(json: Json = False) -> None:
 def show(name: Annotated[str, typer.Argument(metavar="FAMILY", help="Name of a family.")], json: Json = False) -> None:
     """Show a family: checkpoints with the learning rate each was saved at, curated mixes, how all that is known.
 
+    Ends with what the cache holds of its curated data.
+
     \b
     bloomery families show ember
     """
     from bloomery.families.describe import described
     from bloomery.families.registry import load_family
+    from bloomery.recipes.fetching import in_cache
 
     family = load_family(name)
     if json:
-        print_json(
-            family.file.model_dump(mode="json")
-            | {"mixes": {n: [s.model_dump() for s in m] for n, m in family.mixes.items()}}
-        )
+        mixes = {n: [s.model_dump() for s in m] for n, m in family.mixes.items()}
+        cached = [asdict(one) for one in in_cache(family)]
+        print_json(family.file.model_dump(mode="json") | {"mixes": mixes, "cached": cached})
         return
     typer.echo(described(family))
+    if held := in_cache(family):
+        typer.echo("\nin the cache")
+        _print_cached(held)
 
 
 @app.command()
 def verify(
     name: Annotated[str | None, typer.Argument(metavar="[FAMILY]", help="Name of a family; without it, all.")] = None,
-    token_env: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Variable that holds a Hub token, for gated families."),
-    ] = None,
+    token_env: TokenEnv = None,
     json: Json = False,
 ) -> None:
     """Ask the Hub whether every checkpoint is where the family says: present, missing, moved or gated.
@@ -86,3 +95,55 @@ def verify(
         typer.echo(f"\n{total}" if found else "nothing of it lies on the Hub")
     if any(finding.state in FAULTS for finding in found):
         raise typer.Exit(2)
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(metavar="FAMILY", help="Name of a family.")],
+    stage: Annotated[
+        str | None, typer.Option(help="Stage whose curated data it is. Default: where `start: auto` falls back to.")
+    ] = None,
+    tokens: Annotated[str, typer.Option(help="About how many tokens of the whole mix.")] = "50M",
+    weights: Annotated[bool, typer.Option("--weights", help="Fetch the stage's weights too.")] = False,
+    token_env: TokenEnv = None,
+    json: Json = False,
+) -> None:
+    """Fetch the curated data of a stage into the cache, in its shares: runs that need no more need no network.
+
+    Stopped or failed, it goes on where it was when it is called again.
+
+    \b
+    bloomery families fetch smollm3-3b --stage pretrained --tokens 50M
+    """
+    from bloomery.core.quantity import parse_tokens
+    from bloomery.core.secret import Secret
+    from bloomery.families.registry import load_family
+    from bloomery.recipes.fetching import fetch_mix, fetch_weights
+
+    family, token = load_family(name), Secret(token_env) if token_env else None
+    with fetching() as progress:
+        held = fetch_mix(family, stage, parse_tokens(tokens, "--tokens"), token, progress)
+        folder = fetch_weights(family, stage, token) if weights else None
+    if json:
+        print_json({"cached": [asdict(one) for one in held], "weights": folder})
+        return
+    _print_cached(held)
+    if folder:
+        typer.echo(f"weights: {folder}")
+
+
+def _print_cached(held: list[Cached]) -> None:
+    from bloomery.families.describe import count
+
+    rows = [
+        [
+            one.mix,
+            one.source,
+            count(one.tokens) + (", all" if one.whole else ""),
+            f"{one.disk / 1e6:.1f} MB",
+            one.licence or "not stated",
+            f"{one.origin}@{one.commit[:12]}" if one.commit else one.origin,
+        ]
+        for one in held
+    ]
+    print_table(["mix", "source", "tokens", "size", "licence", "from"], rows, "nothing of it lies elsewhere")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -45,3 +47,24 @@ def finish(result: Any, as_json: bool = False) -> None:
     status = getattr(result, "exit_status", 0)
     if status:
         raise typer.Exit(status)
+
+
+@contextmanager
+def fetching() -> Iterator[Callable[[str, int, Any], None]]:
+    """A bar for each source that is fetched, on standard error: tokens, bytes on disk, time left."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = ("{task.description}", "{task.completed:,.0f} of {task.total:,.0f} tokens", "{task.fields[disk]}")
+    name, done, disk = (TextColumn(column) for column in columns)
+    with Progress(name, BarColumn(), done, disk, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+        tasks: dict[str, Any] = {}
+
+        def show(source: str, wanted: int, stream: Any) -> None:
+            if source not in tasks:
+                tasks[source] = bar.add_task(source, total=wanted, disk="")
+            total = stream.tokens if stream.ended else max(wanted, stream.tokens)
+            size = f"{stream.disk / 1e6:.1f} MB"
+            bar.update(tasks[source], completed=stream.tokens, total=total, disk=size)
+
+        yield show

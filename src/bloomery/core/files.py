@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import socket
+import time
 import uuid
 from collections.abc import Iterator
 from functools import lru_cache
@@ -208,4 +209,17 @@ def lock(path: Path, what: str) -> Iterator[None]:
         file.truncate()
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
+        yield
+
+
+@contextlib.contextmanager
+def waiting_lock(path: Path, what: str) -> Iterator[None]:
+    """`lock` that waits for the other process instead of refusing."""
+    with contextlib.ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(lock(path, what))
+                break
+            except BloomeryError:
+                time.sleep(0.2)
         yield

@@ -1,17 +1,35 @@
-"""The Hugging Face Hub's client: online for what the user names, offline for all else."""
+"""The Hugging Face Hub's client: online for what the user names, offline for all else; patient, but not for ever."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Literal, TypeVar
 
-from bloomery.core.secret import scrub
+from bloomery.core.errors import InputError
+from bloomery.core.secret import Secret, scrub
+
+WAITS = (1.0, 4.0)
+"""Seconds before each further attempt at what failed for a passing reason. Our choice: a hiccup is over by then."""
+SECONDS = 30.0
+"""Longest wait for the Hub to say anything, in seconds."""
+PASSING = (408, 429, 500, 502, 503, 504)
+"""Answers after which it may go well the next time."""
+
+Kind = Literal["model", "dataset"]
+Result = TypeVar("Result")
 
 
 def forbidden() -> bool:
     """Whether the user's environment forbids the network (`HF_HUB_OFFLINE`, `TRANSFORMERS_OFFLINE`)."""
     return bool(os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE"))
+
+
+def endpoint() -> str | None:
+    """Another Hub than the public one, where `HF_ENDPOINT` names it."""
+    return os.environ.get("HF_ENDPOINT") or None
 
 
 def reason(error: Exception) -> str:
@@ -22,12 +40,79 @@ def reason(error: Exception) -> str:
 
 @contextmanager
 def reachable() -> Iterator[None]:
-    """The Hub's client online for what the user named, unless the environment forbids it; offline again after."""
+    """The Hub's client online for what the user named, unless the environment forbids it; offline again after.
+
+    It tells the Hub nothing of this machine meanwhile, and does not ask it which programs there are to tell of.
+    """
     from huggingface_hub import constants
 
+    constants.HF_HUB_DISABLE_TELEMETRY = True
     before = constants.HF_HUB_OFFLINE
     constants.HF_HUB_OFFLINE = forbidden()
     try:
         yield
     finally:
         constants.HF_HUB_OFFLINE = before
+
+
+def patient(ask: Callable[[], Result]) -> Result:
+    """What `ask` returns of the Hub, asked again after `WAITS` where no answer came or a passing fault.
+
+    Raises what the last attempt raised; at once where the network is forbidden or the Hub has answered for good.
+    """
+    for wait in (*WAITS, None):
+        try:
+            with reachable():
+                return ask()
+        except faults() as error:
+            if wait is None or not _passing(error):
+                raise
+            time.sleep(wait)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def faults() -> tuple[type[Exception], ...]:
+    """What the client raises: its HTTP library's errors, its refusal of a name or when offline, and system errors."""
+    from huggingface_hub import errors
+
+    return (vars(errors)["HTTPError"], errors.HFValidationError, errors.OfflineModeIsEnabled, OSError)
+
+
+def _passing(error: Exception) -> bool:
+    from huggingface_hub import errors
+
+    if forbidden() or isinstance(error, errors.HFValidationError | errors.OfflineModeIsEnabled):
+        return False
+    answer = getattr(error, "response", None)
+    if answer is not None:
+        return answer.status_code in PASSING
+    local = isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError)
+    return not local  # a full disk stays full
+
+
+def refusal(kind: Kind, repo: str, revision: str | None, error: Exception, token: Secret | None = None) -> InputError:
+    """What to tell where the Hub does not give a repository: gated, missing, another revision, refused, not there."""
+    from huggingface_hub import errors
+
+    thing = "data set" if kind == "dataset" else "model"
+    key = f"`token: {{env: {token.env if token else 'HF_TOKEN'}}}`"
+    page = f"{endpoint() or 'https://huggingface.co'}/{'datasets/' if kind == 'dataset' else ''}{repo}"
+    if isinstance(error, errors.GatedRepoError):
+        fix = f"accept its licence at {page}, and name the variable that holds your access token: {key}"
+        return InputError(f"the Hub keeps `{repo}` for accounts that accepted its licence", fix=fix)
+    if isinstance(error, errors.RevisionNotFoundError):
+        message = f"`{repo}` has no revision `{revision or 'main'}`"
+        return InputError(message, fix="change `revision` to one of its branches, tags or commits")
+    if isinstance(error, errors.RepositoryNotFoundError):
+        fix = f"check its name; a private one needs your access token: {key}"
+        return InputError(f"the Hub has no {thing} `{repo}`, or it is private", fix=fix)
+    if forbidden():
+        told = "" if kind == "model" else " --repo-type dataset"
+        fix = f"unset HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE, or put it there: hf download {repo}{told}"
+        return InputError(f"`{repo}` is not in the Hub's cache, and the network is forbidden", fix=fix)
+    answer = getattr(error, "response", None)
+    if answer is not None and answer.status_code in (401, 403):
+        fix = f"check the access token ({key}) and what it may read; the licence is at {page}"
+        return InputError(f"the Hub does not give `{repo}`: {reason(error)}", fix=fix)
+    fix = "check your network and free disk; what is already there is kept, and the next run fetches the rest"
+    return InputError(f"the {thing} `{repo}` cannot be fetched from the Hub: {reason(error)}", fix=fix)

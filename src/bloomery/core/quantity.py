@@ -43,6 +43,15 @@ def parse_budget(text: str | int, key: str = "budget") -> Quantity:
     return Quantity(value, unit)
 
 
+def parse_tokens(text: str | int, key: str = "tokens") -> int:
+    """'50M tokens', '50M' or 50000000 as a whole number of tokens. Raises `InputError` for another unit."""
+    raw = str(text).strip()
+    amount = parse_budget(raw if raw.lower().endswith(tuple(UNITS)) else f"{raw} tokens", key)
+    if amount.unit != "tokens":
+        raise InputError(f"`{key}: {text}` is in {amount.unit}", fix="write tokens, such as `50M tokens`")
+    return round(amount.value)
+
+
 def parse_share(text: str | float | int, key: str = "share") -> float:
     """'30%' or 0.3 as a fraction in [0, 1]. A bare number above 1 is refused: it could mean percent or a mistake."""
     raw = str(text).strip()

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+
+from bloomery.core.quantity import parse_tokens
+from bloomery.core.secret import Secret
 
 Shape = Literal["auto", "text", "messages", "prompt", "instruction", "preference", "judged"]
 Format = Literal["auto", "jsonl", "json", "csv", "tsv", "parquet", "text"]
 Overlong = Literal["auto", "split", "drop", "truncate"]
 
 
+_TOKENS = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "examples": ["50M tokens"]}]}
+Take = Annotated[int, BeforeValidator(partial(parse_tokens, key="take")), WithJsonSchema(_TOKENS)]
+
+
 class SourceSpec(BaseModel):
     """One source of rows: exactly one of `path`, `builtin` and `hf`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True)
 
     path: str | list[str] | None = None
-    """File, folder or glob, relative to the recipe's folder; `hf://owner/name/file`, `s3://bucket/key` are remote."""
+    """File, folder or glob, relative to the recipe's folder; `hf://owner/name/file`, `s3://bucket/key` and the like are
+    remote."""
     builtin: str | None = None
     """Name of a source that Bloomery generates, such as `documentation` or `skills`."""
     options: dict[str, Any] = Field(default_factory=dict)
@@ -28,9 +37,15 @@ class SourceSpec(BaseModel):
     config: str | None = None
     """Configuration (subset) of the Hub dataset: the folder or file prefix its files share."""
     split: str = "train"
-    """Split of the Hub dataset."""
+    """Split of the Hub dataset; with `take` also `all` of them."""
     revision: str | None = None
     """Commit, tag or branch of the Hub dataset; left out: its main branch, resolved to a commit in the receipt."""
+    take: Take | None = None
+    """About how many tokens of a remote source are fetched and read, in an order that mixes its files; the rest is
+    left where it is. Left out: curated sources as much as the run needs, your own whole."""
+    token: Secret | None = None
+    """Access token for a gated or private Hub dataset, as `{env: NAME}`. Left out: that of HF_TOKEN or
+    `hf auth login`."""
     name: str | None = None
     """Name of the source in shares and receipts; seeds its row order. Left out: file name or builtin."""
     shape: Shape = "auto"
@@ -57,6 +72,8 @@ class SourceSpec(BaseModel):
             raise ValueError(f"a source needs exactly one of `path`, `builtin` and `hf`; {what} is set")
         if self.options and not self.builtin:
             raise ValueError("`options` belongs to a `builtin` source; remove it")
+        if self.take and not self.streamable:
+            raise ValueError("`take` belongs to a source on another machine; remove it")
         return self
 
     @property
@@ -76,6 +93,11 @@ class SourceSpec(BaseModel):
         if self.path is None:
             return []
         return [self.path] if isinstance(self.path, str) else list(self.path)
+
+    @property
+    def streamable(self) -> bool:
+        """Whether all of it lies on other machines, so that a part of it can be fetched."""
+        return self.hf is not None or (bool(self.paths) and all("://" in path for path in self.paths))
 
     @property
     def remote(self) -> list[str]:

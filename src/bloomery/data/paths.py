@@ -77,20 +77,19 @@ def format_of(path: Path, stated: str = "auto") -> str:
     return FORMATS[suffix]
 
 
-def open_bytes(path: Path) -> IO[bytes]:
-    """Open a file for reading, decompressing by its last suffix."""
+def open_bytes(path: Path, file: IO[bytes] | None = None) -> IO[bytes]:
+    """Open a file for reading, decompressing by its last suffix; `file` are its bytes where it lies elsewhere."""
     match path.suffix.lower():
         case ".gz":
-            return cast("IO[bytes]", gzip.open(path, "rb"))
+            return cast("IO[bytes]", gzip.open(file or path, "rb"))
         case ".xz":
-            return cast("IO[bytes]", lzma.open(path, "rb"))
+            return cast("IO[bytes]", lzma.open(file or path, "rb"))
         case ".zst":
-            return _open_zst(path)
-    return open(path, "rb")
+            return _unpacked(file or open(path, "rb"))
+    return file or open(path, "rb")
 
 
-def _open_zst(path: Path) -> IO[bytes]:
-    file = open(path, "rb")  # noqa: SIM115 - closed with the reader around it
+def _unpacked(file: IO[bytes]) -> IO[bytes]:
     reader = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True, closefd=True)
     return cast("IO[bytes]", io.BufferedReader(cast("io.RawIOBase", reader), buffer_size=1 << 20))
 

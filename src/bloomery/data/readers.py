@@ -111,12 +111,17 @@ READERS: dict[str, Callable[[Path], Iterator[Record]]] = {
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     with open_bytes(path) as file:
-        number = 0
-        while line := _readline(file, Where(path, number + 1)):
-            number += 1
-            if number == 1 and line.startswith(b"\xef\xbb\xbf"):
-                line = line[3:]
-            yield number, line
+        yield from numbered_lines(file, path)
+
+
+def numbered_lines(file: IO[bytes], path: Path) -> Iterator[tuple[int, bytes]]:
+    """Lines with their numbers, from 1, without a byte order mark; `path` is what an error names."""
+    number = 0
+    while line := _readline(file, Where(path, number + 1)):
+        number += 1
+        if number == 1 and line.startswith(b"\xef\xbb\xbf"):
+            line = line[3:]
+        yield number, line
 
 
 def _readline(file: IO[bytes], where: Where) -> bytes:

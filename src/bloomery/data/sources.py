@@ -1,4 +1,4 @@
-"""Rows of a source, wherever it lies: files, generated sources, the Hub, S3."""
+"""Rows of a source, wherever it lies: files, generated sources, the Hub, buckets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from bloomery.core.errors import InputError, Where
 from bloomery.data.config import SourceSpec
 from bloomery.data.paths import expand, format_of
 from bloomery.data.readers import READERS, Line, Record, read_lines
-from bloomery.data.remote import fetch, fetch_dataset, is_remote
+from bloomery.data.remote import cache_folder, fetch, fetch_dataset, is_remote
+from bloomery.data.stream import cut, filled
 
 __all__ = ["Line", "Record", "iter_records", "iter_rows", "source_files"]
 
@@ -36,15 +37,20 @@ def iter_rows(spec: SourceSpec, base: Path) -> Iterator[Line | Record]:
 
 def source_files(spec: SourceSpec, base: Path) -> list[Path]:
     """Local files of a source in reading order, each once; remote ones are fetched to the cache first."""
+    if spec.take:
+        return [piece.path for piece in filled(spec, spec.take, cache_folder()).first(spec.take)]
     if spec.hf:
         return fetch_dataset(spec)
     found: dict[Path, None] = {}
     for pattern in spec.paths:
-        found |= dict.fromkeys(fetch(pattern) if is_remote(pattern) else expand(pattern, base))
+        found |= dict.fromkeys(fetch(pattern, spec.token) if is_remote(pattern) else expand(pattern, base))
     return list(found)
 
 
 def _files(spec: SourceSpec, base: Path) -> Iterator[Line | Record]:
+    if spec.take:
+        yield from cut((line for path in source_files(spec, base) for line in read_lines(path)), spec.take)
+        return
     for path in source_files(spec, base):
         kind = format_of(path, spec.format)
         yield from read_lines(path) if kind == "jsonl" else READERS[kind](path)

@@ -6,18 +6,16 @@ depends on. It is verified whenever it is opened; a store with a changed bit is 
 
 from __future__ import annotations
 
-import contextlib
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from bloomery.core.errors import BloomeryError, DamagedError, InputError
-from bloomery.core.files import MANIFEST, building_folder, canonical_hash, lock, read_json, verify_folder
+from bloomery.core.errors import DamagedError, InputError
+from bloomery.core.files import MANIFEST, building_folder, canonical_hash, read_json, verify_folder, waiting_lock
 from bloomery.core.rows import Ids
 from bloomery.data.block import PER_DOCUMENT
 from bloomery.data.config import SourceSpec
@@ -173,16 +171,3 @@ def _check_dropped(spec: SourceSpec, stats: Stats) -> None:
             f"above `drop_limit: {spec.drop_limit:g}`",
             fix="correct the rows, or raise `drop_limit` on the source",
         )
-
-
-@contextlib.contextmanager
-def waiting_lock(path: Path, what: str) -> Iterator[None]:
-    """`core.files.lock` that waits for the other process instead of refusing."""
-    with contextlib.ExitStack() as held:
-        while True:
-            try:
-                held.enter_context(lock(path, what))
-                break
-            except BloomeryError:
-                time.sleep(0.2)
-        yield

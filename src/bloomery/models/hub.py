@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
+from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
 from bloomery.core.errors import InputError
-from bloomery.core.hub import forbidden, reachable, reason
+from bloomery.core.hub import endpoint, faults, patient, refusal
+from bloomery.core.secret import Secret
 from bloomery.models.guard import check_folder
 
 FETCHED = ("*.json", "*.safetensors", "*.jinja", "tokenizer.model", "vocab.txt", "merges.txt")
@@ -32,23 +32,21 @@ def commit_of(folder: Path) -> str:
     return folder.name
 
 
-def fetch(repo: str, revision: str | None) -> Path:
+def fetch(repo: str, revision: str | None, token: Secret | None = None) -> Path:
     """The folder of a model in the Hub's cache, downloaded where it is not there, and checked to name no code.
 
-    A gated repository needs the access token in `HF_TOKEN`, or that of `hf auth login`. Raises `InputError` for a
-    repository or revision that is not there, closed, not reachable, or not a model in safetensors.
+    A gated repository needs the access token in `token`'s variable; without it that of `HF_TOKEN` or `hf auth login`.
+    Raises `InputError` for a repository or revision that is not there, closed, not reachable, or not a model in
+    safetensors.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    from_hub = os.environ.get("HF_ENDPOINT") or None
+    own = token.reveal() if token else None
+    download = partial(snapshot_download, allow_patterns=list(FETCHED), ignore_patterns=list(LEFT))
     try:
-        with reachable():
-            place = snapshot_download(
-                repo, revision=revision, allow_patterns=list(FETCHED), ignore_patterns=list(LEFT), endpoint=from_hub
-            )
-    except (HfHubHTTPError, HFValidationError, OSError) as error:  # the cache's misses and connections are `OSError`s
-        _refuse(repo, revision, error)
+        place = patient(lambda: download(repo, revision=revision, endpoint=endpoint(), token=own))
+    except faults() as error:  # the cache's misses are `OSError`s
+        raise refusal("model", repo, revision, error, token) from None
     folder = Path(place)
     check_folder(folder)
     if not _whole(folder):
@@ -57,25 +55,6 @@ def fetch(repo: str, revision: str | None) -> Path:
             fix="name a repository or revision that has both; if the network failed half-way, run again",
         )
     return folder
-
-
-def _refuse(repo: str, revision: str | None, error: Exception) -> NoReturn:
-    from huggingface_hub import errors
-
-    if isinstance(error, errors.GatedRepoError):
-        fix = "accept its licence on the Hub, and put an access token in the environment variable HF_TOKEN"
-        raise InputError(f"the Hub keeps `{repo}` for accounts that accepted its licence", fix=fix) from None
-    if isinstance(error, errors.RevisionNotFoundError):
-        message = f"`{repo}` has no revision `{revision or 'main'}`"
-        raise InputError(message, fix="change `revision` to one of its branches, tags or commits") from None
-    if isinstance(error, errors.RepositoryNotFoundError):
-        fix = "check its name; a private one needs an access token in HF_TOKEN"
-        raise InputError(f"the Hub has no model `{repo}`, or it is private", fix=fix) from None
-    if forbidden():
-        fix = f"unset HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE, or put it there: hf download {repo}"
-        raise InputError(f"`{repo}` is not in the Hub's cache, and the network is forbidden", fix=fix) from None
-    fix = "check your network and free disk; what is already there is kept, and the next run fetches the rest"
-    raise InputError(f"`{repo}` cannot be fetched from the Hub: {reason(error)}", fix=fix) from None
 
 
 def _whole(folder: Path) -> bool:

@@ -14,14 +14,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from bloomery.core.files import building_folder, canonical_hash, verify_folder
+from bloomery.core.files import building_folder, canonical_hash, verify_folder, waiting_lock
 from bloomery.core.rows import TokenRow
 from bloomery.data.config import SourceSpec
 from bloomery.data.curriculum import Stage, documents_of, stages_of
 from bloomery.data.difficulty import by_column, meaning
 from bloomery.data.rows import RowTable
 from bloomery.data.sources import iter_records
-from bloomery.data.store import waiting_lock
 from bloomery.lineage.provenance import model_hash
 from bloomery.recipes.counts import cache_dir
 from bloomery.recipes.curriculum import is_staged

@@ -23,6 +23,7 @@ from bloomery.recipes.resolve import resolve
 from bloomery.recipes.sample import Sample, sample_source
 from bloomery.recipes.settle import settle
 from bloomery.recipes.start import RUNS, start_of
+from bloomery.recipes.streaming import check as check_streams
 
 OVERHEAD = 1.25
 """Time beyond training itself: held-out losses, the report, checkpoints. A guess until measured."""
@@ -128,7 +129,7 @@ def _explained(loaded: Loaded, before: Plan | None, machine: Machine | None, cac
     return Explanation(
         loaded.name,
         plan,
-        (*problems, *check_plan(loaded, plan, machine)),
+        (*problems, *check_plan(loaded, plan, machine), *check_streams(loaded, plan)),
         _rows(plan, exact, samples),
         machine,
         need(plan, shape, planned(plan), machine) if shape else None,

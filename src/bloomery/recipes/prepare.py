@@ -38,6 +38,7 @@ from bloomery.recipes.mixing import source_names
 from bloomery.recipes.plan import Plan
 from bloomery.recipes.preference import refuse_unused
 from bloomery.recipes.settle import settle
+from bloomery.recipes.streaming import fetched, receipt
 from bloomery.recipes.suites import plan_with_rows
 
 if TYPE_CHECKING:
@@ -97,8 +98,10 @@ class Prepared:
         """What was read, kept, dropped and cut, what was held out, and what `blend` has taken so far."""
         held = {one.name: {"documents": one.table.n_documents, "tokens": one.table.n_tokens} for one in self.held}
         told = data_receipt(self.tables, blend, self.gone, self.stages)
+        licences = {source.name: source.licence for source in self.plan.sources}
         for name, spec in source_specs(self.plan).items():
             told["sources"][name] |= {"remote": spec.remote} if spec.remote else {}
+            told["sources"][name] |= receipt(spec, licences[name])
         return {**told, "held_out": held}
 
     def watched(self, tokens: float | None = None) -> list[HeldOut]:
@@ -144,13 +147,10 @@ def prepare(plan: Plan, folder: Path, say: Say) -> Prepared:
     """
     renderer = Renderer(Path(plan.get("start.tokenizer")), _template(plan))
     asked, plan = plan, plan_with_rows(_pinned(plan), folder)
-    specs, base, context = source_specs(plan), Path(plan.get("base")), plan.get("context")
-    stores = {}
-    for name, spec in specs.items():
-        say(f"reading {name}")
-        stores[name] = build_store(name, spec, base, renderer, cache_dir())
-        if not spec.builtin and (line := guess(name, stores[name].columns)):
-            say(line)
+    stores = _read(plan, "domain", renderer, say)
+    plan = fetched(_sized(plan, stores), say)
+    stores |= _read(plan, "curated", renderer, say)
+    specs, context = source_specs(plan), plan.get("context")
     held, training = _hold_out(plan, stores, specs, folder)
     held += _suites(plan, renderer, folder)
     _refuse_one(plan, held, say)
@@ -165,17 +165,39 @@ def prepare(plan: Plan, folder: Path, say: Say) -> Prepared:
     }
     refuse_overlap(tables.values(), evaluated)
     counts = {name: table.n_tokens for name, table in tables.items()}
-    remember(asked, counts, cache_dir())
+    remember(asked, {name: count for name, count in counts.items() if not specs[name].take}, cache_dir())
     stages = stages_by_source(plan, specs, tables, say)
     remember_stages(with_stages(asked, stages), cache_dir())
     settled = settle(with_stages(plan, stages), {name: float(count) for name, count in counts.items()})
     return Prepared(settled, stores, tables, tuple(held), gone, stages)
 
 
+def _read(plan: Plan, role: str, renderer: Renderer, say: Say) -> dict[str, TokenStore]:
+    """The token stores of one role's sources."""
+    specs, stores = source_specs(plan), {}
+    for name in (source.name for source in plan.sources if source.role == role):
+        say(f"reading {name}")
+        stores[name] = build_store(name, specs[name], Path(plan.get("base")), renderer, cache_dir())
+        if not specs[name].builtin and (line := guess(name, stores[name].columns)):
+            say(line)
+    return stores
+
+
+def _sized(plan: Plan, stores: Mapping[str, TokenStore]) -> Plan:
+    """The plan settled by what the domain was found to hold: what is taken of curated sources follows from it."""
+    known = plan.get("source_tokens") | {name: store.n_tokens for name, store in stores.items()}
+    return settle(plan, {name: float(count) for name, count in known.items()}, estimated=True)
+
+
 def _pinned(plan: Plan) -> Plan:
-    """The plan with Hub data at the commit it has now: a resumed run reads the same rows, whatever was pushed since."""
+    """The plan with Hub data at the commit it has now: a resumed run reads the same rows, whatever was pushed since.
+
+    Curated data is pinned when it is fetched.
+    """
     own = plan.get("eval.domain")
-    values = {"sources": [{**asdict(s), "spec": _with_pins(s.spec)} for s in plan.sources]}
+    values = {
+        "sources": [{**asdict(s), "spec": _with_pins(s.spec) if s.role == "domain" else s.spec} for s in plan.sources]
+    }
     values["eval.domain"] = own and [_with_pins(spec) for spec in own]
     return plan.updated({key: replace(plan.values[key], value=value) for key, value in values.items()})
 

@@ -41,7 +41,7 @@ def publish_model(folder: RunFolder, plan: Plan, target: Path) -> Path:
 
 def _public_receipt(receipt: dict[str, Any]) -> dict[str, Any]:
     """The receipt as it may travel with a model: counts by source, without file names or words out of rows."""
-    private = ("columns", "store", "identity", "remote")
+    private = ("columns", "store", "identity", "remote", "fetched")
     return {**receipt, "sources": {name: _counts(source, private) for name, source in receipt["sources"].items()}}
 
 

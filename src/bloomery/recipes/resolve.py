@@ -25,6 +25,7 @@ from bloomery.recipes.sample import Sample, document_tokens, kind_of, measured, 
 from bloomery.recipes.scaffold import made_scaffold
 from bloomery.recipes.settle import settle
 from bloomery.recipes.start import Start, family_of, from_family, from_model, left_by, named_start
+from bloomery.recipes.streaming import limited
 from bloomery.recipes.trim import trimmed
 
 Values = dict[str, Value]
@@ -58,7 +59,8 @@ def resolve(loaded: Loaded, samples: Mapping[str, Sample] | None = None, before:
     values |= preference.settings(loaded, objective)
     plan = Plan(values)
     known = {source.name: float(source.tokens) for source in plan.sources if source.tokens}
-    return trimmed(settle(plan, known | {name: sample.tokens for name, sample in samples.items()}, estimated=True))
+    tokens = known | {name: sample.tokens for name, sample in samples.items()}
+    return limited(trimmed(settle(plan, tokens, estimated=True)))
 
 
 def _identity(loaded: Loaded, family: Family | None) -> Values:
