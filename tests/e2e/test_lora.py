@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 import torch
 from tiny import bloomery
 
@@ -13,11 +14,13 @@ from bloomery.models.load import load_model
 IDS = torch.arange(40).reshape(2, 20) * 97 % 4096
 
 
-def test_an_adapter_is_published_beside_its_merged_model(here: Path) -> None:
-    done = bloomery("run", "recipe.yaml", "name=low", "method=lora", "lora.rank=4", "schedule.lr=0.05", within=here)
+@pytest.mark.parametrize("more", [("schedule.lr=0.05",), ("schedule.lr=0.005", "lora.rslora=true", "lora.plus=16")])
+def test_an_adapter_is_published_beside_its_merged_model(here: Path, more: tuple[str, ...]) -> None:
+    done = bloomery("run", "recipe.yaml", "name=low", "method=lora", "lora.rank=4", *more, within=here)
     assert done.status == 0, done.err
     run = here / "runs" / "low"
     described = json.loads((run / "adapter" / "adapter_config.json").read_text())
+    assert (described["use_rslora"], described["lora_alpha"]) == (len(more) > 1, 16.0 if len(more) > 1 else 8.0)
     assert (described["peft_type"], described["r"], described["base_model_name_or_path"]) == ("LORA", 4, "tiny")
 
     assert bloomery("merge", "low", "merged", within=here).out == "wrote merged\n"
@@ -53,7 +56,7 @@ def test_merging_changes_no_logit_at_full_precision(here: Path) -> None:
 def test_only_a_run_with_an_adapter_is_merged(after: Path) -> None:
     told = bloomery("merge", "whole", "merged", within=after)
     assert told.status == 2
-    assert told.err == "error: `whole` is no run with an adapter\n  fix: train one with `method: lora`\n"
+    assert told.err.startswith("error: `whole` is no run with an adapter\n  fix: train one with `method: lora`")
 
 
 def _with_peft(base: Path, adapter: Path) -> torch.Tensor:

@@ -33,12 +33,17 @@ KEPT_FIELDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class LoraSettings:
-    """Rank, scale and where: `targets` is "all-linear" or names of linear layers."""
+    """Rank, scale and where: `targets` is "all-linear" or names of linear layers.
+
+    The update is scaled by alpha / rank, or with `rslora` by alpha / sqrt(rank), which keeps its size at any rank
+    (arXiv 2312.03732).
+    """
 
     rank: int = 16
     alpha: float = 32.0
     dropout: float = 0.0
     targets: str | tuple[str, ...] = "all-linear"
+    rslora: bool = False
 
 
 def add_lora(model: nn.Module, settings: LoraSettings, seed: int) -> list[str]:
@@ -52,6 +57,7 @@ def add_lora(model: nn.Module, settings: LoraSettings, seed: int) -> list[str]:
         "lora_alpha": settings.alpha,
         "lora_dropout": settings.dropout,
         "target_modules": targets,
+        "use_rslora": settings.rslora,
     }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

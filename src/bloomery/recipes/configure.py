@@ -20,6 +20,8 @@ def train_config(plan: Plan, arm: str = "blend", seed: int | None = None) -> Tra
     memory = plan.section("memory")
     batch = optim.pop("batch_tokens")
     optim |= _preference(plan)
+    if plan.get("method") != "full":
+        optim["lora_plus"] = plan.section("lora").get("plus") or 1.0
     assert batch > 0
     return TrainConfig(
         schedule=Schedule(steps=plan.arm(arm).steps, **rate),

@@ -178,6 +178,17 @@ def lora_rank(rank: int | None, hidden: int | None) -> Value:
     return Value(max(1, min(256, width // 2)), "derived", "256, at most half the hidden width (arXiv 2405.09673)")
 
 
+def lora_alpha(alpha: float | None, rank: int, rslora: bool) -> Value:
+    """Twice the rank, a scale of 2; where the scale is alpha / sqrt(rank) QLoRA's 16 (arXiv 2305.14314)."""
+    if alpha is not None:
+        return Value(alpha, "user")
+    return (
+        Value(16.0, "derived", "over the rank's square root")
+        if rslora
+        else Value(2.0 * rank, "derived", "twice the rank")
+    )
+
+
 def _round(rate: float) -> float:
     """Six significant digits: more would claim a precision that no rate has."""
     return float(f"{rate:.6g}")

@@ -186,14 +186,13 @@ def _hardware(loaded: Loaded, start: Start) -> Values:
     recipe = loaded.recipe
     hidden = start.config().get("hidden_size")
     rank = defaults.lora_rank(recipe.lora.rank, hidden)
-    alpha = recipe.lora.alpha
     every = recipe.checkpoints.every
     memory = {f"memory.{k}": as_set(loaded, f"memory.{k}", v) for k, v in recipe.memory.model_dump().items()}
     return memory | {
         "lora.rank": rank,
-        "lora.alpha": Value(alpha, "user")
-        if alpha is not None
-        else Value(2.0 * rank.value, "derived", "twice the rank"),
+        "lora.alpha": defaults.lora_alpha(recipe.lora.alpha, rank.value, recipe.lora.rslora),
+        "lora.rslora": as_set(loaded, "lora.rslora", recipe.lora.rslora),
+        "lora.plus": as_set(loaded, "lora.plus", recipe.lora.plus),
         "lora.target": as_set(loaded, "lora.target", recipe.lora.target),
         "lora.dropout": as_set(loaded, "lora.dropout", recipe.lora.dropout),
         "asked.checkpoints_every": as_set(loaded, "checkpoints.every", {every.unit: every.value} if every else None),

@@ -116,7 +116,13 @@ class Lora(Section):
     rank: int | None = Field(default=None, ge=1)
     """Default 256, at most half the hidden width (Biderman et al., arXiv 2405.09673: full rank is 10-100 x more)."""
     alpha: float | None = Field(default=None, gt=0)
-    """Scale of the update. Default: twice the rank."""
+    """Scale of the update, which is alpha / rank times the two matrices. Default: twice the rank; with `rslora` 16
+    (QLoRA, arXiv 2305.14314)."""
+    rslora: bool = False
+    """Scale by alpha / sqrt(rank), which keeps the update's size at any rank (arXiv 2312.03732)."""
+    plus: float | None = Field(default=None, ge=1)
+    """LoRA+: the learning rate of the matrix B over that of A, such as 16 (arXiv 2402.12354). Default: both learn at
+    one rate."""
     target: Literal["all-linear", "attention"] = "all-linear"
     """Which matrices get an adapter (all-linear: arXiv 2405.09673)."""
     dropout: float = Field(default=0.0, ge=0, lt=1)

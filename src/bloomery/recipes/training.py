@@ -91,7 +91,8 @@ def _adapted_start(plan: Plan, seed: int, world: World | None = None) -> Loaded:
     loaded = load_start(plan, seed, world)
     if plan.get("method") != "full":
         settings = plan.section("lora")
-        chosen = LoraSettings(settings["rank"], settings["alpha"], settings["dropout"], _targets(settings))
+        told = settings["rank"], settings["alpha"], settings["dropout"], _targets(settings)
+        chosen = LoraSettings(*told, rslora=settings.get("rslora", False))
         add_lora(loaded.model, chosen, seed)
     return loaded
 

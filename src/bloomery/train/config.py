@@ -50,7 +50,7 @@ class Optim:
 
     `z_loss` weighs the squared log-partition (PaLM, arXiv 2204.02311, section 5); `clip` is the largest
     global gradient norm. `coefficient` weighs each loss part by name; a part not named counts 1. `preference` says
-    what the part `pref` is.
+    what the part `pref` is. `lora_plus` is the rate of adapters' B over that of A (LoRA+, arXiv 2402.12354).
     """
 
     betas: tuple[float, float] = (0.9, 0.95)
@@ -61,6 +61,7 @@ class Optim:
     coefficient: dict[str, float] = field(default_factory=dict)
     state_dtype: Literal["fp32", "bf16"] = "fp32"
     preference: Preference = Preference()
+    lora_plus: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

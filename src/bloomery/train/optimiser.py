@@ -14,14 +14,13 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 def build_optimiser(parameters: dict[str, nn.Parameter], optim: Optim) -> torch.optim.Optimizer:
     """AdamW, fused where its state is fp32; matrices outside embeddings decay, vectors and embeddings do not
-    (OLMo 2, SmolLM3)."""
-    decayed = [p for name, p in parameters.items() if p.ndim >= 2 and "embed" not in name]
-    others = [p for name, p in parameters.items() if p.ndim < 2 or "embed" in name]
-    groups = [
-        {"params": decayed, "weight_decay": optim.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    used = [g for g in groups if g["params"]]
+    (OLMo 2, SmolLM3). Groups differ in `weight_decay`, and in `lr_scale`, their rate over the schedule's (LoRA+)."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in parameters.items():
+        decay = optim.weight_decay if parameter.ndim >= 2 and "embed" not in name else 0.0
+        scale = optim.lora_plus if ".lora_B." in name else 1.0
+        groups.setdefault((decay, scale), []).append(parameter)
+    used = [{"params": own, "weight_decay": decay, "lr_scale": scale} for (decay, scale), own in groups.items()]
     if optim.state_dtype == "bf16":
         return Bf16StateAdamW(used, 0.0, optim.betas, optim.eps)
     return torch.optim.AdamW(used, lr=0.0, betas=optim.betas, eps=optim.eps, fused=True)

@@ -132,18 +132,22 @@ def test_fresh_adapters_change_nothing_and_alone_are_trained() -> None:
     assert not any("lm_head" in n for n in names)
 
 
-def test_saved_adapters_are_read_by_us_and_by_peft(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rslora", [False, True])
+def test_saved_adapters_are_read_by_us_and_by_peft(tmp_path: Path, rslora: bool) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
     loaded = tiny()
     export_model(loaded, tmp_path / "base", dtype="float32")
-    add_lora(loaded.model, LoraSettings(rank=4, targets=("q_proj", "up_proj")), seed=1)
+    add_lora(loaded.model, LoraSettings(rank=4, alpha=8, targets=("q_proj", "up_proj"), rslora=rslora), seed=1)
     for name, parameter in loaded.model.named_parameters():
         if ".lora_B." in name:
             torch.nn.init.normal_(parameter, std=0.1)
     adapted = logits(loaded)
     save_lora(loaded.model, tmp_path / "adapter", base="base")
+    assert json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["use_rslora"] is rslora
+    layer = loaded.model.get_submodule("model.layers.0.self_attn.q_proj")
+    assert layer.scaling["default"] == (4.0 if rslora else 2.0)  # 8 / sqrt(4), 8 / 4
     ours = load_model(tmp_path / "base")
     load_lora(ours.model, tmp_path / "adapter")
     assert torch.equal(logits(ours), adapted)
@@ -152,9 +156,10 @@ def test_saved_adapters_are_read_by_us_and_by_peft(tmp_path: Path) -> None:
         torch.testing.assert_close(theirs.eval()(input_ids=IDS).logits, adapted, rtol=1e-4, atol=1e-4)
 
 
-def test_merged_adapters_leave_a_plain_model_with_the_same_logits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rslora", [False, True])
+def test_merged_adapters_leave_a_plain_model_with_the_same_logits(tmp_path: Path, rslora: bool) -> None:
     loaded = tiny()
-    add_lora(loaded.model, LoraSettings(rank=4), seed=1)
+    add_lora(loaded.model, LoraSettings(rank=4, alpha=8, rslora=rslora), seed=1)
     for name, parameter in loaded.model.named_parameters():
         if ".lora_B." in name:
             torch.nn.init.normal_(parameter, std=0.1)
