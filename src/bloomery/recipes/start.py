@@ -202,13 +202,13 @@ def left_by(plan: Plan, family: Family | None) -> Start:
 
 def _ended(plan: Plan, family: Family | None) -> Start:
     """The state of weights at the end of a plan, but for where they lie."""
-    lr, peak = final_lr(plan), plan.get("start.peak_lr") or plan.get("schedule.lr")
+    lr, peak = _rates(plan)
     mix = plan.get("curated.mix")
     return Start(
         ref=plan.get("name"),
         kind="step",
         stage="post" if plan.get("objective") != "text" else plan.get("start.stage"),
-        plasticity=plasticity(lr, peak),
+        plasticity="cold" if lr is None or peak is None else plasticity(lr, peak),
         lr=lr,
         peak_lr=peak,
         sft_lr=plan.get("start.sft_lr"),
@@ -223,6 +223,21 @@ def _ended(plan: Plan, family: Family | None) -> Start:
 def start_of(plan: Plan) -> Start:
     """The start that a plan was made for."""
     return Start(context=plan.get("context"), mix=plan.get("curated.mix"), **plan.section("start"))
+
+
+def _rates(plan: Plan) -> tuple[float | None, float | None]:
+    """(rate that continued pre-training would go on at, its peak) after a run of this plan; None where not known.
+
+    A rate of adapters counts as what it stands for in full training. One of fine-tuning or preferences says nothing
+    about pre-training: what follows re-warms, from the peak that was known before.
+    """
+    from bloomery.recipes.defaults import LORA_FACTOR
+
+    peak: float | None = plan.get("start.peak_lr")
+    if plan.get("objective") != "text":
+        return None, peak
+    factor = 1 if plan.get("method") == "full" else LORA_FACTOR
+    return final_lr(plan) / factor, peak or plan.get("schedule.lr") / factor
 
 
 def final_lr(plan: Plan) -> float:

@@ -19,6 +19,7 @@ from bloomery.recipes.plan import Plan, Value
 from bloomery.recipes.resolve import resolve
 from bloomery.recipes.run import run
 from bloomery.recipes.show import print_explanation
+from bloomery.recipes.start import left_by
 
 from .conftest import CONFIG, CPU
 
@@ -173,3 +174,21 @@ def test_a_single_training_is_explained_with_what_its_step_sets(recipe: Load) ->
 def test_steps_that_cannot_work_are_explained_as_a_refusal(recipe: Load) -> None:
     found = explain(recipe("family: tiny\nstart: hot\nsteps: [evaluate]\n"), CPU)
     assert [problem.message for problem in found.problems] == ["`steps` must begin with `train`"]
+
+
+@pytest.mark.parametrize(
+    ("more", "left"),
+    [
+        ("method: lora\nschedule: {kind: constant}\n", (1e-4, 1e-3, "warm")),  # a tenth of it in full training
+        ("schedule: {kind: constant, lr: 1e-3}\n", (1e-3, 1e-3, "hot")),
+        ("objective: sft\nschedule: {kind: constant}\n", (None, 1e-3, "cold")),  # says nothing of pre-training
+    ],
+)
+def test_a_training_leaves_the_rate_that_pre_training_would_go_on_at(
+    recipe: Callable[..., Loaded], more: str, left: tuple[float | None, float, str]
+) -> None:
+    rows = "pairs.jsonl" if "sft" in more else "text.jsonl"
+    rate = "schedule.lr=1e-3" if "lora" in more else "budget=4k tokens"
+    plan = resolve(recipe(f"family: tiny\nstart: hot\ndata: {{domain: {rows}}}\nbudget: 4k tokens\n{more}", rate))
+    found = left_by(plan, None)
+    assert (found.lr, found.peak_lr, found.plasticity) == (left[0] and pytest.approx(left[0]), *left[1:])
