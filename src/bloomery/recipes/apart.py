@@ -15,7 +15,7 @@ from bloomery.recipes.mixing import OWN
 from bloomery.recipes.plan import Plan, Source
 
 if TYPE_CHECKING:
-    from bloomery.recipes.prepare import Held
+    from bloomery.recipes.held import Held
 
 Docs = npt.NDArray[np.int64]
 
@@ -35,21 +35,24 @@ def evaluated_rows(plan: Plan, held: Iterable[Held]) -> dict[str, Evaluated]:
 
 
 def give_way(
-    plan: Plan, stores: Mapping[str, TokenStore], evaluated: Mapping[str, Evaluated]
+    plan: Plan, stores: Mapping[str, TokenStore], evaluated: Mapping[str, Evaluated], training: Mapping[str, Docs]
 ) -> tuple[dict[str, Docs], dict[str, Docs]]:
     """(documents that stay, documents that go) of each curated source that gives way to what is measured.
 
-    Those are the family's and the generated ones. Rows of the user's own files are refused instead: nobody but the
-    user can say which side they belong to.
+    `training` are the documents left of sources that some are held out of. What gives way are the family's sources and
+    the generated ones, and all where general text is held out of them. Otherwise rows of the user's own files are
+    refused instead: nobody but the user can say which side they belong to.
     """
     stay, gone = {}, {}
     for source in plan.sources:
-        if _gives_way(source, plan.get("curated.mix")):
+        if _gives_way(source, plan):
             store = stores[source.name]
-            stay[source.name] = without(store, None, evaluated.values())
-            gone[source.name] = np.setdiff1d(np.arange(store.n_docs), stay[source.name])
+            before = training.get(source.name)
+            stay[source.name] = without(store, before, evaluated.values())
+            gone[source.name] = np.setdiff1d(np.arange(store.n_docs) if before is None else before, stay[source.name])
     return stay, {name: docs for name, docs in gone.items() if len(docs)}
 
 
-def _gives_way(source: Source, mix: str | None) -> bool:
-    return source.role == "curated" and (mix != OWN or bool(source.spec.get("builtin")))
+def _gives_way(source: Source, plan: Plan) -> bool:
+    own = plan.get("curated.mix") == OWN and plan.get("eval.general") != "replayed"
+    return source.role == "curated" and (not own or bool(source.spec.get("builtin")))

@@ -12,6 +12,7 @@ from bloomery.core.errors import InputError, Where
 from bloomery.data.config import SourceSpec
 from bloomery.data.sources import source_files
 from bloomery.models.guard import CODE, FORBIDDEN, PICKLES, unopened
+from bloomery.recipes.blend_checks import check_floor, check_licences
 from bloomery.recipes.bounds import check as check_bounds
 from bloomery.recipes.curriculum import check as check_curriculum
 from bloomery.recipes.fit import memory_limit, need, planned, trainable_parameters
@@ -153,10 +154,10 @@ def tokens_by_source(plan: Plan, arm: str = "blend") -> dict[str, float]:
 
 def _proof(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
     roles = {source.role for source in plan.sources}
-    general = [suite for suite in plan.get("eval.suites") if suite["role"] == "general"]
-    if plan.get("keep.general") is not None and not general:
-        message = "`keep.general` is set, but there is no general text to measure it on"
-        yield Problem(message, loaded.place("keep.general"), "use a family with a general suite, or remove `keep`")
+    if plan.get("keep.general") is not None and plan.get("eval.general") is None:
+        message = "`keep.general` is set, but there is no general data to measure it on"
+        fix = "set `data.curated` to `proxy`, `embedded`, `self` or sources of your own, or remove `keep`"
+        yield Problem(message, loaded.place("keep.general"), fix)
     for name in plan.get("asked.arms"):
         wanted = "curated" if name == "curated-only" else "domain"
         if wanted not in roles:
@@ -185,7 +186,7 @@ def _held_out(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]
 
 
 def _phases(loaded: Loaded, plan: Plan) -> Iterator[Problem]:
-    curated = {source.name for source in plan.sources if source.role == "curated"}
+    curated = {source.kind for source in plan.sources if source.role == "curated"}
     for place, phase in enumerate(plan.get("asked.phases")):
         for category in phase["curated"] or {}:
             if category not in curated:
@@ -258,6 +259,8 @@ CHECKS: tuple[Check, ...] = (
     check_preference,
     check_curriculum,
     _supply,
+    check_floor,
+    check_licences,
     _proof,
     _held_out,
     _trackers,

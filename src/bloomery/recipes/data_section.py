@@ -14,17 +14,21 @@ from pydantic import Field, field_validator, model_validator
 
 from bloomery.core.errors import InputError, nearest
 from bloomery.data.config import SourceSpec
-from bloomery.recipes.fields import Piece, Section, Share
+from bloomery.recipes.fields import Parts, Piece, Section, Share
 
 LEAST_REPLAY = 0.1
 """What a stage of a curriculum draws of the earlier ones, at least: without any, these are forgotten."""
 
 
 class SharedSource(SourceSpec):
-    """A source of rows; `share` fixes its part of the group that it belongs to."""
+    """A source of rows, its part of the tokens, and what is to be known about it."""
 
     share: Share | None = None
     """Its part of the domain (or curated) tokens. Left out: in proportion to how many tokens it has."""
+    category: str | None = None
+    """What `curated` calls it and others of its kind together. Default: its name."""
+    licence: str | None = None
+    """What its rows may be used for, such as `CC-BY-4.0`; set against `use`, and told in the receipt."""
 
 
 def as_sources(value: Any) -> Any:
@@ -44,11 +48,13 @@ def absolute(spec: Mapping[str, Any], base: Path) -> dict[str, Any]:
 
 
 class Curated(Section):
-    """Which curated data is mixed in: the family's mix for the stage, categories of it, or sources of your own."""
+    """Which curated data is mixed in: the family's mix, what stands in for it, categories, or sources of your own."""
 
     mix: str = "auto"
-    """`auto` (the family's mix for the stage), `none`, or the name of one of the family's mixes."""
-    categories: dict[str, Share] | None = None
+    """`auto` (the family's mix for the stage; `proxy` where its data is closed), `none`, the name of one of the
+    family's mixes, or what stands in for it: `proxy` (open data sets), `embedded` (needs no download), `self` (sampled
+    from the start checkpoint)."""
+    categories: Parts | None = None
     """The categories of the mix with their parts, which sum to 100 %; a category left out gets nothing."""
     sources: list[SharedSource] | None = None
     """Your own general data in place of the family's."""
@@ -62,16 +68,6 @@ class Curated(Section):
             return {"sources": as_sources(value)}
         if isinstance(value, dict) and value and not set(value) & set(cls.model_fields):
             return {"categories": value}
-        return value
-
-    @field_validator("categories")
-    @classmethod
-    def _sum_to_one(cls, value: dict[str, float] | None) -> dict[str, float] | None:
-        if value is not None and abs(sum(value.values()) - 1) > 1e-6:
-            raise InputError(
-                f"the categories under `data.curated` sum to {sum(value.values()):.4g}, not 1",
-                fix="make them sum to 100 %; they divide what `data.share` leaves to curated data",
-            )
         return value
 
 
@@ -138,10 +134,31 @@ class Data(Section):
     context: int | None = Field(default=None, ge=8)
     """Longest row in tokens. Default: the checkpoint's own context, at most 8,192."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _percent_form(cls, value: Any) -> Any:
+        """`{share: 50, curated: {code: 30, general: 70}}`: beside categories in percent, so is the share."""
+        share = value.get("share") if isinstance(value, dict) else None
+        if not isinstance(share, int | float) or isinstance(share, bool) or not _percents(value.get("curated")):
+            return value
+        if 0 < share <= 1:
+            raise InputError(
+                f"`data.share: {share:g}` beside categories in percent may mean {share:g} % or {share:.0%}",
+                fix=f"write `{share:g}%` or `{share:.0%}`",
+            )
+        return {**value, "share": f"{share:g}%"}
+
     @field_validator("domain", mode="before")
     @classmethod
     def _domain_list(cls, value: Any) -> Any:
         return as_sources(value)
+
+
+def _percents(curated: Any) -> bool:
+    """Whether categories are written as numbers that can only be percents."""
+    parts = curated.get("categories", curated) if isinstance(curated, dict) else None
+    numbers = [part for part in parts.values() if isinstance(part, int | float)] if isinstance(parts, dict) else []
+    return any(number > 1 for number in numbers)
 
 
 class Phase(Section):
@@ -153,5 +170,5 @@ class Phase(Section):
     """Its part of the run's steps; all phases together make up the whole run."""
     share: Share | None = None
     """Domain share in this phase. Default: `data.share`."""
-    curated: dict[str, Share] | None = None
+    curated: Parts | None = None
     """Categories of curated data in this phase, summing to 100 %. Default: as in `data.curated`."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bloomery.core.errors import InputError, Where
+from bloomery.recipes.blend_checks import notes
 from bloomery.recipes.checks import check_disk, check_plan, disk_bytes, epochs_by_source, tokens_by_source
 from bloomery.recipes.counts import cache_dir, known_counts, known_stages
 from bloomery.recipes.data_section import absolute
@@ -64,6 +65,7 @@ class Explanation:
     limit: int | None = None
     disk: int | None = None
     seconds: float | None = None
+    notes: tuple[str, ...] = ()
     later: tuple[Explanation, ...] = ()
 
     @property
@@ -83,6 +85,7 @@ class Explanation:
             "memory_limit": self.limit,
             "disk": self.disk,
             "seconds": self.seconds,
+            "notes": list(self.notes),
             "plan": self.plan.to_json() if self.plan else None,
             "later": [one.to_json() for one in self.later],
         }
@@ -136,6 +139,7 @@ def _explained(loaded: Loaded, before: Plan | None, machine: Machine | None, cac
         memory_limit(plan, machine),
         disk_bytes(plan),
         _seconds(plan, shape, machine),
+        tuple(notes(plan)),
     )
 
 

@@ -52,6 +52,37 @@ def _tokens(value: Any, info: ValidationInfo) -> int:
     return round(amount.value)
 
 
+def _parts(value: Any, info: ValidationInfo) -> dict[str, float]:
+    """Parts of a whole as fractions. Bare numbers are percents or fractions, whichever makes the sum 100 %."""
+    key = _key(info)
+    if not isinstance(value, dict) or not value:
+        raise InputError(f"`{key}: {value}` names no categories", fix="write `{code: 30%, general: 70%}`")
+    numbers = {name: _number(part, f"{key}.{name}") for name, part in value.items()}
+    whole = any(not text and number > 1 for number, text in numbers.values())
+    for percent in (whole, not whole):
+        found = {name: number if text or not percent else number / 100 for name, (number, text) in numbers.items()}
+        if abs(sum(found.values()) - 1) <= 1e-6:
+            return found
+    said = sum(number / 100 if whole and not text else number for number, text in numbers.values())
+    raise InputError(
+        f"the categories under `{key}` sum to {said * 100:.6g} %, not 100 %",
+        fix="make them sum to 100 %; they divide what `data.share` leaves to curated data",
+    )
+
+
+def _number(part: Any, key: str) -> tuple[float, bool]:
+    """(the number, whether it has its unit): `30%` is (0.3, True), 30 is (30, False)."""
+    if isinstance(part, str) and part.strip().endswith("%"):
+        return parse_share(part, key), True
+    try:
+        number = float(part) if not isinstance(part, bool) else -1.0
+    except (TypeError, ValueError):
+        number = -1.0
+    if not 0 <= number <= 100:
+        raise InputError(f"`{key}: {part}` is no part of a whole", fix="write `30%`, 30 or 0.3")
+    return number, False
+
+
 def _bytes(value: Any, info: ValidationInfo) -> int:
     return parse_bytes(str(_scalar(value, info, "`8 GB`")), _key(info))
 
@@ -70,6 +101,19 @@ Share = Annotated[
     float, BeforeValidator(_share), WithJsonSchema({"type": ["string", "number"], "examples": ["30%", 0.3]})
 ]
 """A fraction in [0, 1], written `30%` or `0.3`."""
+
+Parts = Annotated[
+    dict[str, float],
+    PlainValidator(_parts),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "additionalProperties": {"type": ["string", "number"]},
+            "examples": [{"code": "30%", "general": "70%"}, {"code": 30, "general": 70}],
+        }
+    ),
+]
+"""Categories with their parts, as fractions that sum to 1; written in percent or as fractions."""
 
 Amount = Annotated[
     Quantity,

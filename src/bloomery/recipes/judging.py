@@ -13,9 +13,10 @@ from bloomery.core.events import read_events
 from bloomery.core.files import verify_ours
 from bloomery.lineage.rundir import RunFolder
 from bloomery.recipes.configure import segments
+from bloomery.recipes.held import Held
 from bloomery.recipes.pipeline import Earlier
 from bloomery.recipes.plan import Plan
-from bloomery.recipes.prepare import Held, Prepared
+from bloomery.recipes.prepare import Prepared
 from bloomery.recipes.training import ArmRun, arm_runs, load_start
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ def domain_suites(plan: Plan, held: Iterable[Held]) -> list[Suite]:
     builtin = {source.name: source.spec.get("builtin") for source in plan.sources}
     for one in held:
         if one.role != "domain":
+            found += [Suite(one.name, "bpb", one.path, "general")] if plan.get("eval.general") == "replayed" else []
             continue
         if one.table.store.shape in PREFERENCES:
             found += _preference_suites(one)

@@ -6,106 +6,59 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from bloomery.core.errors import InputError, nearest
+from bloomery.core.errors import InputError
 from bloomery.data.config import SourceSpec
-from bloomery.families.registry import Family
-from bloomery.families.schema import CuratedSource
 from bloomery.recipes.data_section import SharedSource, absolute
 from bloomery.recipes.load import Loaded
-from bloomery.recipes.plan import Source, Value
-from bloomery.recipes.start import Start
+from bloomery.recipes.plan import Source
 
 OWN = "own"
 """Name of a curated mix that the recipe lists itself."""
+
+FLOOR = 0.01
+"""Least share of curated tokens where there are any, in every method: what stops forgetting (Bethune et al., arXiv
+2502.06042), and still helps the domain (Kotha and Liang, arXiv 2603.04964)."""
 
 
 def domain_sources(loaded: Loaded, shapes: Mapping[str, str]) -> list[Source]:
     """The recipe's own sources, with absolute paths."""
     specs = loaded.recipe.data.domain
     return [
-        _of_recipe(loaded, spec, name, "domain", shapes) for name, spec in zip(source_names(specs), specs, strict=True)
+        of_recipe(loaded, spec, name, "domain", shapes) for name, spec in zip(source_names(specs), specs, strict=True)
     ]
 
 
-def _of_recipe(
+def of_recipe(
     loaded: Loaded, spec: SharedSource, name: str, role: Literal["domain", "curated"], shapes: Mapping[str, str]
 ) -> Source:
-    described = absolute(spec_of(spec), loaded.base) | {"name": name}
-    return Source(name, role, _with_policy(described, loaded), spec.share, shape=shapes.get(name, spec.shape))
+    """A source of the recipe's, `domain` or `curated`, called `name`; its shape where it was looked at."""
+    described = with_policy(absolute(spec_of(spec), loaded.base) | {"name": name}, loaded)
+    shape = shapes.get(name, "text" if spec.as_text else spec.shape)
+    return Source(name, role, described, spec.share, shape=shape, licence=spec.licence, category=spec.category)
 
 
-def _with_policy(spec: dict[str, Any], loaded: Loaded) -> dict[str, Any]:
+def with_policy(spec: dict[str, Any], loaded: Loaded) -> dict[str, Any]:
     """`data.overlong` is for every source that does not say it itself."""
     policy = loaded.recipe.data.overlong
     return spec if policy is None or "overlong" in spec else {**spec, "overlong": policy}
 
 
-def curated_sources(loaded: Loaded, family: Family | None, start: Start, objective: str) -> tuple[Value, list[Source]]:
-    """(name of the mix, its sources): the recipe's choice, else the family's for the stage."""
-    chosen = loaded.recipe.data.curated
-    if chosen.sources is not None:
-        return Value(OWN, "user"), _own(loaded, chosen.sources)
-    if chosen.mix == "none":
-        return Value(None, "user"), []
-    if family is None:
-        return Value(
-            None, "derived", "a model without a family has no curated data; list your own under `data.curated`"
-        ), []
-    name, value = _mix_name(loaded, family, start, objective)
-    if name is None:
-        return value, []
-    sources = [_of_family(source, family, loaded) for source in family.mix(name)]
-    if chosen.categories is not None:
-        sources = _by_category(loaded, sources, chosen.categories, name)
-    return value, sources
-
-
-def _mix_name(loaded: Loaded, family: Family, start: Start, objective: str) -> tuple[str | None, Value]:
-    asked = loaded.recipe.data.curated.mix
-    if asked != "auto":
-        if asked not in family.mixes:
-            raise InputError(
-                f"the family `{family.name}` has no curated mix `{asked}`{nearest(asked, family.mixes)}",
-                where=loaded.place("data.curated"),
-                fix="use `auto`, `none` or one of the family's mixes",
-            )
-        return asked, Value(asked, "user")
-    posts = [n for n, c in family.file.checkpoints.items() if c.stage == "post" and family.mix_name(n)]
-    if objective != "text" and start.stage != "post" and posts:
-        name = family.mix_name(posts[-1])
-        return name, Value(name, "family", "fine-tuning is blended with the family's conversations")
-    if start.mix is None:
-        return None, Value(None, "family", f"the family has no curated data for `{start.ref}`")
-    return start.mix, Value(start.mix, "family", f"the family's mix for `{start.ref}`")
-
-
-def _of_family(source: CuratedSource, family: Family, loaded: Loaded) -> Source:
-    spec = _with_policy(absolute(source.spec(), family.folder), loaded)
-    return Source(source.name, "curated", spec, source.share, source.tokens, source.shape or "auto", source.licence)
-
-
-def _own(loaded: Loaded, specs: Sequence[SharedSource]) -> list[Source]:
-    return [
-        _of_recipe(loaded, spec, name, "curated", {}) for name, spec in zip(source_names(specs), specs, strict=True)
-    ]
-
-
-def _by_category(loaded: Loaded, sources: list[Source], asked: Mapping[str, float], mix: str) -> list[Source]:
-    names = {source.name: source for source in sources}
-    for category in asked:
-        if category not in names:
-            raise InputError(
-                f"the curated mix `{mix}` has no category `{category}`{nearest(category, names)}",
-                where=loaded.place(f"data.curated.{category}"),
-                fix=f"its categories are {', '.join(names)}",
-            )
-    kept = {name: source for name, source in names.items() if asked.get(name)}
-    return [replace(source, share=asked[name]) for name, source in kept.items()]
+def by_category(sources: Sequence[Source], parts: Mapping[str, float]) -> list[Source]:
+    """Curated sources by the parts of their categories: within one they keep their proportions, others are left out."""
+    found = []
+    for source in sources:
+        alike = [s for s in sources if s.kind == source.kind]
+        whole = sum(s.share or 0.0 for s in alike)
+        own = 1 / len(alike) if whole == 0 else (source.share or 0.0) / whole
+        if parts.get(source.kind):
+            found.append(replace(source, share=parts[source.kind] * own))
+    return found
 
 
 def spec_of(spec: Any) -> dict[str, Any]:
-    """A source as a mapping of what was set, without the share."""
-    found: dict[str, Any] = spec.model_dump(mode="json", exclude_unset=True, exclude={"share"})
+    """A source as a mapping of what was set to read it: without its share, category and licence."""
+    about = {"share", "category", "licence"}
+    found: dict[str, Any] = spec.model_dump(mode="json", exclude_unset=True, exclude=about)
     return found
 
 

@@ -28,7 +28,8 @@ class Source:
     """A source of rows in the plan.
 
     `spec` is what `SourceSpec` takes, with absolute paths. `share` is its part of its role's tokens, None
-    meaning in proportion to its tokens. `tokens` is what the family file says it has, where it says so.
+    meaning in proportion to its tokens. `tokens` is what the family file says it has, where it says so. `made` is
+    `self` for rows that the run samples from its own start.
     """
 
     name: str
@@ -38,6 +39,13 @@ class Source:
     tokens: int | None = None
     shape: str = "auto"
     licence: str | None = None
+    category: str | None = None
+    made: Literal["self"] | None = None
+
+    @property
+    def kind(self) -> str:
+        """The category it belongs to: its own name where it has no other."""
+        return self.category or self.name
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,30 +10,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from bloomery.core.errors import InputError
-from bloomery.core.files import canonical_hash, write_bytes
 from bloomery.core.rows import Segment, TokenRow
 from bloomery.data.blend import Blend, check_supply
 from bloomery.data.config import SourceSpec
 from bloomery.data.curriculum import Stage
-from bloomery.data.overlap import Evaluated, refuse_overlap
+from bloomery.data.overlap import refuse_overlap
 from bloomery.data.pairs import row_table
 from bloomery.data.receipt import data_receipt
 from bloomery.data.remote import pins
 from bloomery.data.render import Renderer
 from bloomery.data.rows import RowTable
-from bloomery.data.shapes import PREFERENCES, Example, detect, guess, to_example
-from bloomery.data.sources import Record, iter_records
-from bloomery.data.split import holdout
+from bloomery.data.shapes import guess
 from bloomery.data.store import TokenStore, build_store
-from bloomery.evals.bootstrap import FEWEST
 from bloomery.recipes.apart import evaluated_rows, give_way
 from bloomery.recipes.configure import segments, source_specs
 from bloomery.recipes.counts import cache_dir, remember, remember_stages
 from bloomery.recipes.curriculum import with_stages
 from bloomery.recipes.difficulty import stages_by_source
 from bloomery.recipes.feed import BlendSource
-from bloomery.recipes.mixing import source_names
+from bloomery.recipes.held import Held, hold_out, hold_out_replayed, refuse_one, suite_rows
 from bloomery.recipes.plan import Plan
 from bloomery.recipes.preference import refuse_unused
 from bloomery.recipes.settle import settle
@@ -48,22 +42,6 @@ Say = Callable[[str], None]
 
 WATCHED = 0.05
 """Share of a run's computing that following the held-out loss may take; the report then scores every document."""
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """Held-out rows of one domain source or general suite: as a file for evaluation, as rows for watching the loss."""
-
-    name: str
-    role: str
-    path: Path
-    table: RowTable
-
-    def evaluated(self, prompts: bool) -> Evaluated:
-        """Hashes of the documents, of their `prompts` too where an answer to one of them proves nothing any more."""
-        store, documents = self.table.store, np.unique(self.table.documents())
-        whole = Evaluated(store.digests[documents])
-        return replace(whole, prompts=store.prompts[documents]) if prompts else whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +129,13 @@ def prepare(plan: Plan, folder: Path, say: Say) -> Prepared:
     plan = fetched(_sized(plan, stores), say)
     stores |= _read(plan, "curated", renderer, say)
     specs, context = source_specs(plan), plan.get("context")
-    held, training = _hold_out(plan, stores, specs, folder)
-    held += _suites(plan, renderer, folder)
-    _refuse_one(plan, held, say)
+    held, training = hold_out(plan, stores, specs, folder)
+    general, replayed = hold_out_replayed(plan, stores, specs, folder)
+    held, training = [*held, *general], training | replayed
+    held += suite_rows(plan, renderer, folder)
+    refuse_one(plan, held, say)
     evaluated = evaluated_rows(plan, held)
-    stay, gone = give_way(plan, stores, evaluated)
+    stay, gone = give_way(plan, stores, evaluated, training)
     training |= stay
     objective = plan.get("objective")
     refuse_unused(objective, {name: store.shape for name, store in stores.items()})
@@ -204,93 +184,6 @@ def _pinned(plan: Plan) -> Plan:
 
 def _with_pins(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {**spec, **pins(SourceSpec.model_validate(spec))}
-
-
-def _hold_out(
-    plan: Plan, stores: Mapping[str, TokenStore], specs: Mapping[str, SourceSpec], folder: Path
-) -> tuple[list[Held], dict[str, Any]]:
-    """Held-out domain documents, and the documents of each source that stay in training."""
-    held, training = [], {}
-    domain = [source.name for source in plan.sources if source.role == "domain"]
-    for name in domain if plan.get("eval.domain") is None else []:
-        split = holdout(stores[name], plan.get("data.holdout"), plan.get("data.holdout_least"), plan.get("seed"))
-        training[name] = split.train
-        path = folder / "eval" / f"{_file_name(name)}.jsonl"
-        if not path.exists():
-            wanted = {int(stores[name].records[doc]) for doc in split.heldout}
-            _write_rows(path, _records(specs[name], Path(plan.get("base")), wanted), specs[name])
-        held.append(Held(name, "domain", path, _held_table(plan, stores[name], split.heldout)))
-    return held, training
-
-
-def _suites(plan: Plan, renderer: Renderer, folder: Path) -> list[Held]:
-    """The held-out rows that the user named, and the family's general ones."""
-    base, found = Path(plan.get("base")), []
-    own = [SourceSpec.model_validate(spec) for spec in plan.get("eval.domain") or []]
-    named = zip(source_names(own), own, strict=True)
-    asked = [("domain", spec.model_copy(update={"name": name})) for name, spec in named]
-    for suite in plan.get("eval.suites"):
-        if suite["role"] == "general" and suite["path"]:
-            asked.append(("general", SourceSpec(path=suite["path"], name=suite["name"])))
-    for role, spec in asked:
-        store = build_store(spec.label, spec, base, renderer, cache_dir())
-        path = folder / "eval" / f"{_file_name(spec.label)}.jsonl"
-        if not path.exists():
-            _write_rows(path, iter_records(spec, base), spec)
-        found.append(Held(spec.label, role, path, _held_table(plan, store)))
-    return found
-
-
-def _refuse_one(plan: Plan, held: Iterable[Held], say: Say) -> None:
-    """Refuse evaluation rows of the user's own that are one document, and say where there are few of any."""
-    found = [one.table.n_documents for one in held if one.role == "domain"]
-    named, documents = plan.get("eval.domain"), sum(found)
-    if named and documents < 2:
-        raise InputError(
-            f"`eval.domain` holds {documents} document, on which no change has an interval",
-            fix=f"name at least {FEWEST}, or leave `eval.domain` out: some of the domain are then held out",
-        )
-    if found and documents < FEWEST:
-        key = "eval.domain" if named else "data.holdout"
-        say(f"{documents} held-out documents are too few to tell a change from chance: raise `{key}` to {FEWEST}")
-
-
-def _held_table(plan: Plan, store: TokenStore, docs: npt.NDArray[np.int64] | None = None) -> RowTable:
-    """Held-out rows for watching the loss: long documents in pieces, preferences whole or not at all."""
-    policy = "drop" if store.shape in PREFERENCES else "split"
-    return row_table(store, plan.get("context"), policy, 1.0, docs, plan.get("objective"))
-
-
-def _records(spec: SourceSpec, base: Path, wanted: set[int]) -> Iterable[Record]:
-    return (record for number, record in enumerate(iter_records(spec, base)) if number in wanted)
-
-
-def _write_rows(path: Path, records: Iterable[Record], spec: SourceSpec) -> None:
-    """Rows as evaluation reads them; what a grader may need goes along."""
-    lines, columns = [], None
-    for record in records:
-        columns = columns or detect(record, spec)
-        example = to_example(record, columns)
-        kept = {key: record.fields[key] for key in ("skill", "reference_answer", "metadata") if key in record.fields}
-        lines.append(json.dumps({"id": example.example_id, **_body(example), **kept}, ensure_ascii=False) + "\n")
-    whole = "".join(lines).encode("utf-8", "replace")  # what goes along may hold half a surrogate pair
-    write_bytes(path, whole, 0o600)
-
-
-def _body(example: Example) -> dict[str, Any]:
-    if example.text is not None:
-        return {"text": example.text}
-    if example.as_text:
-        return {"text": example.plain_text}
-    if not example.rejected:
-        return {"messages": list(example.messages)}
-    answers = {"chosen": list(example.messages), "rejected": list(example.rejected)}
-    return {"prompt": example.prompt, **{side: said for side, said in answers.items() if said}}
-
-
-def _file_name(name: str) -> str:
-    plain = "".join(c if c.isalnum() or c in "-_" else "-" for c in name)[:60]
-    return plain if plain == name else f"{plain}-{canonical_hash(name)[:8]}"
 
 
 def _template(plan: Plan) -> str | None:

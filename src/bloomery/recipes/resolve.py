@@ -20,7 +20,7 @@ from bloomery.recipes.given import as_set
 from bloomery.recipes.load import Loaded
 from bloomery.recipes.plan import Plan, Value
 from bloomery.recipes.resolve_data import data_values
-from bloomery.recipes.resolve_proof import proof_values
+from bloomery.recipes.resolve_proof import general_text, proof_values
 from bloomery.recipes.sample import Sample, document_tokens, kind_of, measured, sample_domain
 from bloomery.recipes.scaffold import made_scaffold
 from bloomery.recipes.settle import settle
@@ -56,7 +56,7 @@ def resolve(loaded: Loaded, samples: Mapping[str, Sample] | None = None, before:
     values |= made.values if made else {}
     values |= _budget(loaded, objective, start) | _schedule(loaded, start, objective) | _optim(loaded)
     values |= _hardware(loaded, start) | proof_values(loaded, family, start, objective)
-    values |= preference.settings(loaded, objective)
+    values |= preference.settings(loaded, objective) | {"eval.general": general_text(values)}
     plan = Plan(values)
     known = {source.name: float(source.tokens) for source in plan.sources if source.tokens}
     tokens = known | {name: sample.tokens for name, sample in samples.items()}
@@ -71,6 +71,7 @@ def _identity(loaded: Loaded, family: Family | None) -> Values:
         "base": Value(str(loaded.base), "derived", "relative paths begin here"),
         "family": Value(family.name if family else None, *_by_run(loaded)),
         "licence": Value(family.file.licence if family else None, "family"),
+        "use": as_set(loaded, "use", recipe.use),
         "method": as_set(loaded, "method", recipe.method),
         "seed": as_set(loaded, "seed", recipe.seed),
         "seeds": as_set(loaded, "seeds", recipe.seed_list()),

@@ -9,10 +9,11 @@ from typing import Any
 from bloomery.core.errors import InputError
 from bloomery.families.registry import Family
 from bloomery.recipes import defaults
+from bloomery.recipes.curated import curated_sources
 from bloomery.recipes.curriculum import order_values
 from bloomery.recipes.given import as_set, or_default
 from bloomery.recipes.load import Loaded
-from bloomery.recipes.mixing import check_names, curated_sources, domain_sources
+from bloomery.recipes.mixing import check_names, domain_sources
 from bloomery.recipes.plan import Value
 from bloomery.recipes.sample import Sample
 from bloomery.recipes.start import Start

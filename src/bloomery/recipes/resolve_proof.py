@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from bloomery.core.errors import InputError
 from bloomery.families.registry import Family
+from bloomery.recipes.curated import MEANING
 from bloomery.recipes.data_section import absolute
 from bloomery.recipes.given import as_set
 from bloomery.recipes.load import Loaded
@@ -28,6 +30,19 @@ def proof_values(loaded: Loaded, family: Family | None, start: Start, objective:
         "asked.eval_every": as_set(loaded, "eval.every", {every.unit: every.value} if every else None),
         "eval.suites": _suites(loaded, family, start, objective),
     }
+
+
+def general_text(values: Mapping[str, Value]) -> Value:
+    """Where general loss is measured: on the family's `suites`, else on documents held out of what is `replayed`.
+
+    The second where a budget asks for it, or where something stands in for the model's own data; else None.
+    """
+    if any(suite["role"] == "general" for suite in values["eval.suites"].value):
+        return Value("suites", "family")
+    curated = any(source["role"] == "curated" for source in values["sources"].value)
+    if curated and (values["keep.general"].value is not None or values["curated.mix"].value in MEANING):
+        return Value("replayed", "derived", "the family has no general suite: some of what is replayed is held out")
+    return Value(None, "derived", "there is no general text" if not curated else "nothing asks for it")
 
 
 def _own_grader(loaded: Loaded) -> dict[str, Any] | None:

@@ -29,6 +29,7 @@ from bloomery.recipes.course import draw
 from bloomery.recipes.ignored import ignored
 from bloomery.recipes.judging import judge_run, refuse_ungradable
 from bloomery.recipes.load import Loaded, load_recipe
+from bloomery.recipes.own_words import with_own_words
 from bloomery.recipes.pipeline import Earlier, after, judged, starting_from, trainings
 from bloomery.recipes.plan import Plan
 from bloomery.recipes.prepare import Prepared, prepare
@@ -205,7 +206,8 @@ def _begin(folder: RunFolder, plan: Plan, events: EventLog | None, world: World,
             verify_ours(start)
         for line in ignored(start):
             say(line)
-    prepared = prepare(with_folder(plan, folder.path, world), folder.path, say)
+    plan = with_own_words(with_folder(plan, folder.path, world), world, say)
+    prepared = prepare(plan, folder.path, say)
     if world.first:
         refuse_ungradable(prepared)
     if events:

@@ -63,6 +63,8 @@ class Recipe(Section):
     """All weights, low-rank adapters, or adapters over a 4-bit base (GPU)."""
     data: Data = Data()
     """What the model is trained on."""
+    use: Literal["commercial", "research", "internal"] | None = None
+    """What the model is for; set against the licence of every source. Default: not said, and licences are only told."""
     phases: list[Phase] = []
     """Parts of the run with blends of their own, in order. Default: one blend throughout."""
     budget: Amount | None = None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 from bloomery.recipes import defaults
 from bloomery.recipes.fit import fitted
 from bloomery.recipes.machine import Machine, this_machine
-from bloomery.recipes.mixing import shares
+from bloomery.recipes.mixing import by_category, shares
 from bloomery.recipes.plan import Arm, Plan, Source, Value
 from bloomery.recipes.start import start_of
 
@@ -159,6 +159,8 @@ def _segments(plan: Plan, steps: int, tokens: Mapping[str, float]) -> list[dict[
 
 
 def _in_phase(sources: Sequence[Source], curated: Mapping[str, float] | None) -> list[Source]:
+    """The sources with the curated ones by the phase's own categories, where it has any."""
     if curated is None:
         return list(sources)
-    return [replace(s, share=curated.get(s.name, 0.0)) if s.role == "curated" else s for s in sources]
+    domain = [source for source in sources if source.role == "domain"]
+    return [*domain, *by_category([source for source in sources if source.role == "curated"], curated)]

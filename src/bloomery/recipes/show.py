@@ -50,7 +50,8 @@ def print_explanation(found: Explanation, console: Console, everything: bool = F
         if one.plan is not None:
             guessed = Text("\n".join([*guesses(one), ""]), "dim")
             shown = Text(f"{course_lines(one.plan)}\n")
-            parts = (_sources(one), guessed, _values(one.plan, everything), Text(), shown, _costs(one))
+            noted = Text("".join(f"note: {line}\n" for line in one.notes))
+            parts = (_sources(one), guessed, _values(one.plan, everything), Text(), shown, noted, _costs(one))
             console.print(Padding(Group(*parts), 1))
     for problem in found.problems:
         console.print(Text.assemble(("refused  ", "bold red"), str(problem)), highlight=False, soft_wrap=True)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from bloomery.core.errors import InputError, Where
 from bloomery.families.lr import plasticity
-from bloomery.families.registry import Family, load_family
+from bloomery.families.registry import PROXIES, Family, load_family
 from bloomery.families.schema import Plasticity
 from bloomery.lineage.parents import QUEUE, read_made
 from bloomery.lineage.rundir import RunFolder
@@ -215,7 +215,7 @@ def _ended(plan: Plan, family: Family | None) -> Start:
         batch_tokens=plan.get("optim.batch_tokens"),
         tokens_seen=plan.get("start.tokens_seen") + plan.get("budget.tokens"),
         context=plan.get("context"),
-        mix=mix if family and mix in family.mixes else None,
+        mix=mix if mix in PROXIES or (family and mix in family.mixes) else None,
         parameters=plan.get("start.parameters"),
     )
 

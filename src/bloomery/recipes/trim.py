@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
+from bloomery.families.registry import PROXIES
 from bloomery.recipes.checks import tokens_by_source
 from bloomery.recipes.plan import Plan, Source, Value
 from bloomery.recipes.settle import settle
@@ -26,7 +27,8 @@ def trimmed(plan: Plan) -> Plan:
     that the recipe names is taken whole, and so is any where the size of the user's data is not known.
     """
     tokens: dict[str, float] = plan.get("source_tokens")
-    if plan.origin("curated.mix") == "user" or not all(tokens.get(s.name) for s in plan.sources if s.role == "domain"):
+    named = plan.origin("curated.mix") == "user" and plan.get("curated.mix") not in PROXIES
+    if named or not all(tokens.get(s.name) for s in plan.sources if s.role == "domain"):
         return plan
     taken = [tokens_by_source(plan, arm.name) for arm in plan.arms]
     parts = {s.name: _part(s, max(arm[s.name] for arm in taken)) for s in plan.sources}

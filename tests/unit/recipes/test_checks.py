@@ -75,7 +75,10 @@ def test_a_hostile_or_empty_model_folder_is_refused_before_anything_is_read(reci
         (TEXT + "lora: {rank: 8}\n", "`lora` is set, but `method` is full"),
         (TEXT + "method: lora\nschedule: {anneal_by: merge}\n", "`anneal_by: merge` with `method: lora`"),
         (TEXT + "objective: sft\n", "`objective: sft` trains answers, and `text` holds plain text"),
-        (TEXT + "eval: {suites: none}\nkeep: {general: 1%}\n", "no general text to measure it on"),
+        (
+            TEXT.replace("text.jsonl", "text.jsonl, curated: none") + "eval: {suites: none}\nkeep: {general: 1%}\n",
+            "no general data to measure it on",
+        ),
         (TEXT + "report_to: trackio\n", "`report_to: trackio` is not installed"),
         (TEXT + "memory: {limit: 1 MB}\n", "the smallest step needs"),
         (TEXT + "memory: {device: cuda}\n", "`memory.device: cuda` needs a GPU, and there is none"),

@@ -29,7 +29,7 @@ HEAD = "family: tiny\n"
         (HEAD + "objective: ppo\n", 2, "`objective: ppo` must be 'auto', 'text', 'sft', 'dpo', 'ipo', 'kto' or 'orpo'"),
         (HEAD + "reward: {regex: a}\n", 2, "`reward` cannot be used: rewards come with reinforcement learning"),
         (HEAD + "keep:\n  hold: true\n", 3, "`keep.hold` cannot be used"),
-        (HEAD + "data:\n  curated: {web: 50%, code: 40%}\n", 3, "sum to 0.9, not 1"),
+        (HEAD + "data:\n  curated: {web: 50%, code: 40%}\n", 3, "sum to 90 %, not 100 %"),
         (HEAD + "seeds: 0\n", 2, "names no distinct seeds"),
         (HEAD + "phases: [{name: a, length: 50%}]\n", 2, "lengths of `phases` sum to 50%"),
         (HEAD + "schedule: {lr: .inf}\n", 2, "`schedule.lr: inf`: input should be a finite number"),
