@@ -82,17 +82,14 @@ class Prepared:
             told["sources"][name] |= receipt(spec, licences[name])
         return {**told, "held_out": held}
 
-    def watched(self, tokens: float | None = None) -> list[HeldOut]:
-        """What the loss is followed on during training: the first documents of everything held out.
-
-        `tokens` of each set; default: as many as `WATCHED` allows.
-        """
+    def watched(self) -> list[HeldOut]:
+        """What the loss is followed on during training: the first documents of everything held out."""
         from bloomery.train.validate import HeldOut
 
         steps, often = self.plan.arm().steps, (self.plan.get("eval.every"), self.plan.get("checkpoints.every"))
         times = len({step for every in often for step in range(every, steps + 1, every)}) + 1
         # a forward pass costs a third of a training step
-        tokens = tokens or WATCHED * 3 * self.plan.get("budget.tokens") / (times * max(1, len(self.held)))
+        tokens = WATCHED * 3 * self.plan.get("budget.tokens") / (times * max(1, len(self.held)))
         found = []
         for one in self.held:
             rows = _first_documents(one.table, tokens)

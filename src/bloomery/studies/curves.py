@@ -36,9 +36,13 @@ class Form:
         return u, v, w
 
 
+PRIOR_WIDTH = 0.25
+"""Of exponents of the length."""
 _STEPS = np.linspace(0, 1, 5)
-DOMAIN = Form(_STEPS, np.linspace(0.2, 1.2, 21), None, ((0.5, 0.25), (0.5, 0.25), (0.5, 0.25)), -1)
-GENERAL = Form(_STEPS, np.linspace(0.5, 3, 21), np.linspace(0, 1, 9), ((0.25, 0.25), (1.5, 0.5), (0.25, 0.25)), 1)
+DOMAIN = Form(_STEPS, np.linspace(0.2, 1.2, 21), None, ((0.5, PRIOR_WIDTH),) * 3, -1)
+GENERAL = Form(
+    _STEPS, np.linspace(0.5, 3, 21), np.linspace(0, 1, 9), ((0.25, PRIOR_WIDTH), (1.5, 0.5), (0.25, PRIOR_WIDTH)), 1
+)
 C_WIDTH, A_WIDTH = 0.1, 0.5
 """Widths of the priors of c and a, around 0."""
 

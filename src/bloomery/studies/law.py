@@ -11,8 +11,9 @@ only lower its loss and raise the general one: a has that sign, or is 0.
 
 Only annealed end points are fitted: half-way a run has rate left to lose, and lies above the law. Exponents that the
 runs cannot tell apart (w, where all have one length) stay at their prior; a prediction beyond the lengths or shares of
-the fit says by how much. Intervals of a loss are jackknife+ over runs (Barber et al., arXiv 1905.02928): where another
-run may end. Those of a rise are where the law itself may lie: the jackknife's error (Efron 1982) and Student's t.
+the fit says by how much, and is the less sure. Intervals of a loss are jackknife+ over runs (Barber et al., arXiv
+1905.02928): where another run may end. Those of a rise are where the law itself may lie: the jackknife's error (Efron
+1982) and Student's t.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import numpy as np
 
 from bloomery.core.errors import InputError
 from bloomery.evals.bootstrap import T_975, Interval
-from bloomery.studies.curves import DOMAIN, GENERAL, Curve, Form, Runs, fitted
+from bloomery.studies.curves import DOMAIN, GENERAL, PRIOR_WIDTH, Curve, Form, Runs, fitted
 from bloomery.studies.micro import Point
 
 _N = TypeVar("_N", int, float)
@@ -55,15 +56,16 @@ class Law:
         """Mean relative error of the loss of a run that was left out."""
         return float(np.mean(np.abs(np.expm1(self.missed))))
 
-    def interval(self, estimate: float, others: Sequence[float]) -> Interval:
-        """Jackknife+ of a change in log loss: as wide as the left-out fits and what they missed."""
+    def interval(self, estimate: float, others: Sequence[float], wider: float) -> Interval:
+        """Jackknife+ of a change in log loss: as wide as the left-out fits and what they missed, `wider` times."""
         ends = [side for o, m in zip(others, self.missed, strict=True) for side in (o - abs(m), o + abs(m))]
-        return Interval(estimate, min(estimate, *ends), max(estimate, *ends))
+        below, above = max(0.0, estimate - min(ends)), max(0.0, max(ends) - estimate)
+        return Interval(estimate, estimate - wider * below, estimate + wider * above)
 
-    def confidence(self, estimate: float, others: Sequence[float]) -> Interval:
-        """Where the law's own value lies, by how far it moves when single runs are left out."""
+    def confidence(self, estimate: float, others: Sequence[float], wider: float) -> Interval:
+        """Where the law's own value lies, by how far it moves when single runs are left out, `wider` times."""
         n = len(others)
-        half = _t(n - 1) * math.sqrt((n - 1) * float(np.var(others)))
+        half = wider * _t(n - 1) * math.sqrt((n - 1) * float(np.var(others)))
         return Interval(estimate, estimate - half, estimate + half)
 
 
@@ -103,19 +105,18 @@ class JointLaw:
 
     def predict(self, start: str, share: float, tokens: float) -> Prediction:
         """Losses after `tokens` in all, a part `share` of them domain. Raises `InputError` for another start."""
-        length = self._length(start, tokens)
-        beyond = self.beyond(start, share, tokens)
+        beyond, length, wider = self.beyond(start, share, tokens), tokens / self.unit, self._wider(start, tokens)
         nothing = Interval(math.nan, math.nan, math.nan)
-        general = nothing if self.general is None else _loss(self.general, start, share, length)
-        return Prediction(_loss(self.domain, start, share, length), general, beyond)
+        general = nothing if self.general is None else _loss(self.general, start, share, length, wider)
+        return Prediction(_loss(self.domain, start, share, length, wider), general, beyond)
 
     def rise(self, start: str, share: float, tokens: float) -> Interval:
         """Relative rise of general loss over that of as many tokens of curated text alone, with its 95 % interval."""
         if self.general is None:
             raise InputError("there is no general text to measure a rise on", fix="use a family with a general suite")
-        length = self._length(start, tokens)
+        wider, length = self._wider(start, tokens), tokens / self.unit
         added = [curve.of_domain(start, share, length) for curve in (self.general.curve, *self.general.left_out)]
-        return _relative(self.general.confidence(added[0], added[1:]))
+        return _relative(self.general.confidence(added[0], added[1:], wider))
 
     def share_for(self, start: str, keep: float, tokens: float) -> float | None:
         """The largest domain share, in per cents, whose rise stays within `keep` at the interval's upper end.
@@ -128,7 +129,7 @@ class JointLaw:
 
     def beyond(self, start: str, share: float, tokens: float) -> tuple[str, ...]:
         """What of a prediction lies outside the runs, each with how far; nothing inside them."""
-        self._length(start, tokens)
+        self._refuse_unknown(start)
         (least, most), (low, high) = self.tokens[start], self.shares[start]
         told = []
         if tokens > 1.05 * most:
@@ -139,10 +140,14 @@ class JointLaw:
             told.append(f"a share of {share:.0%}, outside the {low:.0%} to {high:.0%} of the micro-runs")
         return tuple(told)
 
-    def _length(self, start: str, tokens: float) -> float:
+    def _refuse_unknown(self, start: str) -> None:
         if start not in self.tokens:
             raise InputError(f"no micro-run began at `{start}`", fix=f"ask for {', '.join(self.tokens)}")
-        return tokens / self.unit
+
+    def _wider(self, start: str, tokens: float) -> float:
+        """How much wider an interval is beyond the longest run: an exponent is known to the width of its prior."""
+        self._refuse_unknown(start)
+        return float(max(1.0, tokens / self.tokens[start][1]) ** PRIOR_WIDTH)
 
 
 def fit(points: Sequence[Point]) -> JointLaw:
@@ -183,9 +188,9 @@ def _law(ends: Sequence[Point], quantity: str, begun: Mapping[str, Sequence[Poin
     return Law(base, fitted(runs, form), curves, missed, explained)
 
 
-def _loss(law: Law, start: str, share: float, length: float) -> Interval:
+def _loss(law: Law, start: str, share: float, length: float, wider: float) -> Interval:
     changes = [curve.change(start, share, length) for curve in (law.curve, *law.left_out)]
-    found = law.interval(changes[0], changes[1:])
+    found = law.interval(changes[0], changes[1:], wider)
     return Interval(*(law.base[start] * math.exp(_bounded(x)) for x in (found.estimate, found.low, found.high)))
 
 

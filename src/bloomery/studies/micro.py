@@ -24,11 +24,11 @@ from bloomery.recipes.plan import Plan
 from bloomery.recipes.ready import ready, restored
 
 if TYPE_CHECKING:
-    from bloomery.recipes.prepare import Prepared
+    from bloomery.recipes.prepare import Held, Prepared
     from bloomery.train.validate import HeldOut
 
 WATCHED = 16_000
-"""Tokens of each held-out set that a micro-run scores: always the same documents, so that all runs compare."""
+"""Tokens of each held-out set that a micro-run scores: the same rows in all of them, spread over its documents."""
 
 POINTS = "points.json"
 
@@ -108,7 +108,7 @@ def _trained(short: Loaded, place: RunFolder, events: EventLog, say: Say) -> Non
         verify_ours(Path(plan.get("start.folder")))
     prepared = prepare(plan, place.path, say)
     prepared.plan.write(place.plan)
-    watched = prepared.watched(WATCHED)
+    watched = [_spread(held) for held in prepared.held]
     with _world(plan) as world:
         arm = ArmRun("blend", plan.get("seed"), place.path)
         result, _ = train_steps(prepared, arm, world, events, watched, quiet=True)
@@ -132,6 +132,21 @@ def _world(plan: Plan) -> Iterator[Any]:
         yield join_world(plan.get("memory.device"))
     finally:
         leave_world()
+
+
+def _spread(held: Held) -> HeldOut:
+    """Rows at equal distances through a held-out set; their bytes by how many a token of the set has."""
+    import numpy as np
+
+    from bloomery.train.validate import HeldOut
+
+    table = held.table
+    step = max(1.0, table.n_tokens / WATCHED)
+    chosen = [int(number * step) for number in range(math.ceil(table.n_rows / step))]
+    part = float(table.lengths[chosen].sum()) / table.n_tokens
+    size = part * float(table.store.text_bytes[np.unique(table.documents())].sum())
+    rows = [row for number in chosen for row in table.rows(number)]
+    return HeldOut(held.name, rows, round(size) if table.store.shape == "text" else 0)
 
 
 def _points(prepared: Prepared, watched: Sequence[HeldOut], place: RunFolder) -> list[Point]:
@@ -162,7 +177,8 @@ def blend_of(plan: Plan) -> tuple[float, dict[str, float]]:
     used = tokens_by_source(plan)
     curated = {source.name: used[source.name] for source in plan.sources if source.role == "curated"}
     total, rest = sum(used.values()), sum(curated.values())
-    return 1 - rest / total, {name: count / rest for name, count in curated.items()} if rest else {}
+    weights = {name: round(count / rest, 6) for name, count in curated.items()} if rest else {}
+    return round(1 - rest / total, 6), weights
 
 
 def _pooled(scored: Mapping[str, Mapping[str, Any]], sets: Sequence[HeldOut]) -> float:

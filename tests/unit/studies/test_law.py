@@ -97,10 +97,12 @@ def test_the_share_for_a_budget_is_the_largest_that_keeps_it() -> None:
 
 
 def test_a_prediction_beyond_the_runs_says_how_far() -> None:
-    law = fit(points(of_the_family))
+    law = fit(points(of_the_family, noise=0.002))
     assert law.predict("toy/hot", 0.5, 40_000).beyond == ()
     told = str(law.predict("toy/hot", 0.99, 400_000))
     assert "10 times the 40,000 tokens of the longest micro-run" in told and "outside the 0% to 90%" in told
+    near, far = (law.rise("toy/hot", 0.5, tokens) for tokens in (40_000, 640_000))
+    assert far.high - far.low > 2 * (near.high - near.low)  # 16 ** 0.25
     assert "1/4 of the 20,000 tokens" in str(law.predict("toy/hot", 0.5, 5_000))
 
 
