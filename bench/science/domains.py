@@ -34,13 +34,39 @@ def domain(name: str, data: Path, work: Path) -> dict[str, Any]:
     return {half: [{"path": str(path), "name": f"{name}-{half}"}] for half, path in files.items()}
 
 
+def moderation(data: Path, work: Path) -> dict[str, Any]:
+    """`{"train": sources, "eval": sources}` of comments to be called ok or toxic (Civil Comments, CC0).
+
+    `toxic` is the share of annotators who called a comment so; held out are as many of one kind as of the other.
+    """
+    files = {half: work / "data" / f"moderation-{half}.jsonl" for half in ("train", "eval")}
+    if not all(path.exists() for path in files.values()):
+        found = _rows(data / "domain_moderation" / "civil_comments_train.jsonl.xz")
+        rows = sorted(map(_judged, found), key=lambda row: hashlib.sha256(row["id"].encode()).digest())
+        held = [row for label in ("ok", "toxic") for row in [r for r in rows if r["response"] == label][:300]]
+        kept = {row["id"] for row in held}
+        _save(files["eval"], held)
+        _save(files["train"], [row for row in rows if row["id"] not in kept])
+    return {half: [{"path": str(path), "name": f"moderation-{half}"}] for half, path in files.items()}
+
+
+def _judged(row: dict[str, Any]) -> dict[str, Any]:
+    prompt = f"Is this comment ok or toxic?\n{row['text']}"
+    answer = {"response": row["label"], "reference_answer": row["label"]}
+    return {"id": row["id"], "prompt": prompt, **answer, "toxic": row["toxic"]}
+
+
 def _write(name: str, data: Path, files: dict[str, Path]) -> None:
     rows = sorted(set(_texts(name, data)), key=lambda text: hashlib.sha256(text.encode()).digest())
     count = HELD_OUT[name]
-    files["train"].parent.mkdir(parents=True, exist_ok=True)
     for half, chosen in (("eval", rows[:count]), ("train", rows[count:])):
-        lines = (json.dumps({"text": text}, ensure_ascii=False) for text in chosen)
-        files[half].write_text("\n".join(lines) + "\n", encoding="utf-8")
+        _save(files[half], [{"text": text} for text in chosen])
+
+
+def _save(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = (json.dumps(row, ensure_ascii=False) for row in rows)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _texts(name: str, data: Path) -> Iterator[str]:

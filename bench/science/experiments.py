@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,14 @@ STAGES = ("pretrained", "midtrained-warm", "posttrained")
 NAIVE = {"kind": "cosine", "lr": 1e-5, "warmup": "10%", "final": 1e-6}
 """The usual choice where nothing is known of a checkpoint: Nova Forge's sample recipe holds 1e-5 and ends at 1e-6."""
 BUDGETS = {
-    "workflow": {"start": "midtrained-warm", "share": 0.12, "seeds": 3},
-    "reddit": {"start": "midtrained-warm", "share": 0.07, "seeds": 1},
-    "medicine": {"start": "pretrained", "share": 0.10, "seeds": 1},
+    "budget-reddit-warm": ("reddit", "midtrained-warm", 0.07, 1),
+    "budget-medicine": ("medicine", "pretrained", 0.10, 1),
+    "budget-reddit": ("reddit", "pretrained", 0.06, 1),
+    "budget-workflow": ("workflow", "pretrained", 0.12, 3),
 }
-"""Start, domain share and seeds of each domain's forgetting budget."""
+"""Domain, start, domain share and seeds of each forgetting budget."""
+TWICE = {("workflow", "75k", start): f"continue-{start}" for start in ("pretrained", "midtrained-warm")}
+"""Cells whose run is also one of continuity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +60,11 @@ def experiments(data: Path, work: Path) -> list[Experiment]:
 
     found = [
         Experiment(
-            f"budget-{name}",
+            called,
             "forgetting budget",
-            recipe(name, how["start"], how["share"], 700_000, arms=ARMS, seeds=how["seeds"], keep={"general": 0.005}),
+            recipe(name, start, share, 700_000, arms=ARMS, seeds=seeds, keep={"general": 0.005}),
         )
-        for name, how in BUDGETS.items()
+        for called, (name, start, share, seeds) in BUDGETS.items()
     ]
     often = {"every": "10 steps"}
     for start in ("pretrained", "midtrained-warm", "midtrained"):
@@ -69,8 +73,10 @@ def experiments(data: Path, work: Path) -> list[Experiment]:
         found.append(Experiment(f"continue-{start}", "continuity", plain))
         found.append(Experiment(f"naive-{start}", "continuity", plain | {"schedule": NAIVE}))
     for name in NAMES:
-        for volume, tokens in VOLUMES.items():
-            for start in STAGES:
-                cell = recipe(name, start, 0.5, 2 * tokens)
+        for volume, start in product(VOLUMES, STAGES):
+            if (name, volume, start) not in TWICE:
+                cell = recipe(name, start, 0.5, 2 * VOLUMES[volume])
                 found.append(Experiment(f"stage-{name}-{volume}-{start}", "advice", cell))
+        alone = recipe(name, "pretrained", 1.0, VOLUMES["225k"])
+        found.append(Experiment(f"alone-{name}", "replay pays", alone))
     return found
