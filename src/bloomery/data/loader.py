@@ -13,6 +13,11 @@ from bloomery.core.rows import Segment, TokenRow
 from bloomery.data.blend import Blend, RowRef
 from bloomery.data.rows import RowTable
 
+PREFETCH = 2
+"""Steps that wait, read, besides the one in training."""
+AHEAD = PREFETCH + 1
+"""After `done` steps no step from `done + AHEAD` on has been drawn: those that wait, and one that waits to wait."""
+
 Item = tuple[int, list[TokenRow]]
 
 
@@ -29,7 +34,7 @@ class StepLoader:
     """
 
     def __init__(
-        self, blend: Blend, tables: Mapping[str, RowTable], first_step: int, last_step: int, prefetch: int = 2
+        self, blend: Blend, tables: Mapping[str, RowTable], first_step: int, last_step: int, prefetch: int = PREFETCH
     ) -> None:
         """Starts reading at once; `close` it when done, or use it in a `with` block."""
         self._blend, self._tables = blend, tables

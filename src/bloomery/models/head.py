@@ -84,6 +84,25 @@ def token_logprobs(hidden: Tensor, head: Head, targets: Tensor) -> tuple[Tensor,
     return logp, lse
 
 
+@torch.no_grad()
+def leading_logprobs(
+    hidden: Tensor, head: Head, targets: Tensor, ids: Tensor | None, count: int, rows: int = 256
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(log-probability of the target fp32[n], `ids` int64[n, k], theirs fp32[n, k]), without a gradient.
+
+    Without `ids` they are each row's `count` likeliest tokens (all there are, where there are fewer). The logits of
+    `rows` rows are held at a time.
+    """
+    found = []
+    for start in range(0, len(hidden), rows):
+        part = slice(start, start + rows)
+        logp = logits(hidden[part], head).log_softmax(-1)
+        chosen = logp.topk(min(count, logp.shape[-1]), dim=-1).indices if ids is None else ids[part]
+        found.append((logp.gather(1, targets[part, None])[:, 0], chosen, logp.gather(1, chosen)))
+    first, second, third = zip(*found, strict=True)
+    return torch.cat(first), torch.cat(second), torch.cat(third)
+
+
 def weighted_sum(
     hidden: Tensor, head: Head, targets: Tensor, weight: Tensor, lse_weight: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:

@@ -16,6 +16,7 @@ from bloomery.recipes.blend_checks import check_floor, check_licences
 from bloomery.recipes.bounds import check as check_bounds
 from bloomery.recipes.curriculum import check as check_curriculum
 from bloomery.recipes.fit import memory_limit, need, planned, trainable_parameters
+from bloomery.recipes.holdable import check_hold
 from bloomery.recipes.load import Loaded
 from bloomery.recipes.machine import Machine
 from bloomery.recipes.memory import ModelShape, shape_of
@@ -263,6 +264,7 @@ CHECKS: tuple[Check, ...] = (
     check_licences,
     _proof,
     _held_out,
+    check_hold,
     _trackers,
     _graders,
     check_suites,

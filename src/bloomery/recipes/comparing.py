@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -14,6 +14,7 @@ from bloomery.recipes.feed import BlendSource
 from bloomery.recipes.prepare import Prepared
 
 if TYPE_CHECKING:
+    from bloomery.core.rows import TokenRow
     from bloomery.recipes.training import ArmRun
     from bloomery.train.trainer import Trainer
 
@@ -40,7 +41,7 @@ def comparing(prepared: Prepared, run: ArmRun, source: BlendSource) -> Callable[
         reference = open_reference(place, start)
         if reference is None:
             watched = (row for one in job.held_out for row in one.rows)
-            rows = chain(prepared.source(run.arm, run.seed).distinct(plan.arm(run.arm).steps), watched)
+            rows = chain(_reachable(prepared, run), watched)
             said = _Said(trainer)
             reference = make_reference(place, start, rows, trainer.module, job.config.micro_tokens, job.world, said)
             said.done()
@@ -48,6 +49,14 @@ def comparing(prepared: Prepared, run: ArmRun, source: BlendSource) -> Callable[
         job.held_out = [replace(one, rows=[*map(reference.refer, one.rows)]) for one in job.held_out]
 
     return before
+
+
+def _reachable(prepared: Prepared, run: ArmRun) -> Iterator[TokenRow]:
+    """Every row that the arm trains on; where shares may change on the way, every row that there is."""
+    if not prepared.plan.get("keep.hold"):
+        return prepared.source(run.arm, run.seed).distinct(prepared.plan.arm(run.arm).steps)
+    tables = prepared.tables.values()
+    return (row for table in tables for index in range(table.n_rows) for row in table.rows(index))
 
 
 class _Said:

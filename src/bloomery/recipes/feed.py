@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from bloomery.core.rows import TokenRow
+from bloomery.core.rows import Segment, TokenRow
 from bloomery.data.blend import Blend
-from bloomery.data.loader import StepLoader, rows_of
+from bloomery.data.loader import AHEAD, StepLoader, rows_of
 from bloomery.data.rows import RowTable
 from bloomery.data.same import refuse_other_rows
 
@@ -23,15 +23,26 @@ class BlendSource:
         self.blend, self._tables = blend, tables
         self._identity = {name: table.identity() for name, table in sorted(tables.items())}
         self.refer: Callable[[TokenRow], TokenRow] = lambda row: row
+        self._loader: StepLoader | None = None
 
     def steps(self, first: int, last: int) -> Iterator[StepRows]:
         """Steps `first <= step < last` in order."""
         from bloomery.train.job import StepRows
 
-        with StepLoader(self.blend, self._tables, first, last) as loader:
-            for step, rows, waited in loader:
-                state = loader.state() | {"data": self._identity}
-                yield StepRows(step, [self.refer(row) for row in rows], waited, state)
+        with StepLoader(self.blend, self._tables, first, last) as self._loader:
+            for step, rows, waited in self._loader:
+                yield StepRows(step, [self.refer(row) for row in rows], waited, self._state())
+
+    def change(self, done: int, share: Mapping[str, float]) -> tuple[int, dict[str, Any]]:
+        """New shares, `done` steps being trained: (the step that they begin at, the state to save in place of the one
+        that came with the last step). They begin where nothing has been read ahead, whatever the thread was up to."""
+        assert self._loader is not None  # there is a step in training
+        self._loader.append(Segment(done + AHEAD, dict(share)))
+        return done + AHEAD, self._state()
+
+    def _state(self) -> dict[str, Any]:
+        assert self._loader is not None
+        return self._loader.state() | {"data": self._identity}
 
     def distinct(self, last: int) -> Iterator[TokenRow]:
         """Every row of the steps before `last`, each once, in whichever epoch it comes first; moves the blend."""

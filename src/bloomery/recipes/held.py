@@ -68,7 +68,7 @@ def _kept_out(
     if not path.exists():
         wanted = {int(store.records[doc]) for doc in docs}
         _write_rows(path, _records(spec, Path(plan.get("base")), wanted), spec)
-    return Held(store.name, role, path, _held_table(plan, store, docs))
+    return Held(store.name, role, path, held_table(plan, store, docs))
 
 
 def hold_out_replayed(
@@ -100,7 +100,7 @@ def suite_rows(plan: Plan, renderer: Renderer, folder: Path) -> list[Held]:
         path = folder / "eval" / f"{_file_name(spec.label)}.jsonl"
         if not path.exists():
             _write_rows(path, iter_records(spec, base), spec)
-        found.append(Held(spec.label, role, path, _held_table(plan, store)))
+        found.append(Held(spec.label, role, path, held_table(plan, store)))
     return found
 
 
@@ -118,7 +118,7 @@ def refuse_one(plan: Plan, held: Iterable[Held], say: Say) -> None:
         say(f"{documents} held-out documents are too few to tell a change from chance: raise `{key}` to {FEWEST}")
 
 
-def _held_table(plan: Plan, store: TokenStore, docs: npt.NDArray[np.int64] | None = None) -> RowTable:
+def held_table(plan: Plan, store: TokenStore, docs: npt.NDArray[np.int64] | None = None) -> RowTable:
     """Held-out rows for watching the loss: long documents in pieces, preferences whole or not at all."""
     policy = "drop" if store.shape in PREFERENCES else "split"
     return row_table(store, plan.get("context"), policy, 1.0, docs, plan.get("objective"))

@@ -28,10 +28,11 @@ from bloomery.recipes.counts import cache_dir, remember, remember_stages
 from bloomery.recipes.curriculum import with_stages
 from bloomery.recipes.difficulty import stages_by_source
 from bloomery.recipes.feed import BlendSource
-from bloomery.recipes.held import Held, hold_out, hold_out_replayed, refuse_one, suite_rows
+from bloomery.recipes.held import Held, held_table, hold_out, hold_out_replayed, refuse_one, suite_rows
 from bloomery.recipes.plan import Plan
 from bloomery.recipes.preference import refuse_unused
 from bloomery.recipes.settle import settle
+from bloomery.recipes.slices import slices
 from bloomery.recipes.streaming import fetched, receipt
 from bloomery.recipes.suites import plan_with_rows
 
@@ -57,6 +58,8 @@ class Prepared:
     held: tuple[Held, ...]
     gone: Mapping[str, npt.NDArray[np.int64]] = field(default_factory=dict)
     stages: Mapping[str, tuple[Stage, ...]] = field(default_factory=dict)
+    slices: Mapping[str, RowTable] = field(default_factory=dict)
+    """Held out of each curated source, where the run holds its budget."""
 
     @property
     def drawn(self) -> dict[str, RowTable]:
@@ -74,7 +77,8 @@ class Prepared:
 
     def receipt(self, blend: Blend | None = None) -> dict[str, Any]:
         """What was read, kept, dropped and cut, what was held out, and what `blend` has taken so far."""
-        held = {one.name: {"documents": one.table.n_documents, "tokens": one.table.n_tokens} for one in self.held}
+        tables = {one.name: one.table for one in self.held} | {f"{n} (slice)": t for n, t in self.slices.items()}
+        held = {name: {"documents": table.n_documents, "tokens": table.n_tokens} for name, table in tables.items()}
         told = data_receipt(self.tables, blend, self.gone, self.stages)
         licences = {source.name: source.licence for source in self.plan.sources}
         for name, spec in source_specs(self.plan).items():
@@ -132,7 +136,9 @@ def prepare(plan: Plan, folder: Path, say: Say) -> Prepared:
     held += suite_rows(plan, renderer, folder)
     refuse_one(plan, held, say)
     evaluated = evaluated_rows(plan, held)
-    stay, gone = give_way(plan, stores, evaluated, training)
+    aside = slices(plan, stores)
+    training |= aside.stay
+    stay, gone = give_way(plan, stores, evaluated | aside.evaluated(stores), training)
     training |= stay
     objective = plan.get("objective")
     refuse_unused(objective, {name: store.shape for name, store in stores.items()})
@@ -146,7 +152,8 @@ def prepare(plan: Plan, folder: Path, say: Say) -> Prepared:
     stages = stages_by_source(plan, specs, tables, say)
     remember_stages(with_stages(asked, stages), cache_dir())
     settled = settle(with_stages(plan, stages), {name: float(count) for name, count in counts.items()})
-    return Prepared(settled, stores, tables, tuple(held), gone, stages)
+    sliced = {name: held_table(plan, stores[name], docs) for name, docs in aside.held.items()}
+    return Prepared(settled, stores, tables, tuple(held), gone, stages, sliced)
 
 
 def _read(plan: Plan, role: str, renderer: Renderer, say: Say) -> dict[str, TokenStore]:

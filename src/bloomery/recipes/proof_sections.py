@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import field_validator, model_validator
 
+from bloomery.core.errors import InputError
 from bloomery.data.config import SourceSpec
 from bloomery.recipes.data_section import absolute, as_sources
 from bloomery.recipes.fields import Amount, Section, Share
@@ -23,11 +24,48 @@ def whole_grader(spec: Mapping[str, Any], base: Path, trusted: bool) -> dict[str
     return whole | {"trusted": trusted} if spec.get("type") == "python" else whole
 
 
+LEAST_REPLAY, LEAST_RATE = 0.01, 0.1
+
+
 class Keep(Section):
     """The forgetting budget; it gates the exit status."""
 
     general: Share | None = None
     """Largest rise in bits per byte on the family's general text, relative to the start checkpoint."""
+    hold: bool = False
+    """Steer by it while training: more replay, and where that is not enough a lower rate, as soon as the loss heads
+    beyond the budget; less replay where there is room."""
+    replay: tuple[Share, Share] = (0.01, 0.95)
+    """With `hold`: the least and the most replay, in parts of all tokens."""
+    rate: Share = 0.1
+    """With `hold`: the smallest part of the scheduled learning rate."""
+
+    @field_validator("replay")
+    @classmethod
+    def _least_first(cls, value: tuple[float, float]) -> tuple[float, float]:
+        low, high = value
+        if not LEAST_REPLAY <= low < high < 1:
+            raise InputError(
+                f"`keep.replay: [{low:.4g}, {high:.4g}]` are no bounds",
+                fix="write the least, at 1 % or above, then the most, below 100 %, such as `[1%, 95%]`",
+            )
+        return value
+
+    @field_validator("rate")
+    @classmethod
+    def _some_rate(cls, value: float) -> float:
+        if value < LEAST_RATE:
+            raise InputError(f"`keep.rate: {value:.4g}` stops the run from learning", fix="write 10 % or more")
+        return value
+
+    @model_validator(mode="after")
+    def _bounds_of_something(self) -> Keep:
+        if self.hold and self.general is None:
+            raise InputError("`keep.hold` holds a budget, and none is set", fix="add `general: 1%` beside it")
+        if self.hold and not self.general:
+            fix = "write the rise that you accept, such as `0.5%`"
+            raise InputError("`keep.general: 0%` leaves nothing to steer by: any noise is beyond it", fix=fix)
+        return self
 
 
 class EvalSection(Section):

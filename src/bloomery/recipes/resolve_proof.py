@@ -24,7 +24,10 @@ def proof_values(loaded: Loaded, family: Family | None, start: Start, objective:
     every = recipe.eval.every
     domain = None if held is None else [absolute(spec_of(spec), loaded.base) for spec in held]
     return {
-        "keep.general": as_set(loaded, "keep.general", recipe.keep.general),
+        **{
+            f"keep.{key}": as_set(loaded, f"keep.{key}", value)
+            for key, value in recipe.keep.model_dump(mode="json").items()
+        },
         "eval.domain": Value(domain, "user" if held else "derived", "" if held else "the held-out domain documents"),
         "eval.grader": as_set(loaded, "eval.grader", _own_grader(loaded)),
         "asked.eval_every": as_set(loaded, "eval.every", {every.unit: every.value} if every else None),

@@ -263,7 +263,7 @@ def _train_one(session: Session, arm: ArmRun) -> TrainResult:
     result = train_arm(session.prepared, arm, session.world, session.events, watched, quiet=session.quiet)
     if session.world.first and arm.folder == session.folder.path and result.finished:
         blend = session.prepared.source(arm.arm, arm.seed).blend
-        blend.state(session.plan.arm(arm.arm).steps)  # walks to the end, so that the receipt counts what was taken
+        blend.restore(result.state.source)  # at the end, so that the receipt counts what was taken
         write_json(session.folder.receipt, session.prepared.receipt(blend), 0o600)
     return result
 

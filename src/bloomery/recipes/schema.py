@@ -29,7 +29,6 @@ MOST_SEEDS = 1000
 
 UNBUILT = {
     "reward": "rewards come with reinforcement learning, which this version does not have",
-    "keep.hold": "this version measures forgetting after the run and gates on it, but does not steer the blend",
     "rollouts": "rollouts come with reinforcement learning, which this version does not have",
 }
 """Keys of the design that this version refuses by name, with the reason."""

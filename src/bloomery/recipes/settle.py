@@ -17,6 +17,9 @@ from bloomery.recipes.start import start_of
 EVALUATIONS = 8
 """Held-out losses and checkpoints in a run, unless asked otherwise."""
 
+HELD_EVALUATIONS = 16
+"""The same of held-out losses where a budget is held: each is an occasion to steer."""
+
 MOST_STEPS_BETWEEN = 200
 
 
@@ -29,14 +32,15 @@ def settle(plan: Plan, tokens: Mapping[str, float], estimated: bool = False, mac
     budget, why = _budget_tokens(plan, sources, tokens)
     values = _rates(plan, budget)
     steps = max(1, math.ceil(budget / values["optim.batch_tokens"].value))
+    evaluations = HELD_EVALUATIONS if plan.get("keep.hold") else EVALUATIONS
     values |= {
         "estimated": Value(estimated, "derived"),
         "budget.tokens": Value(round(budget), *why),
         "budget.steps": Value(steps, "derived", "tokens over the batch"),
         "schedule.warmup": _piece(plan, "warmup", steps),
         "schedule.anneal": _piece(plan, "anneal", steps),
-        "checkpoints.every": _every(plan, "checkpoints_every", steps, values["optim.batch_tokens"].value),
-        "eval.every": _every(plan, "eval_every", steps, values["optim.batch_tokens"].value),
+        "checkpoints.every": _every(plan, "checkpoints_every", steps, values["optim.batch_tokens"].value, EVALUATIONS),
+        "eval.every": _every(plan, "eval_every", steps, values["optim.batch_tokens"].value, evaluations),
         "source_tokens": Value({name: round(count) for name, count in tokens.items()}, "derived", "one epoch"),
     }
     settled = fitted(
@@ -103,14 +107,12 @@ def _piece(plan: Plan, key: str, steps: int) -> Value:
     return Value(min(1.0, amount / steps), "user", f"{amount:g} of {steps} steps")
 
 
-def _every(plan: Plan, key: str, steps: int, batch: int) -> Value:
+def _every(plan: Plan, key: str, steps: int, batch: int, times: int) -> Value:
     """How many steps lie between two evaluations or checkpoints."""
     asked = plan.get(f"asked.{key}")
     if asked is None:
-        each = max(1, min(MOST_STEPS_BETWEEN, math.ceil(steps / EVALUATIONS)))
-        return Value(
-            each, "stage default", f"{EVALUATIONS} times in the run, at least every {MOST_STEPS_BETWEEN} steps"
-        )
+        each = max(1, min(MOST_STEPS_BETWEEN, math.ceil(steps / times)))
+        return Value(each, "stage default", f"{times} times in the run, at least every {MOST_STEPS_BETWEEN} steps")
     ((unit, amount),) = asked.items()
     per_unit = {"steps": 1.0, "tokens": 1 / batch, "epochs": steps}[unit]
     return Value(max(1, round(amount * per_unit)), "user")

@@ -15,6 +15,7 @@ from bloomery.data.same import refuse_other_rows
 from bloomery.lineage.index import who_starts_from
 from bloomery.recipes.comparing import comparing
 from bloomery.recipes.configure import train_config
+from bloomery.recipes.holding import holding
 from bloomery.recipes.plan import Plan
 from bloomery.recipes.prepare import Prepared
 from bloomery.recipes.start import start_of
@@ -141,7 +142,7 @@ def train_steps(
     trackers = Trackers(plan.get("report_to") if first else [], run.name, run.folder, config.to_json())
     with contextlib.closing(trackers):
         job = TrainJob(loaded, config, source, run.folder, world, log, held_out, _in_use(run), [trackers], quiet)
-        job.before = comparing(prepared, run, source)
+        job.before, job.steering = comparing(prepared, run, source), holding(prepared, run, source)
         return train(job), loaded
 
 

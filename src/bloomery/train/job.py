@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -37,6 +37,34 @@ class RowSource(Protocol):
         """Continue after the step whose `StepRows.state` this was."""
 
 
+class Steering(Protocol):
+    """Changes the course of a run by what it measures. Whatever it must remember it keeps in `TrainState.course`, so
+    that a resumed run goes on as if it had not stopped; every process must come to the same."""
+
+    def begin(self, trainer: Trainer) -> None:
+        """Called once, with the start's weights in place, before a checkpoint is restored."""
+
+    def rate(self, step: int, course: Mapping[str, Any]) -> float:
+        """Factor on the learning rate of `step`."""
+
+    def look(self, trainer: Trainer, state: TrainState) -> None:
+        """Called after the validation that follows `state.step` steps; may change `state.course` and `state.source`."""
+
+
+class Unsteered:
+    """The schedule as it is."""
+
+    def begin(self, trainer: Trainer) -> None:
+        """Nothing."""
+
+    def rate(self, step: int, course: Mapping[str, Any]) -> float:
+        """1."""
+        return 1.0
+
+    def look(self, trainer: Trainer, state: TrainState) -> None:
+        """Nothing."""
+
+
 @dataclass(slots=True)
 class TrainJob:
     """All that the loop is given. `in_use`: whether another run starts from a checkpoint; `before` sees the start."""
@@ -52,6 +80,7 @@ class TrainJob:
     listeners: Sequence[Callable[[str, int, dict[str, float]], None]] = ()
     quiet: bool = False
     before: Callable[[Trainer], None] = lambda trainer: None
+    steering: Steering = field(default_factory=Unsteered)
 
 
 @dataclass(slots=True)
@@ -62,3 +91,4 @@ class TrainState:
     tokens: int = 0
     source: dict[str, Any] = field(default_factory=dict)
     best: dict[str, Any] = field(default_factory=dict)
+    course: dict[str, Any] = field(default_factory=dict)

@@ -25,7 +25,7 @@ from bloomery.train.validate import held_out_loss
 @dataclass(frozen=True, slots=True)
 class TrainResult:
     """How a run of the loop ended: `finished` is False when a signal stopped it after a checkpoint; `signal` is its
-    number, None where another process was asked."""
+    number, None where another process was asked; `state` is what the last checkpoint holds beside tensors."""
 
     finished: bool
     step: int
@@ -34,6 +34,7 @@ class TrainResult:
     checkpoint: Path
     last: StepResult | None
     signal: int | None
+    state: TrainState
 
 
 def train(job: TrainJob) -> TrainResult:
@@ -44,12 +45,13 @@ def train(job: TrainJob) -> TrainResult:
     """
     trainer = Trainer(job)
     job.before(trainer)
+    job.steering.begin(trainer)
     state, path = _start(trainer)
     steps, began, result = job.config.schedule.steps, monotonic(), None
     meter = Meter(trainer.module.model, job.world)
     with stop_requests() as stop, Progress(steps, state.step, quiet=job.quiet or not job.world.first) as progress:
         for batch in job.source.steps(state.step, steps):
-            lr = lr_at(batch.step, job.config.schedule)
+            lr = lr_at(batch.step, job.config.schedule) * job.steering.rate(batch.step, state.course)
             result = trainer.step(batch, lr)
             state.step, state.tokens, state.source = batch.step + 1, state.tokens + result.tokens, batch.state
             trainer.average.add(state.step)
@@ -62,12 +64,15 @@ def train(job: TrainJob) -> TrainResult:
             saving = _due(state.step, job.config.checkpoint_every, last)
             if saving or _due(state.step, job.config.validate_every, last):
                 _validate(trainer, state, saving)
+            if _due(state.step, job.config.validate_every, state.step == steps):  # whether it is stopping or not
+                job.steering.look(trainer, state)
             if saving:
                 path = trainer.save(state)
             if stopping:
                 break
     assert path is not None
-    return TrainResult(state.step == steps, state.step, state.tokens, monotonic() - began, path, result, stop.number)
+    seconds = monotonic() - began
+    return TrainResult(state.step == steps, state.step, state.tokens, seconds, path, result, stop.number, state)
 
 
 def _start(trainer: Trainer) -> tuple[TrainState, Path | None]:

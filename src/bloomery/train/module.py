@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from bloomery.models.backbone import hidden_states, padded_hidden_states
-from bloomery.models.head import token_logprobs, weighted_sum
+from bloomery.models.head import leading_logprobs, token_logprobs, weighted_sum
 from bloomery.models.load import Loaded
 from bloomery.train.batch import MicroBatch
 from bloomery.train.config import Optim
@@ -52,6 +52,12 @@ class TrainModule(nn.Module):
     def score(self, batch: MicroBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """`log_probabilities` for those who want no loss. `forward` must not call it: both gather what is sharded."""
         return self.log_probabilities(batch)
+
+    def leading(self, batch: MicroBatch, ids: torch.Tensor | None = None, count: int = 0) -> tuple[torch.Tensor, ...]:
+        """Log-probability of each target fp32[n], and of `ids` int64[n, k] (None: the `count` likeliest tokens): the
+        ids and fp32[n, k]. Without a gradient."""
+        picked = self.hidden(batch).flatten(0, 1).index_select(0, batch.at)
+        return leading_logprobs(picked, self.head, batch.targets, ids, count)
 
     def log_probabilities(self, batch: MicroBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """Log-probability of each target and log-partition, both float32[n]."""

@@ -113,7 +113,8 @@ def shard(module: nn.Module, world: World, bf16: bool) -> None:
     for block in blocks(module):
         fully_shard(block, mp_policy=policy)
     fully_shard(module, mp_policy=policy)
-    register_fsdp_forward_method(module, "score")
+    for also in ("score", "leading"):
+        register_fsdp_forward_method(module, also)
     for part in module.modules():
         if isinstance(part, FSDPModule):
             part.set_gradient_divide_factor(1.0)

@@ -56,7 +56,7 @@ class Trainer:
         self.masters.refresh()
         set_random_states(checkpoint.rng(self.world.rank))
         saved = checkpoint.state
-        return TrainState(saved["step"], saved["tokens"], saved["source"], saved["best"])
+        return TrainState(saved["step"], saved["tokens"], saved["source"], saved["best"], saved.get("course", {}))
 
     def step(self, batch: StepRows, lr: float) -> StepResult:
         """One step of the optimiser. Raises `TrainingError` naming run, step and rows where it is not finite."""
@@ -76,7 +76,8 @@ class Trainer:
                     where=Where(self.job.folder),
                     fix="lower schedule.lr",
                 )
-        about = {"tokens": state.tokens, "source": state.source, "best": state.best, "config": self.config.to_json()}
+        about = {"tokens": state.tokens, "source": state.source, "best": state.best, "course": state.course}
+        about["config"] = self.config.to_json()
         path = save_checkpoint(self.job.folder / "checkpoints", state.step, self.tensors(), about, self.world)
         self.drop_old(state)
         self.log("checkpoint", state.step, path=path.name)

@@ -1,0 +1,158 @@
+"""Holds a forgetting budget: from what was measured so far to the share of replay and a factor on the learning rate.
+
+A plain function of the measurements, so that a resumed run and every process decide alike.
+
+The figure it works on is the rise that the run is heading for: loss follows annealing times distribution shift, both in
+the rate that is still to be spent (Wang et al., arXiv 2505.07796), so the slope over the rate spent is carried on to
+where the next measurement will be. What an anneal gives back is not counted before it has come.
+
+Replay goes up as soon as that figure is over what is allowed, in proportion, on the logit of its share: an integral
+controller whose proportional part is the prediction. It comes down, more slowly, only where even the noise of the
+measured documents leaves room, and not while the drift from the start quickens. The rate is lowered only under replay
+that is at its bound already and does not bring the rise down in time, and is given back first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+GAIN, EASE = 1.5, 1.0
+"""Move of the logit of the replay share for a rise that is one budget over, or under, what is allowed (our choice)."""
+STRONGEST = 1.33
+"""Budgets over, beyond which the answer grows no further: from half replay to 88 % in one move."""
+NEAR = 1e-3
+"""A share as near as this to its bound is at it."""
+EARLY = 0.5
+"""Part of the budget that is allowed at the beginning; the whole is at the end (our choice)."""
+LOOK_BACK = 3
+"""Measurements that the slope is taken over."""
+SLOWER, FASTER = 0.5, 1.5
+"""Most that one decision lowers the rate by, and what it gives back."""
+QUICKER = 1.25
+"""Drift per rate spent, over the one before, that counts as quickening."""
+PROOF = 2.0
+"""Standard errors of the final evaluation that are kept clear, so that the budget is not only held but proven..."""
+LEAST_AIM = 0.25
+"""... but at least this part of the budget is aimed at: what cannot be proven may still be held."""
+
+Did = Literal["more replay", "lower rate", "at its bounds", "less replay", "rate back", "falling", "quickening", "kept"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What may be done: the largest relative rise, the least and the most replay of all tokens, the smallest factor of
+    the rate."""
+
+    budget: float
+    replay: tuple[float, float]
+    rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One measurement after `step` steps, `spent` being the part of all that the schedule's rates sum to.
+
+    `rise` of general loss over the start's and its standard error `noise` are relative, and so is `drift`: the KL to
+    the start over the start's loss. `proven` is the standard error that the final evaluation will have.
+    """
+
+    step: int
+    spent: float
+    rise: float
+    noise: float
+    drift: float
+    proven: float = 0.0
+
+    @property
+    def band(self) -> float:
+        """How far these documents may be from all those that the final evaluation reads: one standard error."""
+        return math.sqrt(max(0.0, self.noise**2 - self.proven**2))
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Replay share and rate factor from here on, what was allowed and expected, and what was done."""
+
+    replay: float
+    rate: float
+    allowed: float
+    expected: float
+    did: Did
+
+
+def decide(replay: float, rate: float, seen: Sequence[Seen], limits: Limits, progress: float) -> Decision:
+    """What follows from all measurements, the newest last, at `progress` (0 to 1) of the run's steps."""
+    now, (low, high) = seen[-1], limits.replay
+    allowed, expected = allowance(now, limits.budget, progress), forecast(seen, 1)
+    over = (expected - allowed) / limits.budget
+    room = (allowed - now.band - max(expected, forecast(seen, 2))) / limits.budget
+    inside = min(max(replay, low), high)
+    found: tuple[float, float, Did]
+    if over <= 0:
+        found = _easier(inside, rate, room, seen, limits)
+    elif inside < high - NEAR:
+        found = min(moved(inside, GAIN * min(over, STRONGEST)), high), rate, "more replay"
+    elif forecast(seen[-2:], None) <= allowed:
+        found = inside, rate, "falling"
+    else:
+        found = _slower(inside, rate, over, limits)
+    return Decision(*found[:2], allowed, expected, found[2])
+
+
+def _slower(replay: float, rate: float, over: float, limits: Limits) -> tuple[float, float, Did]:
+    """A lower rate, where the most replay does not bring the rise down in time."""
+    slower = max(limits.rate, rate * (1 - SLOWER * min(1.0, over)))
+    return replay, slower, "lower rate" if slower < rate else "at its bounds"
+
+
+def _easier(replay: float, rate: float, room: float, seen: Sequence[Seen], limits: Limits) -> tuple[float, float, Did]:
+    """The rate back, then tokens back to the domain, where there is room and the model does not leave ever faster."""
+    low = limits.replay[0]
+    if seen[-1].rise > limits.budget:
+        return replay, rate, "falling"
+    if room <= 0 or (rate == 1 and replay <= low + NEAR):
+        return replay, rate, "kept"
+    if quickening(seen):
+        return replay, rate, "quickening"
+    if rate < 1:
+        return replay, min(1.0, rate * FASTER), "rate back"
+    return max(low, moved(replay, -EASE * min(room, 1.0))), rate, "less replay"
+
+
+def allowance(now: Seen, budget: float, progress: float) -> float:
+    """The rise that is allowed by now: half of what is aimed at from the beginning, all of it at the end."""
+    aim = max(budget - PROOF * now.proven, LEAST_AIM * budget)
+    return aim * (EARLY + (1 - EARLY) * progress)
+
+
+def forecast(seen: Sequence[Seen], after: int | None) -> float:
+    """The rise that the last measurements head for: so many measurements on, or by the end (None, or nearer)."""
+    points = seen[-LOOK_BACK:] if len(seen) > 1 else [Seen(0, 0.0, 0.0, 0.0, 0.0), *seen]
+    before, now = points[-2:]
+    ahead = 1 - now.spent if after is None else min(1 - now.spent, after * (now.spent - before.spent))
+    return now.rise + _slope([(p.spent, p.rise) for p in points]) * ahead
+
+
+def quickening(seen: Sequence[Seen]) -> bool:
+    """Whether the model left its start faster since the last measurement, by rate spent, than before it.
+
+    KL has no noise of the text's own choices: it tells within one measurement what the loss shows only later.
+    """
+    points = [Seen(0, 0.0, 0.0, 0.0, 0.0), *seen][-3:]
+    speeds = [(b.drift - a.drift) / max(b.spent - a.spent, 1e-12) for a, b in zip(points, points[1:], strict=False)]
+    return len(speeds) == 2 and speeds[1] > 0 and speeds[1] > QUICKER * speeds[0]
+
+
+def moved(share: float, by: float) -> float:
+    """The share whose logit is `by` larger."""
+    return 1 / (1 + (1 - share) / share * math.exp(-by))
+
+
+def _slope(points: Sequence[tuple[float, float]]) -> float:
+    """Least squares; 0 where all lie at one place."""
+    x0, y0 = (sum(p[i] for p in points) / len(points) for i in (0, 1))
+    wide = sum((x - x0) ** 2 for x, _ in points)
+    return sum((x - x0) * (y - y0) for x, y in points) / wide if wide > 0 else 0.0
