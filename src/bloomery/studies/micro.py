@@ -24,7 +24,8 @@ from bloomery.recipes.plan import Plan
 from bloomery.recipes.ready import ready, restored
 
 if TYPE_CHECKING:
-    from bloomery.recipes.prepare import Held, Prepared
+    from bloomery.recipes.held import Held
+    from bloomery.recipes.prepare import Prepared
     from bloomery.train.validate import HeldOut
 
 WATCHED = 16_000
@@ -35,7 +36,6 @@ POINTS = "points.json"
 SHORT: Mapping[str, Any] = {
     "arms": None,
     "seeds": None,
-    "keep": None,
     "report_to": None,
     "steps": ["train"],
     "eval.every": "0.5 epochs",
@@ -73,7 +73,7 @@ def micro_run(loaded: Loaded, overrides: Sequence[str], folder: Path, say: Say =
     but no weights. Raises `InputError` for what `bloomery explain` refuses, and where the folder holds a micro-run of
     another recipe; `KeyboardInterrupt` where it was stopped, after a checkpoint.
     """
-    short = with_changes(with_overrides(loaded, overrides), SHORT)
+    short = _shortened(loaded, overrides)
     place = _placed(short, folder)
     if not (folder / POINTS).is_file():
         with place.writing() as events:
@@ -83,7 +83,14 @@ def micro_run(loaded: Loaded, overrides: Sequence[str], folder: Path, say: Say =
 
 def short_plan(loaded: Loaded, overrides: Sequence[str], place: Path, say: Say = lambda text: None) -> Plan:
     """The plan that a micro-run in a folder at or below `place` would begin with. Raises what it would refuse."""
-    return ready(with_changes(with_overrides(loaded, overrides), SHORT), place, say)
+    return ready(_shortened(loaded, overrides), place, say)
+
+
+def _shortened(loaded: Loaded, overrides: Sequence[str]) -> Loaded:
+    """The recipe of a micro-run. What watches general loss and steers by it would change what is measured."""
+    asked = with_overrides(loaded, overrides)
+    steered = {"keep.hold": None} if isinstance(asked.data.get("keep"), Mapping) else {}
+    return with_changes(asked, {**SHORT, **steered})
 
 
 def _placed(short: Loaded, folder: Path) -> RunFolder:

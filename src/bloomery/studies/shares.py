@@ -34,6 +34,11 @@ def compare_shares(loaded: Loaded, shares: Sequence[float], tokens: float, say: 
         raise InputError(f"`--shares {told}` compares nothing", fix="name two or more, such as 100,90,70,50")
     folder = root / f"{loaded.name}.shares"
     study = begin(loaded, tokens, folder, say)
+    if 1 in shares and study.full.get("eval.general") != "suites":
+        raise InputError(
+            "without any curated text nothing of it is held out, and what is forgotten cannot be measured",
+            fix="write 99 in place of 100 under `--shares`",
+        )
     ordered = sorted(set(shares), reverse=True)
     domain = [_asked(share, tokens / share, study.pinned) for share in ordered]
     total = [_asked(share, tokens, study.pinned) for share in ordered]
@@ -58,7 +63,8 @@ def percents(text: str) -> list[float]:
 
 def _asked(share: float, tokens: float, pinned: Sequence[str]) -> Asked:
     told = f"share {100 * share:g} %, {tokens / 1e3:,.4g}k tokens"
-    return Asked(told, (f"data.share={share:.4g}", f"budget={round(tokens)} tokens", *pinned))
+    alone = ("data.curated=none",) if share == 1 else ()  # below the floor of replay only on purpose
+    return Asked(told, (f"data.share={share:.4g}", f"budget={round(tokens)} tokens", *alone, *pinned))
 
 
 def _rows(equal: dict[str, list[list[Point]]]) -> list[list[str]]:

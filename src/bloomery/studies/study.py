@@ -86,11 +86,11 @@ def _refuse_unmeasurable(loaded: Loaded, plan: Plan) -> None:
             where=loaded.place("data.holdout"),
             fix="remove `data.holdout: 0`, or name rows under `eval.domain`",
         )
-    if not any(suite["role"] == "general" and suite["path"] for suite in plan.get("eval.suites")):
+    if plan.get("eval.general") is None:
         raise InputError(
             "there is no general text to measure what is forgotten on",
             where=loaded.place("eval.suites"),
-            fix="use a family with a general suite; `bloomery families list` names them",
+            fix="use a family with a general suite, or set `keep.general`: some of the curated text is then held out",
         )
 
 
