@@ -113,3 +113,30 @@ def test_the_order_in_which_sources_are_written_changes_nothing(given: tuple, na
     turned = {name: tables[name] for name in names if name in tables}
     one, other = build(tables, share, batch), build(turned, {name: share[name] for name in turned}, batch)
     assert [one.step(step) for step in range(10)] == [other.step(step) for step in range(10)]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    long=st.lists(st.integers(65, 600), min_size=1, max_size=25),
+    short=st.lists(st.integers(1, 64), min_size=1, max_size=25),
+    share=st.sampled_from([0.34, 0.3, 0.05]),
+    batch=st.sampled_from([64, 600, 1800]),
+    begin=st.integers(0, 10),
+)
+def test_a_late_source_never_has_more_than_its_share_since_it_began(
+    long: list[int], short: list[int], share: float, batch: int, begin: int
+) -> None:
+    tables = {"long": Lengths.of(*long), "short": Lengths.of(*short), "other": Lengths.of(*reversed(short))}
+    late = {"long": share, "short": (1 - share) / 2, "other": (1 - share) / 2}
+    parts = [Segment(0, {"short": 0.5, "other": 0.5}), Segment(begin, late)] if begin else [Segment(0, late)]
+    blend = Blend(tables, parts, batch, 7, 1e12, {"long"})
+    before = 0
+    for step in range(60):
+        if step == begin:
+            before = sum(blend.realised().values())
+        blend.step(step)
+        taken = blend.realised()
+        since = sum(taken.values()) - before
+        if step >= begin:
+            assert taken["long"] <= share * since + 1e-6
+            assert share * since - taken["long"] <= max(long) + 2 * max(short)

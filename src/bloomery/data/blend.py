@@ -11,7 +11,7 @@ ever further from its share than one row. Taking simply the largest deficit drif
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,15 +48,17 @@ class Blend:
         batch_tokens: int,
         seed: int,
         repetition_cap: float = 4.0,
+        late: Collection[str] = (),
     ) -> None:
         """All steps up to one have at most that many times `batch_tokens`, and each at least one row: what one step
-        leaves free, because its next row did not fit, the following ones may take.
+        leaves free, because its next row did not fit, the following ones may take. Sources named in `late` never have
+        more than their share: they wait until a row of theirs is due in full.
 
         Raises `InputError` for shares that do not sum to 1, an unknown source, or segments out of order.
         """
         check_segments(segments, tables)
         self.segments, self.batch_tokens, self.seed = list(segments), batch_tokens, seed
-        self._tables, self._cap = dict(tables), repetition_cap
+        self._tables, self._cap, self._late = dict(tables), repetition_cap, frozenset(late)
         self._cursors = {name: Cursor(name, tables[name], seed) for name in sorted(tables)}
         self._step, self._tokens = 0, 0
         self._segment = -1
@@ -146,17 +148,22 @@ class Blend:
             room -= length
 
     def _next(self, active: list[tuple[str, Cursor, float]]) -> Cursor:
-        """The source whose next row falls due first, of those not ahead of their share."""
+        """The source whose next row falls due first, of those not ahead of their share.
+
+        Where all are ahead, or late ones wait: the first to fall due of those that need not wait.
+        """
         since = self._tokens - self._anchor_tokens
         best = first = active[0][1]
         best_due = first_due = float("inf")
         eligible = False
         for name, cursor, share in active:
             behind = self._anchor[name] + share * since - cursor.tokens
-            due = (cursor.next_length() - behind) / share
-            if behind >= -1e-6 and due < best_due:
+            length = cursor.next_length()
+            due = (length - behind) / share
+            needed = length * (1 - share) if name in self._late else 0.0
+            if behind >= needed - 1e-6 and due < best_due:
                 best, best_due, eligible = cursor, due, True
-            if due < first_due:
+            if due < first_due and (name not in self._late or share == 1):
                 first, first_due = cursor, due
         return best if eligible else first
 

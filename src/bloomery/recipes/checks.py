@@ -18,6 +18,7 @@ from bloomery.recipes.curriculum import check as check_curriculum
 from bloomery.recipes.fit import memory_limit, need, planned, trainable_parameters
 from bloomery.recipes.holdable import check_hold
 from bloomery.recipes.load import Loaded
+from bloomery.recipes.long_context import check_long
 from bloomery.recipes.machine import Machine
 from bloomery.recipes.memory import ModelShape, shape_of
 from bloomery.recipes.mixing import source_names
@@ -258,6 +259,7 @@ CHECKS: tuple[Check, ...] = (
     check_bounds,
     _objective,
     check_preference,
+    check_long,
     check_curriculum,
     _supply,
     check_floor,

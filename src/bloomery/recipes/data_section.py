@@ -29,6 +29,8 @@ class SharedSource(SourceSpec):
     """What `curated` calls it and others of its kind together. Default: its name."""
     licence: str | None = None
     """What its rows may be used for, such as `CC-BY-4.0`; set against `use`, and told in the receipt."""
+    long: bool = False
+    """Its rows may be as long as `data.long_context`; those of all other sources keep to `data.context`."""
 
 
 def as_sources(value: Any) -> Any:
@@ -133,6 +135,12 @@ class Data(Section):
     """Most epochs over one source; beyond about four, repeating stops helping (Muennighoff, arXiv 2305.16264)."""
     context: int | None = Field(default=None, ge=8)
     """Longest row in tokens. Default: the checkpoint's own context, at most 8,192."""
+    long_context: int | None = Field(default=None, ge=16)
+    """Longest row in tokens of sources that are marked `long`; the model's rotary embeddings are told where that is
+    beyond what it was made for. At most 34 % of the tokens may come from such sources (Olmo 3)."""
+    rope: Literal["auto", "abf", "yarn"] = "auto"
+    """How they are told: `abf` raises the base frequency (arXiv 2309.16039), `yarn` scales (2309.00071). Auto: yarn
+    where the model has it already, else abf."""
 
     @model_validator(mode="before")
     @classmethod

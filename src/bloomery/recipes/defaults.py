@@ -151,7 +151,7 @@ def z_loss(kind: str, lr: float, final: float) -> Value:
 def batch_tokens(start: Start, objective: Objective, budget: float | None, context: int) -> Value:
     """The checkpoint's batch, or whole rows of `context` that give `LEAST_STEPS` steps where the budget is small."""
     row = longest_row(objective, context)
-    own = start.batch_tokens or (64 if objective == "text" else 16) * row
+    own = max(row, start.batch_tokens or (64 if objective == "text" else 16) * row)
     known = (
         "the batch for this size, see scaffold.batch_tokens," if start.configuration else "the checkpoint's own batch"
     )

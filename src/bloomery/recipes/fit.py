@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bloomery.recipes.defaults import longest_row
+from bloomery.recipes.long_context import longest
 from bloomery.recipes.machine import Machine
 from bloomery.recipes.memory import ModelShape, Need, lora_parameters, shape_of, training_bytes
 from bloomery.recipes.plan import Plan, Value
@@ -77,7 +78,7 @@ def need(plan: Plan, shape: ModelShape, setting: Setting, machine: Machine) -> N
         trainable=None if plan.get("method") == "full" else trainable_parameters(plan, shape),
         quantised=plan.get("method") == "qlora" and machine.kind == "cuda",
         averaged=plan.get("schedule.anneal_by") == "merge",
-        document_tokens=min(plan.get("context"), plan.get("document_tokens")) if machine.kind == "cpu" else None,
+        document_tokens=min(longest(plan), plan.get("document_tokens")) if machine.kind == "cpu" else None,
     )
 
 
@@ -90,7 +91,7 @@ def trainable_parameters(plan: Plan, shape: ModelShape) -> int:
 
 def _settings(plan: Plan, machine: Machine) -> list[Setting]:
     """Every setting the user allows, fastest first."""
-    context, batch = longest_row(plan.get("objective"), plan.get("context")), plan.get("optim.batch_tokens")
+    context, batch = longest_row(plan.get("objective"), longest(plan)), plan.get("optim.batch_tokens")
     usual = GPU_MICRO_TOKENS if machine.kind == "cuda" else CPU_MICRO_TOKENS
     most = max(context, min(usual, batch + context))  # a step strays from the batch by up to a row: still one pass
     sizes = [most]

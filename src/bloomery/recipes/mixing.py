@@ -34,7 +34,8 @@ def of_recipe(
     """A source of the recipe's, `domain` or `curated`, called `name`; its shape where it was looked at."""
     described = with_policy(absolute(spec_of(spec), loaded.base) | {"name": name}, loaded)
     shape = shapes.get(name, "text" if spec.as_text else spec.shape)
-    return Source(name, role, described, spec.share, shape=shape, licence=spec.licence, category=spec.category)
+    found = Source(name, role, described, spec.share, shape=shape, licence=spec.licence, category=spec.category)
+    return replace(found, long=spec.long)
 
 
 def with_policy(spec: dict[str, Any], loaded: Loaded) -> dict[str, Any]:
@@ -56,8 +57,8 @@ def by_category(sources: Sequence[Source], parts: Mapping[str, float]) -> list[S
 
 
 def spec_of(spec: Any) -> dict[str, Any]:
-    """A source as a mapping of what was set to read it: without its share, category and licence."""
-    about = {"share", "category", "licence"}
+    """A source as a mapping of what was set to read it: without its share, and all that is said about it."""
+    about = {"share", "category", "licence", "long"}
     found: dict[str, Any] = spec.model_dump(mode="json", exclude_unset=True, exclude=about)
     return found
 

@@ -29,7 +29,7 @@ class Source:
 
     `spec` is what `SourceSpec` takes, with absolute paths. `share` is its part of its role's tokens, None
     meaning in proportion to its tokens. `tokens` is what the family file says it has, where it says so. `made` is
-    `self` for rows that the run samples from its own start.
+    `self` for rows that the run samples from its own start; `long` for those whose rows may be long.
     """
 
     name: str
@@ -41,6 +41,7 @@ class Source:
     licence: str | None = None
     category: str | None = None
     made: Literal["self"] | None = None
+    long: bool = False
 
     @property
     def kind(self) -> str:

@@ -29,6 +29,7 @@ from bloomery.recipes.curriculum import with_stages
 from bloomery.recipes.difficulty import stages_by_source
 from bloomery.recipes.feed import BlendSource
 from bloomery.recipes.held import Held, held_table, hold_out, hold_out_replayed, refuse_one, suite_rows
+from bloomery.recipes.long_context import context_of
 from bloomery.recipes.plan import Plan
 from bloomery.recipes.preference import refuse_unused
 from bloomery.recipes.settle import settle
@@ -73,7 +74,8 @@ class Prepared:
         used = {name: drawn[name] for part in parts for name in part.share}
         batch, cap = self.plan.get("optim.batch_tokens"), self.plan.get("data.repetition_cap")
         check_supply(used, parts, self.plan.arm(arm).steps, batch, cap)
-        return BlendSource(Blend(used, parts, batch, seed, cap), used)
+        late = {name for name, table in used.items() if table.context > self.plan.get("context")}
+        return BlendSource(Blend(used, parts, batch, seed, cap, late), used)
 
     def receipt(self, blend: Blend | None = None) -> dict[str, Any]:
         """What was read, kept, dropped and cut, what was held out, and what `blend` has taken so far."""
@@ -129,7 +131,7 @@ def prepare(plan: Plan, folder: Path, say: Say) -> Prepared:
     stores = _read(plan, "domain", renderer, say)
     plan = fetched(_sized(plan, stores), say)
     stores |= _read(plan, "curated", renderer, say)
-    specs, context = source_specs(plan), plan.get("context")
+    specs = source_specs(plan)
     held, training = hold_out(plan, stores, specs, folder)
     general, replayed = hold_out_replayed(plan, stores, specs, folder)
     held, training = [*held, *general], training | replayed
@@ -143,7 +145,9 @@ def prepare(plan: Plan, folder: Path, say: Say) -> Prepared:
     objective = plan.get("objective")
     refuse_unused(objective, {name: store.shape for name, store in stores.items()})
     tables = {
-        name: row_table(store, context, specs[name].overlong, specs[name].drop_limit, training.get(name), objective)
+        name: row_table(
+            store, context_of(plan, name), specs[name].overlong, specs[name].drop_limit, training.get(name), objective
+        )
         for name, store in stores.items()
     }
     refuse_overlap(tables.values(), evaluated)

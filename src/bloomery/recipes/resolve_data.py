@@ -13,6 +13,7 @@ from bloomery.recipes.curated import curated_sources
 from bloomery.recipes.curriculum import order_values
 from bloomery.recipes.given import as_set, or_default
 from bloomery.recipes.load import Loaded
+from bloomery.recipes.long_context import long_values
 from bloomery.recipes.mixing import check_names, domain_sources
 from bloomery.recipes.plan import Value
 from bloomery.recipes.sample import Sample
@@ -27,8 +28,10 @@ def data_values(
     domain = domain_sources(loaded, {name: sample.shape for name, sample in samples.items()})
     mix, curated = curated_sources(loaded, family, start, objective)
     check_names(loaded, [*domain, *curated])
-    return {
-        "context": _context(loaded, start),
+    context = _context(loaded, start)
+    long = long_values(loaded, start, [*domain, *curated], context.value)
+    return long | {
+        "context": context,
         "sources": Value([asdict(source) for source in [*domain, *curated]], "user" if domain else "family"),
         "curated.mix": mix,
         "data.share": _domain_share(loaded, bool(domain), bool(curated)),

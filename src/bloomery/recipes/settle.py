@@ -9,6 +9,7 @@ from typing import Any
 
 from bloomery.recipes import defaults
 from bloomery.recipes.fit import fitted
+from bloomery.recipes.long_context import longest
 from bloomery.recipes.machine import Machine, this_machine
 from bloomery.recipes.mixing import by_category, shares
 from bloomery.recipes.plan import Arm, Plan, Source, Value
@@ -53,7 +54,7 @@ def settle(plan: Plan, tokens: Mapping[str, float], estimated: bool = False, mac
 def _rates(plan: Plan, budget: float) -> dict[str, Value]:
     """Batch, learning rate and z-loss, where the user did not set them."""
     start, objective = start_of(plan), plan.get("objective")
-    derived = defaults.batch_tokens(start, objective, budget, plan.get("context"))
+    derived = defaults.batch_tokens(start, objective, budget, longest(plan))
     batch = _users(plan, "optim.batch_tokens") or derived
     rate = defaults.learning_rate(start, objective, plan.get("method"), batch.value)
     lr = _users(plan, "schedule.lr") or rate
@@ -76,7 +77,7 @@ def _budget_tokens(plan: Plan, sources: Sequence[Source], tokens: Mapping[str, f
     if unit == "steps":
         # A batch that is derived from the budget would go round in a circle: steps take the checkpoint's own.
         asked = _users(plan, "optim.batch_tokens")
-        batch = asked or defaults.batch_tokens(start_of(plan), plan.get("objective"), None, plan.get("context"))
+        batch = asked or defaults.batch_tokens(start_of(plan), plan.get("objective"), None, longest(plan))
         return amount * batch.value, (origin, f"{amount:g} steps of {batch.value:,} tokens")
     role = "domain" if any(source.role == "domain" for source in sources) else "curated"
     one = sum(tokens.get(source.name, 0.0) for source in sources if source.role == role)

@@ -31,6 +31,8 @@ HEADLINES = (
     "schedule.warmup",
     "keep.general",
     "context",
+    "data.long_context",
+    "long.rope",
     "memory.micro_tokens",
 )
 """What most people want to see; `--all` shows every value of the plan."""

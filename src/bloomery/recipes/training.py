@@ -16,6 +16,7 @@ from bloomery.lineage.index import who_starts_from
 from bloomery.recipes.comparing import comparing
 from bloomery.recipes.configure import train_config
 from bloomery.recipes.holding import holding
+from bloomery.recipes.long_context import lengthened
 from bloomery.recipes.plan import Plan
 from bloomery.recipes.prepare import Prepared
 from bloomery.recipes.start import start_of
@@ -133,7 +134,7 @@ def train_steps(
     from bloomery.train.loop import train
     from bloomery.train.trackers import Trackers
 
-    plan, first = prepared.plan, world.first
+    plan, first = lengthened(prepared.plan, _root(run), world), world.first
     _refuse_edited(prepared, run)
     loaded = _adapted_start(plan, run.seed, world)
     config = train_config(plan, run.arm, run.seed)
