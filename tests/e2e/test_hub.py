@@ -129,6 +129,34 @@ def test_a_gated_model_opens_to_the_usual_token_which_is_not_told(
     assert (fetch("org/closed", None) / "model.safetensors").is_file()
 
 
+def test_a_gated_start_opens_to_the_token_that_the_recipe_names_and_nothing_holds_it(
+    here: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = f"family: far\nstart: closed\nname: near\nsteps: [train]\n{HEAD}token: {{env: OUR_HUB_TOKEN}}\n"
+    (here / "recipe.yaml").write_text(text)
+    told = bloomery("run", "recipe.yaml", within=here)
+    assert (told.status, "OUR_HUB_TOKEN is not set" in told.err) == (2, True), told.err
+    monkeypatch.setenv("OUR_HUB_TOKEN", "hf_of-somebody-else")
+    told = bloomery("run", "recipe.yaml", within=here)
+    said = " ".join(told.err.split())
+    assert told.status == 2 and "for accounts that accepted its licence" in said
+    assert f"{hub.address}/org/closed" in said and "token: {env: OUR_HUB_TOKEN}" in said
+    monkeypatch.setenv("OUR_HUB_TOKEN", TOKEN)
+    told = bloomery("run", "recipe.yaml", within=here)
+    assert told.status == 0, told.err
+    files = [path.read_bytes() for path in (here / "runs" / "near").rglob("*") if path.is_file()]
+    assert not any(TOKEN.encode() in one for one in files) and TOKEN not in told.out + told.err
+    assert any(b"OUR_HUB_TOKEN" in one for one in files)
+
+
+@pytest.mark.parametrize("written", [TOKEN, "{value: x}", "{env: 'not a name'}"])
+def test_a_token_that_is_not_the_name_of_a_variable_is_refused_unrepeated(here: Path, hub: Hub, written: str) -> None:
+    (here / "recipe.yaml").write_text(f"family: far\nstart: closed\n{HEAD}token: {written}\n")
+    told = bloomery("run", "recipe.yaml", within=here)
+    assert told.status == 2 and "{env: " in told.err
+    assert TOKEN not in told.out + told.err
+
+
 def test_without_a_network_what_is_cached_is_used_and_what_is_not_is_told(
     here: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,6 +166,7 @@ def test_without_a_network_what_is_cached_is_used_and_what_is_not_is_told(
     with pytest.raises(InputError, match="is not in the Hub's cache, and the network is forbidden"):
         fetch("org/far", "main")
     monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setattr("bloomery.core.hub.WAITS", (0.0, 0.0))
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(InputError, match="cannot be fetched from the Hub"):
         fetch("org/far", "main")

@@ -74,7 +74,7 @@ def _stages_key(source: Source, plan: Plan) -> str:
 
 def _key(source: Source, tokenizer: str | None) -> str:
     """Changes with the source's description, its files' size and time, the tokenizer, and our version."""
-    spec = SourceSpec.model_validate({**source.spec, "name": None})
+    spec = SourceSpec.model_validate({**source.spec, "name": None, "token": None})
     files: list[Any] = []
     if spec.paths and not any("://" in path for path in spec.paths):
         try:

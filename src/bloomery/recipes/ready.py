@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bloomery.models.hub import fetch
+from bloomery.recipes.access import hub_token
 from bloomery.recipes.checks import refuse
 from bloomery.recipes.explain import explain
 from bloomery.recipes.load import Loaded
@@ -46,7 +47,7 @@ def restored(plan: Plan, say: Say) -> Plan:
         return plan
     commit = plan.get("start.commit")
     say(f"fetching {repo} at {commit} from the Hub")
-    place = str(fetch(repo, commit))
+    place = str(fetch(repo, commit, hub_token(plan)))
     keys = [key for key in ("start.folder", "start.tokenizer") if plan.get(key) == folder]
     return plan.updated({key: replace(plan.values[key], value=place) for key in keys})
 
@@ -57,5 +58,5 @@ def _fetched(plan: Plan, say: Say) -> bool:
     if not repo or plan.get("start.folder"):
         return False
     say(f"fetching {repo} at {revision or 'main'} from the Hub")
-    fetch(repo, revision)
+    fetch(repo, revision, hub_token(plan))
     return True

@@ -16,6 +16,7 @@ from bloomery.families.registry import Family
 from bloomery.families.rules import choose_start
 from bloomery.families.scaffold import TOKENS_PER_PARAMETER, horizon
 from bloomery.recipes import defaults, preference
+from bloomery.recipes.access import with_token
 from bloomery.recipes.given import as_set
 from bloomery.recipes.load import Loaded
 from bloomery.recipes.plan import Plan, Value
@@ -57,7 +58,7 @@ def resolve(loaded: Loaded, samples: Mapping[str, Sample] | None = None, before:
     values |= _budget(loaded, objective, start) | _schedule(loaded, start, objective) | _optim(loaded)
     values |= _hardware(loaded, start) | proof_values(loaded, family, start, objective)
     values |= preference.settings(loaded, objective) | {"eval.general": general_text(values)}
-    plan = Plan(values)
+    plan = with_token(Plan(values), loaded.recipe.token)
     known = {source.name: float(source.tokens) for source in plan.sources if source.tokens}
     tokens = known | {name: sample.tokens for name, sample in samples.items()}
     return limited(trimmed(settle(plan, tokens, estimated=True)))

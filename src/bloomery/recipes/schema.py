@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from bloomery.core.errors import InputError
+from bloomery.core.secret import Secret
 from bloomery.recipes.data_section import Data, Phase
 from bloomery.recipes.fields import Amount, Section
 from bloomery.recipes.proof_sections import EvalSection, Keep, Step
@@ -45,12 +46,15 @@ class Recipe(Section):
     """A model family by name (`bloomery families list`)."""
     model: str | None = None
     """In place of `family`: a folder in Hugging Face format, or a Hub id, which the run fetches into the Hub's cache; a
-    gated one with the access token in `HF_TOKEN`."""
+    gated one with the access token of `token`."""
     revision: str | None = None
     """Branch, tag or commit of a Hub `model`. Left out: its main branch; the plan says which commit that was."""
     scaffold: ScaffoldSection | None = None
     """An empty model to train from nothing, in place of `model`; a `family` beside it lends its tokenizer and curated
     data. Left out: no empty model but those that a family has."""
+    token: Secret | None = None
+    """Access token for a gated or private start on the Hub, and for Hub data that names none, as `{env: NAME}`: the
+    environment variable that holds it. Left out: that of HF_TOKEN or `hf auth login`."""
     start: str = "auto"
     """`auto`, one of the family's stages, `scaffold` (the empty model that `scaffold` describes), or a finished run to
     continue from (its name or folder). A run brings the family that it was made from: beside it, neither `family` nor
