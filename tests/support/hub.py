@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,7 +23,7 @@ class Hub:
 
     `asked` is every file that was fetched, by its path in the repository, `sent` the bytes of them. `cards` are what
     the descriptions of data sets begin with. `broken` are the statuses of the next answers, whatever is asked for;
-    while `dead`, every answer is 503. `unknown` is what was asked for beside all that.
+    while `dead`, every answer is 503; `slow` is how many seconds each takes. `unknown` is what else was asked for.
     """
 
     models: dict[str, Path]
@@ -33,6 +34,7 @@ class Hub:
     cards: dict[str, dict[str, Any]] = field(default_factory=dict)
     broken: list[int] = field(default_factory=list)
     dead: bool = False
+    slow: float = 0.0
     sent: int = 0
     requests: int = 0
     unknown: list[str] = field(default_factory=list)
@@ -53,6 +55,7 @@ def serving(hub: Hub) -> Iterator[Hub]:
 
         def do_GET(self) -> None:
             hub.requests += 1
+            time.sleep(hub.slow)
             if hub.dead or hub.broken:
                 self.reply(503 if hub.dead else hub.broken.pop(0), b"{}", {})
                 return
@@ -116,7 +119,8 @@ def serving(hub: Hub) -> Iterator[Hub]:
                 self.send_header(key, value)
             self.end_headers()
             if self.command == "GET":
-                self.wfile.write(body)
+                with suppress(BrokenPipeError):  # of a client that did not wait
+                    self.wfile.write(body)
 
         def log_message(self, *args: object) -> None:
             pass

@@ -68,7 +68,7 @@ def verify(
     token_env: TokenEnv = None,
     json: Json = False,
 ) -> None:
-    """Ask the Hub whether every checkpoint is where the family says: present, missing, moved or gated.
+    """Ask the Hub whether checkpoints and curated data are where the family says: present, missing, moved or gated.
 
     Status 2 where one is missing or has moved. Where the Hub cannot be reached it says so, with status 0.
 

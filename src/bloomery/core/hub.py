@@ -32,6 +32,11 @@ def endpoint() -> str | None:
     return os.environ.get("HF_ENDPOINT") or None
 
 
+def page(kind: Kind, repo: str) -> str:
+    """The address of a repository for people, where a licence is accepted."""
+    return f"{endpoint() or 'https://huggingface.co'}/{'datasets/' if kind == 'dataset' else ''}{repo}"
+
+
 def reason(error: Exception) -> str:
     """The first line of what the client says, without secrets; the error's name where it says nothing."""
     lines = str(error).strip().splitlines()
@@ -96,9 +101,8 @@ def refusal(kind: Kind, repo: str, revision: str | None, error: Exception, token
 
     thing = "data set" if kind == "dataset" else "model"
     key = f"`token: {{env: {token.env if token else 'HF_TOKEN'}}}`"
-    page = f"{endpoint() or 'https://huggingface.co'}/{'datasets/' if kind == 'dataset' else ''}{repo}"
     if isinstance(error, errors.GatedRepoError):
-        fix = f"accept its licence at {page}, and name the variable that holds your access token: {key}"
+        fix = f"accept its licence at {page(kind, repo)}, and name the variable that holds your access token: {key}"
         return InputError(f"the Hub keeps `{repo}` for accounts that accepted its licence", fix=fix)
     if isinstance(error, errors.RevisionNotFoundError):
         message = f"`{repo}` has no revision `{revision or 'main'}`"
@@ -112,7 +116,7 @@ def refusal(kind: Kind, repo: str, revision: str | None, error: Exception, token
         return InputError(f"`{repo}` is not in the Hub's cache, and the network is forbidden", fix=fix)
     answer = getattr(error, "response", None)
     if answer is not None and answer.status_code in (401, 403):
-        fix = f"check the access token ({key}) and what it may read; the licence is at {page}"
+        fix = f"check the access token ({key}) and what it may read; the licence is at {page(kind, repo)}"
         return InputError(f"the Hub does not give `{repo}`: {reason(error)}", fix=fix)
     fix = "check your network and free disk; what is already there is kept, and the next run fetches the rest"
     return InputError(f"the {thing} `{repo}` cannot be fetched from the Hub: {reason(error)}", fix=fix)

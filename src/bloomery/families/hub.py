@@ -1,19 +1,17 @@
-"""Whether what a family file names is on the Hub: the branches, tags and commits of every repository.
+"""Whether what a family file names is on the Hub: branches, tags and commits of every model and curated data set.
 
 Only `bloomery families verify` comes here. No weights are fetched, and no token is used that was not named.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from bloomery.core.hub import reachable, reason
+from bloomery.core.hub import SECONDS, Kind, endpoint, faults, page, patient, reason
 from bloomery.core.secret import Secret
 from bloomery.families.registry import Family
-from bloomery.families.schema import Checkpoint
 
 State = Literal["present", "missing", "moved", "gated", "unclear", "offline"]
 FAULTS: tuple[State, ...] = ("missing", "moved")
@@ -24,7 +22,10 @@ _COMMIT_LENGTH = 40
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What the Hub says of one checkpoint; `commit` is where its revision points now, where that is known."""
+    """What the Hub says of one checkpoint, or of a curated data set, whose `stage` is `mix/source`.
+
+    `commit` is where its revision points now, where that is known.
+    """
 
     family: str
     stage: str
@@ -33,6 +34,7 @@ class Finding:
     state: State
     detail: str = ""
     commit: str | None = None
+    kind: Kind = "model"
 
     def __str__(self) -> str:
         said = f": {self.detail}" if self.detail else ""
@@ -49,7 +51,7 @@ class Repository:
 
 
 def verify(families: Iterable[Family], token: Secret | None = None) -> Iterator[Finding]:
-    """A finding for every checkpoint that lies on the Hub, in order; each repository is asked for once.
+    """A finding for every checkpoint and curated data set on the Hub, in order; each repository is asked for once.
 
     Without `token` the Hub is asked anonymously, whatever is logged in on this machine. `HF_ENDPOINT` names another
     Hub, `HF_HUB_OFFLINE` forbids asking. After the first repository that cannot be reached nothing more is tried.
@@ -59,22 +61,28 @@ def verify(families: Iterable[Family], token: Secret | None = None) -> Iterator[
         for stage, checkpoint in family.file.checkpoints.items():
             if checkpoint.repo is not None and checkpoint.revision is not None:
                 found = Finding(family.name, stage, checkpoint.repo, checkpoint.revision, "present")
-                yield _compared(found, checkpoint, hub)
+                yield _compared(found, checkpoint.commit, hub)
+        for mix, sources in family.mixes.items():
+            for source in sources:
+                if source.hf:
+                    place, revision = f"{mix}/{source.name}", source.revision or "main"
+                    found = Finding(family.name, place, source.hf, revision, "present", kind="dataset")
+                    yield _compared(found, None, hub)
 
 
-def _compared(found: Finding, checkpoint: Checkpoint, hub: Hub) -> Finding:
-    repository = hub.repository(found.repo)
+def _compared(found: Finding, pinned: str | None, hub: Hub) -> Finding:
+    repository = hub.repository(found.repo, found.kind)
     if repository.state not in ("present", "gated"):
         return replace(found, state=repository.state, detail=repository.detail)
     commit = repository.refs.get(found.revision)
     if commit is None and _is_commit(found.revision):
-        return replace(found, state=hub.state_of(found.repo, found.revision))
+        return replace(found, state=hub.state_of(found.repo, found.revision, found.kind))
     if commit is None and repository.state == "gated" and not repository.refs:
         return replace(found, state="gated", detail=repository.detail)
     if commit is None:
         return replace(found, state="missing", detail=f"the repository has no such revision{_near(found, repository)}")
-    if checkpoint.commit is not None and checkpoint.commit != commit:
-        detail = f"it was commit {checkpoint.commit[:12]} and is {commit[:12]}"
+    if pinned is not None and pinned != commit:
+        detail = f"it was commit {pinned[:12]} and is {commit[:12]}"
         return replace(found, state="moved", detail=detail, commit=commit)
     return replace(found, state=repository.state, detail=repository.detail, commit=commit)
 
@@ -96,70 +104,61 @@ class Hub:
     def __init__(self, token: Secret | None) -> None:
         from huggingface_hub import HfApi
 
-        self._api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, token=token.reveal() if token else False)
-        self._known: dict[str, Repository] = {}
+        self._api = HfApi(endpoint=endpoint(), token=token.reveal() if token else False)
+        self._known: dict[tuple[str, Kind], Repository] = {}
         self._offline: Repository | None = None
 
-    def repository(self, name: str) -> Repository:
+    def repository(self, name: str, kind: Kind = "model") -> Repository:
         """The branches and tags of a repository; never raises for what the Hub or the network answers."""
         if self._offline is not None:
             return self._offline
-        if name not in self._known:
-            self._known[name] = self._asked(name)
-            if self._known[name].state == "offline":
-                self._offline = self._known[name]
-        return self._known[name]
+        if (name, kind) not in self._known:
+            self._known[name, kind] = self._asked(name, kind)
+            if self._known[name, kind].state == "offline":
+                self._offline = self._known[name, kind]
+        return self._known[name, kind]
 
-    def state_of(self, name: str, commit: str) -> State:
+    def state_of(self, name: str, commit: str, kind: Kind = "model") -> State:
         """Whether a repository has a commit, which no branch or tag need point at."""
         from huggingface_hub import errors
 
         try:
-            with reachable():
-                self._api.repo_info(name, revision=commit)
+            patient(lambda: self._api.repo_info(name, revision=commit, repo_type=kind, timeout=SECONDS))
         except errors.RevisionNotFoundError:
             return "missing"
         except errors.GatedRepoError:
             return "gated"
-        except _unreachable():
+        except faults():
             return "unclear"
         return "present"
 
-    def _asked(self, name: str) -> Repository:
+    def _asked(self, name: str, kind: Kind) -> Repository:
         from huggingface_hub import errors
 
         try:
-            with reachable():
-                refs = self._refs(name)
-                self._api.auth_check(name)
+            refs = self._refs(name, kind)
+            patient(lambda: self._api.auth_check(name, repo_type=kind))
             return Repository(refs)
         except errors.GatedRepoError:
-            return Repository(self._refs_if_told(name), "gated", "accept its licence on the Hub and name a token")
+            told = self._refs_if_told(name, kind)
+            return Repository(told, "gated", f"accept its licence at {page(kind, name)} and name a token")
         except errors.RepositoryNotFoundError:
             return Repository({}, "missing", "there is no such repository, or it is private")
         except errors.HfHubHTTPError as error:
             status = error.response.status_code
             return Repository({}, "unclear", f"the Hub answered {status}")
-        except _unreachable() as error:
+        except faults() as error:
             return Repository({}, "offline", f"{OFFLINE} ({reason(error)})")
 
-    def _refs(self, name: str) -> dict[str, str]:
-        found: Any = self._api.list_repo_refs(name)
+    def _refs(self, name: str, kind: Kind) -> dict[str, str]:
+        found: Any = patient(lambda: self._api.list_repo_refs(name, repo_type=kind))
         return {ref.name: ref.target_commit for ref in [*found.branches, *found.tags]}
 
-    def _refs_if_told(self, name: str) -> dict[str, str]:
+    def _refs_if_told(self, name: str, kind: Kind) -> dict[str, str]:
         """Branches and tags of a gated repository: the Hub usually tells them, and keeps the files."""
         from huggingface_hub.errors import HfHubHTTPError
 
         try:
-            with reachable():
-                return self._refs(name)
+            return self._refs(name, kind)
         except HfHubHTTPError:
             return {}
-
-
-def _unreachable() -> tuple[type[Exception], ...]:
-    """What the client raises when no answer came: its HTTP library's errors, and its own refusal when offline."""
-    from huggingface_hub import errors
-
-    return (vars(errors)["HTTPError"], errors.OfflineModeIsEnabled, OSError)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -182,6 +183,18 @@ def test_a_hub_that_hiccups_is_asked_again_and_one_that_is_dead_is_left(hub: Hub
     assert hub.requests - requests == 3
     hub.dead = False
     assert ids(SourceSpec(hf="org/pages", take=9_000))
+
+
+def test_a_hub_that_says_nothing_is_not_waited_for_long(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = ids(SourceSpec(hf="org/pages", take=4_000))
+    monkeypatch.setattr("bloomery.data.hubfiles.SECONDS", 0.2)
+    hub.slow = 2.0
+    begun = time.monotonic()
+    for repo in ("org/pages", "org/lines"):
+        with pytest.raises(InputError, match="cannot be fetched from the Hub"):
+            ids(SourceSpec(hf=repo, take=9_000))
+    assert time.monotonic() - begun < 6
+    assert ids(SourceSpec(hf="org/pages", take=4_000)) == rows
 
 
 def test_a_gated_data_set_opens_to_the_named_token_which_is_written_nowhere(

@@ -40,12 +40,23 @@ checkpoints:
   secret: {{repo: gated/secret, revision: main}}
   broken: {{repo: open/broken, revision: main}}
   here: {{folder: weights}}
+curated:
+  mix:
+    - {{name: rows, hf: open/rows, share: 40%}}
+    - {{name: lost-rows, hf: open/no-rows, share: 30%}}
+    - {{name: old-rows, hf: open/rows, revision: v9, share: 20%}}
+    - {{name: closed-rows, hf: gated/rows, share: 10%}}
 """
 STATES = {
     "branch": "present", "tag": "present", "pinned": "present", "unpinned": "missing", "gone": "missing",
     "moved": "moved", "nowhere": "missing", "gated": "gated", "secret": "gated", "broken": "unclear",
+    "mix/rows": "present", "mix/lost-rows": "missing", "mix/old-rows": "missing", "mix/closed-rows": "gated",
 }  # fmt: skip
 REFS = {"branches": [["main", NOW], ["stage1-step9", THEN]], "tags": [["v1.0", NOW]]}
+
+
+KNOWN = {False: ("open/model", "gated/model", "gated/secret"), True: ("open/rows", "gated/rows")}
+"""Models, and data sets."""
 
 
 class Recorded(BaseHTTPRequestHandler):
@@ -54,7 +65,8 @@ class Recorded(BaseHTTPRequestHandler):
     asked: list[tuple[str, str | None]] = []
 
     def do_GET(self) -> None:
-        name, _, rest = self.path.removeprefix("/api/models/").partition("/")
+        data = self.path.startswith("/api/datasets/")
+        name, _, rest = self.path.removeprefix("/api/datasets/" if data else "/api/models/").partition("/")
         repository, _, what = f"{name}/{rest}".rpartition("/") if "/revision/" not in self.path else ("", "", "")
         self.asked.append((self.path, self.headers.get("authorization")))
         allowed = self.headers.get("authorization") == f"Bearer {TOKEN}"
@@ -66,11 +78,11 @@ class Recorded(BaseHTTPRequestHandler):
             self.answer(503, {"error": "busy"})
         elif repository == "gated/secret" and not allowed:
             self.answer(401, {"error": "gated"}, "GatedRepo")
-        elif what == "refs" and repository in ("open/model", "gated/model", "gated/secret"):
+        elif what == "refs" and repository in KNOWN[data]:
             self.answer(200, {**{k: [self.ref(*ref) for ref in v] for k, v in REFS.items()}, "converts": []})
-        elif what == "auth-check" and (repository == "open/model" or allowed):
+        elif what == "auth-check" and (repository in ("open/model", "open/rows") or allowed):
             self.answer(200, {})
-        elif what == "auth-check" and repository == "gated/model":
+        elif what == "auth-check" and repository in ("gated/model", "gated/rows"):
             self.answer(401, {"error": "Access to model gated/model is restricted"}, "GatedRepo")
         else:
             self.answer(404, {"error": "Repository not found"}, "RepoNotFound")
@@ -101,6 +113,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Recorded]]:
     Recorded.asked.clear()
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr("bloomery.core.hub.WAITS", (0.0, 0.0))
     yield Recorded
     server.shutdown()
     server.server_close()
@@ -170,13 +183,16 @@ def test_what_is_wrong_is_printed_by_name_and_ends_with_status_2(
     assert status == 2
     assert "tiny/gone  open/model@stage1-step8  missing: the repository has no such revision" in text
     assert f"tiny/moved  open/model@main  moved: it was commit {THEN[:12]}" in text
-    assert "5 present, 3 missing, 1 moved, 1 unclear" in text
+    assert "tiny/mix/lost-rows  open/no-rows@main  missing: there is no such repository" in text
+    assert "7 present, 5 missing, 1 moved, 1 unclear" in text
     assert TOKEN not in text
 
 
 def test_gated_alone_is_no_fault(hub: type[Recorded], tiny: Path, bloomery: Callable[..., tuple[int, str]]) -> None:
-    wrong = ("unpinned", "gone", "moved", "nowhere", "broken")
-    tiny.write_text("\n".join(line for line in FAMILY.splitlines() if not line.strip().startswith(wrong)) + "\n")
+    wrong = ("unpinned", "gone", "moved", "nowhere", "broken", "mix/lost-rows", "mix/old-rows")
+    keys = (*wrong[:5], "- {name: lost-rows", "- {name: old-rows")
+    text = FAMILY.replace("share: 40%", "share: 90%")
+    tiny.write_text("\n".join(line for line in text.splitlines() if not line.strip().startswith(keys)) + "\n")
     status, text = bloomery("tiny", "--json")
     assert status == 0
     told = {finding["stage"]: finding for finding in json.loads(text)}
@@ -189,6 +205,7 @@ def test_offline_is_said_and_no_fault(
 ) -> None:
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # discard: nobody listens
+    monkeypatch.setattr("bloomery.core.hub.WAITS", (0.0, 0.0))
     status, text = bloomery("tiny")
     assert status == 0
     assert text.count("offline: the Hub cannot be reached") == len(STATES)
