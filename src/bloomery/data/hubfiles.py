@@ -66,8 +66,10 @@ def members(found: Dataset, config: str | None, split: str) -> list[str]:
         usual = next((str(c["config_name"]) for c in found.configs if c.get("default")), "default")
         chosen = config or (usual if usual in declared else next(iter(declared)) if len(declared) == 1 else None)
         if chosen is None:
-            fix = f"name one by `config`: {', '.join(sorted(declared))}"
-            raise InputError(f"`hf: {found.repo}` has several configurations", fix=fix)
+            raise InputError(
+                f"`hf: {found.repo}` has {len(declared)} configurations, and none of them is the default",
+                fix=f"name one by `config` ({_some(declared)}), or files by `path: hf://{found.repo}/FILES`",
+            )
         names = _declared(found.repo, declared[chosen], split, rows)
     else:
         placed = [name for name in rows if config is None or name.startswith((f"{config}/", f"data/{config}"))]
@@ -98,12 +100,18 @@ def _declared(repo: str, entries: Any, split: str, rows: list[str]) -> list[str]
     known = sorted({str(part.get("split")) for part in parts})
     if split != EVERY and split not in known:
         raise InputError(
-            f"`hf: {repo}` has no split `{split}`{nearest(split, known)}; it has {', '.join(known)}",
+            f"`hf: {repo}` has no split `{split}`; it has {_some(known)}",
             fix=f"set `split` to one of them, or to `{EVERY}`",
         )
     chosen = [part.get("path") for part in parts if split in (EVERY, str(part.get("split")))]
     patterns = [p for path in chosen for p in (path if isinstance(path, list) else [path])]
     return sorted({name for pattern in patterns for name in matching(rows, str(pattern))})
+
+
+def _some(names: Iterable[str]) -> str:
+    """The first names, for a message: data sets by language have hundreds."""
+    known = sorted(names)
+    return ", ".join(known[:10]) + (f" and {len(known) - 10} more" if len(known) > 10 else "")
 
 
 def _is_table(name: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,7 +15,7 @@ from bloomery.families.schema import CuratedSource
 from bloomery.models.hub import fetch
 from bloomery.recipes.counts import cache_dir
 from bloomery.recipes.data_section import absolute
-from bloomery.recipes.streaming import part
+from bloomery.recipes.streaming import part, stage_mix
 
 Progress = Callable[[str, int, Stream], None]
 """Called with a source's name, the tokens that are wanted of it, and its stream, whenever more of it is here."""
@@ -57,8 +57,9 @@ def fetch_mix(family: Family, stage: str | None, tokens: int, token: Secret | No
     `stage` left out is the one that `start: auto` falls back to; a mix can be named too. Raises `InputError` for a
     stage without curated data, and for what cannot be fetched; what came before that stays.
     """
-    mix, found = mix_of(family, stage), []
-    for source, spec in remote_sources(family, mix):
+    mix, sources = mix_of(family, stage)
+    found = []
+    for source, spec in remote_sources(family, sources):
         if token is not None and spec.token is None:
             spec = spec.model_copy(update={"token": token})
         wanted = part(source.share * tokens)
@@ -78,34 +79,37 @@ def fetch_weights(family: Family, stage: str | None, token: Secret | None) -> st
 
 def in_cache(family: Family) -> list[Cached]:
     """What is in the cache of every curated source of a family. Uses no network."""
+    stages = (stage_mix(family, stage) for stage in family.file.checkpoints)
+    mixes = {**family.mixes, **{name: sources for name, sources in stages if name}}
     held = []
-    for mix in family.mixes:
-        for source, spec in remote_sources(family, mix):
+    for mix, sources in mixes.items():
+        for source, spec in remote_sources(family, sources):
             stream = opened(spec, cache_dir())
             if stream is not None and stream.pieces:
                 held.append(Cached.of(mix, source, stream))
     return held
 
 
-def remote_sources(family: Family, mix: str) -> Iterator[tuple[CuratedSource, SourceSpec]]:
+def remote_sources(family: Family, sources: Iterable[CuratedSource]) -> Iterator[tuple[CuratedSource, SourceSpec]]:
     """The sources of a mix that lie on other machines, as a run reads them."""
-    for source in family.mix(mix):
+    for source in sources:
         spec = SourceSpec.model_validate({**absolute(source.spec(), family.folder), "name": source.name})
         if spec.streamable:
             yield source, spec
 
 
-def mix_of(family: Family, stage: str | None) -> str:
-    """The curated mix of a stage. Raises `InputError` that names the stages that have one."""
+def mix_of(family: Family, stage: str | None) -> tuple[str, list[CuratedSource]]:
+    """(name, sources) of the curated mix of a stage. Raises `InputError` that names the stages that have one."""
     named = _stage(family, stage)
-    found = named if named in family.mixes else family.mix_name(named)
-    if found is None:
+    if named in family.mixes:
+        return named, family.mix(named)
+    family.checkpoint(named)  # a name that is no stage at all is refused with the nearest one
+    mix, sources = stage_mix(family, named)
+    if mix is None:
         known = [name for name in family.file.checkpoints if family.mix_name(name)]
-        if stage is not None:
-            family.checkpoint(stage)  # a name that is no stage at all is refused with the nearest one
         fix = f"use --stage {' or '.join(known)}" if known else "name general data of your own under `data.curated`"
         raise InputError(f"the family `{family.name}` has no curated data for `{named}`", fix=fix)
-    return found
+    return mix, sources
 
 
 def _stage(family: Family, stage: str | None) -> str:

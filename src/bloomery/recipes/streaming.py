@@ -11,7 +11,8 @@ from bloomery.core.errors import InputError
 from bloomery.core.hub import forbidden
 from bloomery.data.config import SourceSpec
 from bloomery.data.stream import Short, Stream, filled, opened, rows_by_file
-from bloomery.families.registry import load_family
+from bloomery.families.registry import Family, load_family, proxy_mix
+from bloomery.families.schema import CuratedSource
 from bloomery.recipes.checks import tokens_by_source
 from bloomery.recipes.counts import cache_dir
 from bloomery.recipes.load import Loaded
@@ -118,13 +119,24 @@ def _fetched(source: Source, wanted: Mapping[str, int], plan: Plan, say: Say) ->
 
 def _how(plan: Plan, wanted: Mapping[str, int]) -> str:
     """The command that puts into the cache what a run lacks."""
-    mix, family = plan.get("curated.mix"), load_family(plan.get("family")) if plan.get("family") else None
-    if family is None or mix not in family.mixes:
-        return "begin the run: what it reads stays in the cache"
-    stage = next(name for name in (*family.file.checkpoints, mix) if (family.mix_name(name) or name) == mix)
-    shares = {source.name: source.share for source in family.mix(mix)}
-    total = part(max(count / shares[name] for name, count in wanted.items() if shares.get(name)))
-    return f"fetch it: bloomery families fetch {family.name} --stage {stage} --tokens {total}"
+    family = load_family(plan.get("family")) if plan.get("family") else None
+    for stage in family.file.checkpoints if family else ():
+        mix, sources = stage_mix(family, stage) if family else (None, [])
+        shares = {source.name: source.share for source in sources if source.share}
+        if family and mix == plan.get("curated.mix") and wanted.keys() <= shares.keys():
+            total = part(max(count / shares[name] for name, count in wanted.items()))
+            return f"fetch it: bloomery families fetch {family.name} --stage {stage} --tokens {total}"
+    return "begin the run: what it reads stays in the cache"
+
+
+def stage_mix(family: Family, stage: str) -> tuple[str | None, list[CuratedSource]]:
+    """(name of the mix, its sources) that training from a stage is blended with: the family's, or what stands in."""
+    name = family.mix_name(stage)
+    if name is not None:
+        return name, family.mix(name)
+    if family.file.data != "open":
+        return "proxy", proxy_mix("proxy", family.checkpoint(stage).stage)
+    return None, []
 
 
 def receipt(spec: SourceSpec, licence: str | None) -> dict[str, Any]:

@@ -241,6 +241,10 @@ def test_the_card_says_which_files_a_configuration_has(
     with pytest.raises(InputError, match=r"has no split `train`.*it has a, b") as error:
         ids(SourceSpec(hf="org/lines", config="both", take=100))
     assert "or to `all`" in str(error.value)
+    hub.cards["org/lines"] = {"configs": [{"config_name": f"c{n}", "data_files": "math/*"} for n in range(30)]}
+    with pytest.raises(InputError, match="has 30 configurations, and none of them is the default") as error:
+        ids(SourceSpec(hf="org/lines", revision="v1", take=100))
+    assert "c0, c1, c10" in str(error.value) and "and 20 more" in str(error.value)
 
 
 def test_files_of_the_hub_and_of_any_file_system_are_read_in_part_too(hub: Hub, tmp_path: Path) -> None:
