@@ -1,4 +1,4 @@
-"""Verbs about work made of several runs: sweep, tune."""
+"""Verbs about work made of several runs: sweep, tune, reenter."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ def add_to(app: typer.Typer) -> None:
     """Register the verbs of this file."""
     app.command()(sweep)
     app.command()(tune)
+    app.command()(reenter)
 
 
 def sweep(
@@ -75,3 +76,31 @@ def _length(tokens: str) -> float:
 
 def _say(text: str) -> None:
     typer.echo(text, err=True)
+
+
+def reenter(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A finished run from an early stage of a family.")],
+    to: Annotated[str | None, typer.Option(help="The later stage to go back to. Default: the family's last.")] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Tokens of the re-anneal and its fine-tuning together. Default: the run's own.")
+    ] = None,
+    strengths: Annotated[str, typer.Option(help="Strengths of the merges, from 0 to 1.")] = "0.3,0.6,1.0",
+    keep: Annotated[
+        str | None, typer.Option(help="How far it may fall behind the stage. Default: the run's `keep`, or 2 %.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the re-entry. Default: the run's.")] = None,
+    json: Json = False,
+) -> None:
+    """Lead a run from an early stage back to the later one, by the way that is measured to be best.
+
+    A short re-anneal with fine-tuning, grafts and merges are scored on the same rows; the winner is kept as a model.
+    Called again it goes on where it stopped.
+
+    \b
+    bloomery reenter early
+    bloomery reenter early --to posttrained --budget "200k tokens" --strengths 0.3,0.6,1.0
+    """
+    from bloomery.studies.reenter import run_reentry
+    from bloomery.studies.reentry import read_options, read_reentry
+
+    finish(run_reentry(read_reentry(run, to, *read_options(budget, strengths, keep)), name), json)

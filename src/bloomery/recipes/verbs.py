@@ -39,7 +39,7 @@ def evaluate(
     from bloomery.evals.ungraded import ungraded
 
     found = find_model(model)
-    asked = _suites(family or found.family, found.stage, suites) + _own(data)
+    asked = suites_of(family or found.family, found.stage, suites) + _own(data)
     if not asked:
         raise InputError(f"there is nothing to measure `{model}` on", fix="give rows with --data, or a --family")
     result = _evaluate(found, asked)
@@ -52,7 +52,7 @@ def compare(before: str, after: str, *, data: Sequence[Path] = ()) -> Compared:
     from bloomery.evals.ungraded import ungraded
 
     one, other = find_model(before), find_model(after)
-    asked = _suites(other.family or one.family, other.stage, None) + _own(data)
+    asked = suites_of(other.family or one.family, other.stage, None) + _own(data)
     if not asked:
         raise InputError("there is nothing to compare the two on", fix="give rows with --data")
     one = _as_in(one, other)
@@ -206,7 +206,8 @@ def _opened(found: Found) -> LoadedModel:
     return loaded
 
 
-def _suites(family: str | None, stage: str, names: Sequence[str] | None) -> list[Suite]:
+def suites_of(family: str | None, stage: str, names: Sequence[str] | None) -> list[Suite]:
+    """A family's suites by name, or all that suit the stage, their rows in files."""
     from bloomery.recipes.judging import family_suites
 
     known = load_family(family) if family else None
