@@ -106,8 +106,8 @@ def result_of(
     said = [_verdict(reentry, standings, winner), *_merges_said(reentry, standings, results, status)]
     said.append(
         f"within: general text and the mean of graded scores at most {100 * reentry.keep:.3g} % and points behind "
-        f"{reentry.later}; front: no other model is as good in domain, general text and mean score. The choice was made "
-        "on these rows, which flatters it: `bloomery compare` on others says what it is worth."
+        f"{reentry.later}; front: no other model is as good in domain, general text and mean score. The choice was "
+        "made on these rows, which flatters it: `bloomery compare` on others says what it is worth."
     )
     return ReenterResult(reentry, folder, tuple(standings), on_front, winner, tuple(said), status)
 
