@@ -11,7 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from domains import NAMES, domain
+from domains import NAMES, domain, moderation
 
 ARMS = ["domain-only", "curated-only"]
 VOLUMES = {"25k": 25_000, "75k": 75_000, "225k": 225_000}
@@ -25,6 +25,8 @@ BUDGETS = {
     "budget-workflow": ("workflow", "pretrained", 0.12, 3),
 }
 """Domain, start, domain share and seeds of each forgetting budget."""
+HELD = {"reddit": 0.07, "workflow": 0.12}
+"""Domains whose budget is held from the warm checkpoint, with the share that the controller begins with."""
 TWICE = {("workflow", "75k", start): f"continue-{start}" for start in ("pretrained", "midtrained-warm")}
 """Cells whose run is also one of continuity."""
 
@@ -79,4 +81,29 @@ def experiments(data: Path, work: Path) -> list[Experiment]:
                 found.append(Experiment(f"stage-{name}-{volume}-{start}", "advice", cell))
         alone = recipe(name, "pretrained", 1.0, VOLUMES["225k"])
         found.append(Experiment(f"alone-{name}", "replay pays", alone))
-    return found
+    for name, share in HELD.items():
+        held = recipe(name, "midtrained-warm", share, 700_000, keep={"general": 0.005, "hold": True})
+        found.append(Experiment(f"hold-{name}", "controller", held))
+    return [*found, *_orders(moderation(data, work))]
+
+
+def _orders(places: Mapping[str, Any]) -> list[Experiment]:
+    """Comments from those that annotators agree on to those they do not, beside the usual shuffle."""
+    orders = {"shuffle": {"by": "shuffle"}, "curriculum": {"by": "agreement", "column": "toxic"}}
+    return [
+        Experiment(
+            f"order-{called}",
+            "curriculum",
+            {
+                "family": "ember",
+                "start": "posttrained",
+                "objective": "sft",
+                "data": {"domain": places["train"], "share": 0.7, "order": order},
+                "eval": {"domain": places["eval"], "grader": {"type": "exact"}, "suites": ["documentation"]},
+                "budget": "300000 tokens",
+                "seeds": 3,
+                "threads": 1,
+            },
+        )
+        for called, order in orders.items()
+    ]

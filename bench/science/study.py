@@ -62,13 +62,12 @@ def _run(one: Experiment, folder: Path) -> dict[str, Any]:
 
 
 def losses(place: Path) -> dict[str, Any]:
-    """Bits per byte of one evaluated model by group, with the documents that it is over."""
+    """One evaluated model by group: bits per byte of texts, mean score of answers, and the documents they are over."""
     found: dict[str, Any] = {}
     for suite in load_result(place).suites.values():
-        if suite.kind == "bpb":
-            found.setdefault(suite.group, []).append(
-                {"suite": suite.name, "bits": suite.value, "documents": len(suite.records)}
-            )
+        unit = "bits" if suite.kind == "bpb" else "score"
+        told = {"suite": suite.name, unit: suite.value, "documents": len(suite.records)}
+        found.setdefault(suite.group, []).append(told)
     return found
 
 

@@ -84,7 +84,7 @@ def cell_of(found: Mapping[str, Result], name: str, volume: str) -> dict[str, fl
 
 def bits(losses: Result, group: str) -> float:
     """Bits per byte, the mean over the group's suites."""
-    return mean(suite["bits"] for suite in losses[group])
+    return mean(suite["bits"] for suite in losses[group] if "bits" in suite)
 
 
 def gain(before: Result, after: Result) -> float:
