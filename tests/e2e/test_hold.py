@@ -79,6 +79,24 @@ def test_decisions_are_logged_and_change_what_is_read(held: tuple[Path, Told]) -
     assert receipt["general"]["used_documents"] == 400 - 32
 
 
+def test_the_report_shows_every_decision_and_says_what_came_of_them(held: tuple[Path, Told]) -> None:
+    here, told = held
+    run = here / "runs" / "held"
+    report = read_json(run / "report.json")
+    assert [look["step"] for look in report["held"]["looks"]] == list(range(1, STEPS + 1))
+    taken = read_json(run / "data-receipt.json")["sources"]["general"]["taken"]["share"]
+    assert report["held"]["domain_share"] == {
+        "asked": pytest.approx(0.7),
+        "realised": pytest.approx(1 - taken, abs=0.02),
+    }
+    assert told.status == report["exit_status"]
+    said = "The budget could not be held: " if report["status"] == "broken" else "Steered by replay between "
+    assert said in report["headline"] and said in told.out
+    assert "## Held while training" in (run / "report.md").read_text()
+    page = (run / "report.html").read_text()
+    assert "Held while training" in page and "KL to the start" in page
+
+
 @pytest.mark.parametrize("times", [8, 15])
 def test_killed_and_resumed_it_decides_the_same(held: tuple[Path, Told], tmp_path: Path, times: int) -> None:
     here, _ = held

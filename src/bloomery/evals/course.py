@@ -67,7 +67,7 @@ def _loss(curve: Curve, x: Scale) -> Markup:
     dots = [_held_out(one, x, y, number) for number, one in enumerate(curve.held_out)]
     title = el("text", "Loss, nats a trained token", class_="chart-title", x=0, y=14)
     return el(
-        "g", title, _legend(curve), _grid(y, ticks(low, high, 4), "{:.3g}"), line(raw, "raw"), line(mean, "mean"), dots
+        "g", title, _legend(curve), grid(y, ticks(low, high, 4), "{:.3g}"), line(raw, "raw"), line(mean, "mean"), dots
     )
 
 
@@ -103,7 +103,7 @@ def rate(rates: Sequence[tuple[float, float]], x: Scale, span: Span) -> Markup:
     points = [(x(step), y(value)) for step, value in rates]
     area = [(points[0][0], span[1]), *points, (points[-1][0], span[1])]
     title = el("text", "Learning rate", class_="chart-title", x=0, y=span[0] - 14)
-    return el("g", title, _grid(y, [0.0, top], "{:.2g}"), line(area, "rate-area"), line(points, "rate"))
+    return el("g", title, grid(y, [0.0, top], "{:.2g}"), line(area, "rate-area"), line(points, "rate"))
 
 
 def blend(segments: Sequence[Segment], x: Scale, last: int, span: Span) -> Markup:
@@ -136,7 +136,8 @@ def blend(segments: Sequence[Segment], x: Scale, last: int, span: Span) -> Marku
     return el("g", title, made)
 
 
-def _grid(y: Scale, values: Sequence[float], form: str) -> list[Markup]:
+def grid(y: Scale, values: Sequence[float], form: str) -> list[Markup]:
+    """Lines across a panel at `values`, each with its figure beside it."""
     return [
         el("g", el("line", class_="grid", x1=LEFT, x2=RIGHT, y1=y(v), y2=y(v)),
            el("text", form.format(v), class_="tick", x=LEFT - 8, y=y(v) + 4, text_anchor="end"))

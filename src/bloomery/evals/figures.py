@@ -9,6 +9,7 @@ from typing import Any
 
 from bloomery.evals.bootstrap import LEVEL
 from bloomery.evals.compare import Change, Comparison
+from bloomery.evals.held import Held
 from bloomery.evals.proof import Arm
 from bloomery.evals.report import Report
 from bloomery.evals.seeds import Seeds
@@ -51,6 +52,7 @@ def to_json(report: Report) -> dict[str, Any]:
             {"suite": u.suite, "model": u.model, "answers": u.answers, "of": u.of, "reason": u.public}
             for u in report.ungraded
         ],
+        "held": _held(report.held),
         "spent": dataclasses.asdict(report.spent),
     }
     finite: dict[str, Any] = _finite(found)
@@ -91,6 +93,13 @@ def _proof(report: Report) -> dict[str, Any] | None:
         "gain_kept": dataclasses.asdict(kept) if kept is not None else None,
         "gain_kept_seeds": dataclasses.asdict(over) if over is not None else None,
     }
+
+
+def _held(held: Held | None) -> dict[str, Any] | None:
+    if held is None:
+        return None
+    domain = {"asked": 1 - held.asked, "realised": 1 - held.realised}
+    return {"budget": held.budget, "domain_share": domain, "looks": [dataclasses.asdict(look) for look in held.looks]}
 
 
 def _finite(value: Any) -> Any:

@@ -18,6 +18,7 @@ from bloomery.evals.wording import (
     moved,
     number,
     over_seeds,
+    percent,
     seconds,
     share,
 )
@@ -38,6 +39,7 @@ def to_markdown(report: Report) -> str:
         *(f"{_plain(one.said())}.\n" for one in report.ungraded),
         *_origin(report),
         *_budgets(report),
+        *_held(report),
         *_proof(report),
         *_skills(report),
         *_speed(report),
@@ -90,6 +92,20 @@ def _budgets(report: Report) -> Iterator[str]:
         f"- {_plain(explained(verdict))} (interval {bounds(verdict.worse, 2)})" for verdict in report.gate.verdicts
     )
     yield ""
+
+
+def _held(report: Report) -> Iterator[str]:
+    """Every decision of a run that held its budget."""
+    if report.held is None:
+        return
+    yield from ["## Held while training", "", report.held.said(report.gate), ""]
+    names = ["Steps", "Rise", "Noise", "Allowed", "KL", "Replay", "Rate", "Then"]
+    rows = [
+        [f"{k.step:,}", percent(k.rise, 2, True), percent(k.noise, 2), percent(k.allowed, 2), number(k.kl, 3),
+         percent(k.replay), f"{k.rate:.2g} ×", k.did]
+        for k in report.held.looks
+    ]  # fmt: skip
+    yield from _table(names, rows)
 
 
 def _proof(report: Report) -> Iterator[str]:

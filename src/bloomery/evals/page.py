@@ -42,6 +42,7 @@ def to_html(report: Report) -> str:
         sections.skills(report),
         sections.ledgers(report),
         sections.run(report),
+        sections.held(report),
         sections.cost(report),
         sections.method(report),
     )

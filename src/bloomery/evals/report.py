@@ -13,6 +13,7 @@ from bloomery.evals.bootstrap import DRAWS
 from bloomery.evals.compare import Comparison, compare
 from bloomery.evals.curve import Curve, read_curve
 from bloomery.evals.gate import Gate, all_of, gate
+from bloomery.evals.held import Held, read_held
 from bloomery.evals.ledger import RIGHT
 from bloomery.evals.proof import CURATED_ONLY, Arm, Plasticity, Proof, prove
 from bloomery.evals.results import EvalResult
@@ -75,12 +76,15 @@ class Report:
     curve: Curve | None
     examples: tuple[Example, ...]
     ungraded: tuple[Ungraded, ...]
+    held: Held | None = None
+    """How the run held its forgetting budget, where it was to."""
 
     @property
     def headline(self) -> str:
-        """Gained, lost, verdict; and what was to be graded and could not be at all."""
+        """Gained, lost, verdict; how the budget was held, or why not; what was to be graded and could not be at all."""
         lost = [f"{one.said()}." for one in self.ungraded if one.answers == one.of]
-        return " ".join([headline(self.comparison, self.gate), *lost])
+        held = [self.held.said(self.gate)] if self.held else []
+        return " ".join([headline(self.comparison, self.gate), *held, *lost])
 
     @property
     def status(self) -> str:
@@ -117,7 +121,9 @@ def make_report(
     """
     every = [Seeded(result, dict(arms or {})), *seeds]
     spent = dict(spent or {})
-    curve = read_curve(events, segments) if events is not None and events.is_file() else None
+    log = events if events is not None and events.is_file() else None
+    held = read_held(log) if log else None
+    curve = read_curve(log, [*segments, *(held.segments() if held else ())]) if log else None
     return Report(
         title=title,
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -128,6 +134,7 @@ def make_report(
         spent=spent.get("") or (Spent(curve.tokens, curve.seconds) if curve else Spent()),
         curve=curve,
         examples=tuple(moved_examples(start, result)),
+        held=held,
         ungraded=ungraded([start, *(one.result for one in every)]),
     )
 

@@ -9,6 +9,7 @@ from bloomery.evals.bootstrap import FEWEST
 from bloomery.evals.charts import Bar, arms_chart, dumbbell, shares
 from bloomery.evals.compare import Change, Comparison
 from bloomery.evals.course import course
+from bloomery.evals.hold_chart import hold_chart
 from bloomery.evals.html import Child, Markup, el
 from bloomery.evals.ledger import Ledger
 from bloomery.evals.proof import DOMAIN_ONLY, Arm
@@ -195,6 +196,16 @@ def run(report: Report) -> Markup | None:
         return None
     lead = "The smoothed line is an exponential mean; dots are the loss on held-out rows."
     return el("section", el("h2", "Training"), el("p", lead, class_="lead"), el("figure", course(report.curve)))
+
+
+def held(report: Report) -> Markup | None:
+    """How the forgetting budget was held: every measurement, and what followed from it."""
+    if report.held is None:
+        return None
+    seed = " The figure is of the first seed." if report.seeds else ""
+    lead = f"{report.held.said(report.gate)}{seed}"
+    chart = el("figure", hold_chart(report.held))
+    return el("section", el("h2", "Held while training"), el("p", lead, class_="lead"), chart)
 
 
 def cost(report: Report) -> Markup:
