@@ -19,7 +19,15 @@ from typing import Any
 import zstandard
 
 from bloomery.core.errors import DamagedError, InputError, Where
-from bloomery.core.files import canonical_hash, read_json, sha256_file, waiting_lock, write_bytes, write_json
+from bloomery.core.files import (
+    canonical_hash,
+    read_json,
+    sha256_file,
+    sweep_unfinished,
+    waiting_lock,
+    write_bytes,
+    write_json,
+)
 from bloomery.data.bites import File, Position, Row, in_order, read_rows, walk
 from bloomery.data.config import SourceSpec
 from bloomery.data.origin import look, open_remote
@@ -123,16 +131,19 @@ def filled(spec: SourceSpec, tokens: int, cache: Path, progress: Progress | None
     if stream is not None and stream.holds(tokens):
         return stream
     (cache / "streams").mkdir(parents=True, exist_ok=True)
-    with waiting_lock(cache / "streams" / f".{_key(spec)}.lock", f"the stream of `{spec.label}`"):
-        stream = opened(spec, cache)
-        try:
-            stream = stream or _begun(spec, cache)
+    try:
+        with waiting_lock(cache / "streams" / f".{_key(spec)}.lock", f"the stream of `{spec.label}`"):
+            stream = opened(spec, cache) or _begun(spec, cache)
+        # Others may know the same commit by another name.
+        with waiting_lock(stream.folder / ".lock", f"the stream of `{spec.label}`"):
+            sweep_unfinished(stream.folder)
+            stream = opened(stream.spec, cache) or stream
             for grown in _growing(stream, tokens):
                 stream = grown
                 if progress:
                     progress(stream)
-        except InputError as error:
-            raise _short(spec, tokens, stream.tokens if stream else 0, error) from None
+    except InputError as error:
+        raise _short(spec, tokens, stream.tokens if stream else 0, error) from None
     return stream
 
 

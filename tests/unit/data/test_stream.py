@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ import zstandard
 from hub import Hub, serving
 
 from bloomery.core.errors import DamagedError, InputError
+from bloomery.core.files import waiting_lock
 from bloomery.data import stream as streams
 from bloomery.data.config import SourceSpec
 from bloomery.data.sources import iter_records, source_files
@@ -136,6 +138,29 @@ def test_an_interrupted_fetch_goes_on_where_it_was(hub: Hub, cache: Path, monkey
     for path in half.folder.iterdir():
         path.unlink()
     assert ids(spec) == rows
+
+
+@pytest.mark.parametrize("revision", [None, "v1", COMMIT])
+def test_one_process_writes_at_a_time_by_whichever_name_it_knows_the_commit(
+    hub: Hub, cache: Path, revision: str | None
+) -> None:
+    known = filled(SourceSpec(hf="org/pages"), 2_000, cache)
+    freed: list[bool] = []
+
+    def hold() -> None:
+        with waiting_lock(known.folder / ".lock", "a test"):
+            held.set()
+            time.sleep(0.6)
+            freed.append(True)
+
+    held = threading.Event()
+    other = threading.Thread(target=hold)
+    other.start()
+    held.wait()
+    grown = filled(SourceSpec(hf="org/pages", revision=revision), 6_000, cache)
+    assert freed and grown.folder == known.folder
+    assert [piece.sha256 for piece in grown.pieces[: len(known.pieces)]] == [p.sha256 for p in known.pieces]
+    other.join()
 
 
 def test_a_changed_piece_is_refused_and_says_what_to_delete(hub: Hub, cache: Path) -> None:
