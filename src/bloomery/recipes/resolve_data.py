@@ -60,7 +60,7 @@ def _context(loaded: Loaded, start: Start) -> Value:
         raise InputError(
             f"`data.context: {asked}` is longer than the {own} tokens that `{start.ref}` was made for",
             where=loaded.place("data.context"),
-            fix=f"use at most {own}",
+            fix=f"use at most {own}, or mark sources `long` and set `data.long_context`",
         )
     return Value(asked, "user")
 

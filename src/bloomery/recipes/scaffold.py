@@ -68,9 +68,9 @@ def made_scaffold(loaded: Loaded, family: Family | None) -> Made | None:
         configuration=found.config,
     )
     values = {name: Value(one.value, "derived", one.why) for name, one in found.values.items()}
-    dial = "depth" if asked.depth is not None else "parameters"
     shape = Value(asked.shape, "user" if "shape" in asked.model_fields_set else "stage default")
-    values = {"shape": shape, **values, dial: replace(values[dial], origin="user")}
+    depth = replace(values["depth"], origin="user") if asked.depth is not None else values["depth"]
+    values = {"shape": shape, **values, "depth": depth}
     return Made(start, {f"scaffold.{name}": value for name, value in values.items()})
 
 

@@ -51,8 +51,8 @@ def print_explanation(found: Explanation, console: Console, everything: bool = F
             console.print(Text(f"training {number} of {len(trainings)}", style="bold"))
         if one.plan is not None:
             guessed = Text("\n".join([*guesses(one), ""]), "dim")
-            shown = Text(f"{course_lines(one.plan)}\n")
-            noted = Text("".join(f"note: {line}\n" for line in one.notes))
+            shown = Text(course_lines(one.plan))
+            noted = Text("".join(f"\nnote: {line}\n" for line in one.notes))
             parts = (_sources(one), guessed, _values(one.plan, everything), Text(), shown, noted, _costs(one))
             console.print(Padding(Group(*parts), 1))
     for problem in found.problems:

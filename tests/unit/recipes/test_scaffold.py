@@ -67,8 +67,8 @@ def test_a_family_beside_it_lends_tokenizer_and_curated_data(recipe: Load) -> No
 def test_a_size_is_met_by_the_nearest_depth(recipe: Load) -> None:
     plan = resolve(recipe(RECIPE, "scaffold={parameters: 5M}"))
     assert plan.get("scaffold.depth") == 4
-    assert plan.origin("scaffold.parameters") == "user"
-    assert plan.origin("scaffold.depth") == "derived"
+    assert plan.origin("scaffold.depth") == plan.origin("scaffold.parameters") == "derived"
+    assert "5,000,000 parameters" in plan.values["scaffold.depth"].why
 
 
 def test_the_plan_read_back_builds_the_same_model(recipe: Load, tmp_path: Path) -> None:
