@@ -40,11 +40,12 @@ takes the time. A score of 100 answers is known to ten points either way at wors
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Where candidates are made and scored, and on what."""
+    """Where candidates are made and scored, and on what; `parents` are the hashes of what is merged."""
 
     reentry: Reentry
     folder: Path
     suites: list[Suite]
+    parents: tuple[str, ...]
     say: Say
 
     def score(self, name: str, weights: Any, model: Callable[[], Path]) -> EvalResult:
@@ -74,10 +75,11 @@ def run_reentry(reentry: Reentry, name: str | None = None, root: Path = RUNS, *,
     folder.mkdir(parents=True, exist_ok=True)
     with lock(folder / ".lock", f"re-entry `{folder.name}`"):
         write_json(folder / "reenter.json", reentry.asked())
-        bench = Bench(reentry, folder, _suites(reentry, say), say)
-        later = find_model(reentry.later)
-        trained = bench.score(reentry.run.name, model_hash(reentry.run.model), lambda: reentry.run.model)
-        reference = bench.score(reentry.later, model_hash(later.folder), lambda: later.folder)
+        later, start = (find_model(f"{reentry.family.name}/{stage}").folder for stage in (reentry.to, reentry.start))
+        hashes = tuple(model_hash(one) for one in (later, reentry.run.model, start))
+        bench = Bench(reentry, folder, _suites(reentry, say), hashes, say)
+        reference = bench.score(reentry.later, hashes[0], lambda: later)
+        trained = bench.score(reentry.run.name, hashes[1], lambda: reentry.run.model)
         found, status = [_stand(reference, reference, True), _stand(reference, trained, True)], ""
         results = {}
         for one in reentry.candidates():
@@ -108,11 +110,9 @@ def _try(bench: Bench, one: Candidate, quiet: bool) -> tuple[EvalResult | None, 
             return None, status
         model = bench.folder / REANNEAL / "model"
         return bench.score(one.name, model_hash(model), lambda: model), ""
-    run, start = bench.reentry.run, find_model(f"{bench.reentry.family.name}/{bench.reentry.start}")
-    parents = [model_hash(find_model(bench.reentry.later).folder), model_hash(run.model), model_hash(start.folder)]
     place = bench.folder / "merges" / one.name.replace(" ", "-")
     try:
-        return bench.score(one.name, [one.by, one.strength, *parents], lambda: _merge(bench, one, place)), ""
+        return bench.score(one.name, [one.by, one.strength, *bench.parents], lambda: _merge(bench, one, place)), ""
     finally:
         shutil.rmtree(place, ignore_errors=True)
 

@@ -104,6 +104,10 @@ def result_of(
     winner = choose(standings, reentry.keep)
     on_front = tuple(one.name for one in front(standings))
     said = [_verdict(reentry, standings, winner), *_merges_said(reentry, standings, results, status)]
+    if reentry.anneal is None and reentry.sft is not None:
+        said.append(
+            f"The re-anneal is fine-tuning alone: `{reentry.family.name}` has no open data of the stages before."
+        )
     said.append(
         f"within: general text and the mean of graded scores at most {100 * reentry.keep:.3g} % and points behind "
         f"{reentry.later}; front: no other model is as good in domain, general text and mean score. The choice was "
