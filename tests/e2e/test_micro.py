@@ -50,3 +50,45 @@ def test_its_steps_are_those_of_a_run_of_the_same_recipe(recipe: Loaded, here: P
         for folder in (here / "micro", here / "runs" / "toy")
     )
     assert micro == whole and len(micro) > 1
+
+
+class StopAfter:
+    """A request to stop that comes after some steps."""
+
+    number = 2
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    @property
+    def requested(self) -> bool:
+        self.left -= 1
+        return self.left <= 0
+
+    def __enter__(self) -> StopAfter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+
+def test_an_interrupted_one_goes_on_and_ends_where_it_would_have(
+    recipe: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ["budget=2k tokens", "data.share=40%"]
+    whole = micro_run(recipe, asked, tmp_path / "a" / "one")
+    with monkeypatch.context() as patched:
+        patched.setattr("bloomery.train.loop.stop_requests", lambda: StopAfter(3))
+        with pytest.raises(KeyboardInterrupt):
+            micro_run(recipe, asked, tmp_path / "b" / "one")
+    assert not (tmp_path / "b" / "one" / "points.json").exists()
+    again = micro_run(recipe, asked, tmp_path / "b" / "one")
+    assert (again[0], again[-1]) == (whole[0], whole[-1])
+    assert [*read_events(tmp_path / "b" / "one" / "events.jsonl", "resume")]
+
+
+def test_a_budget_that_is_held_is_not_held_in_a_micro_run(here: Path, recipe: Loaded, tmp_path: Path) -> None:
+    (here / "held.yaml").write_text((here / "toy.yaml").read_text().replace("general: 1%", "general: 1%, hold: true"))
+    points = micro_run(load_recipe("held.yaml"), ["budget=1k tokens"], tmp_path / "one")
+    kept = load_recipe(tmp_path / "one" / "recipe.yaml").recipe.keep
+    assert points[-1].ended and kept.general == 0.01 and not kept.hold
