@@ -24,25 +24,31 @@ class Form:
     v: Array
     w: Array | None
     """None: the same as v."""
+    g: Array
     prior: tuple[tuple[float, float], ...]
     sign: int
 
-    def grid(self) -> tuple[Array, Array, Array]:
+    def grid(self) -> tuple[Array, Array, Array, Array]:
         """Every combination, each [G]."""
-        if self.w is None:
-            u, v = (axis.ravel() for axis in np.meshgrid(self.u, self.v))
-            return u, v, v
-        u, v, w = (axis.ravel() for axis in np.meshgrid(self.u, self.v, self.w))
-        return u, v, w
+        first = self.v[:1] if self.w is None else self.w
+        u, v, w, g = (axis.ravel() for axis in np.meshgrid(self.u, self.v, first, self.g))
+        return (u, v, v, g) if self.w is None else (u, v, w, g)
 
 
 PRIOR_WIDTH = 0.25
 """Of exponents of the length."""
 _STEPS = np.linspace(0, 1, 5)
-DOMAIN = Form(_STEPS, np.linspace(0.2, 1.2, 21), None, ((0.5, PRIOR_WIDTH),) * 3, -1)
+DOMAIN = Form(_STEPS, np.linspace(0.2, 1.2, 21), None, np.zeros(1), (*((0.5, PRIOR_WIDTH),) * 3, (0.0, 1.0)), -1)
 GENERAL = Form(
-    _STEPS, np.linspace(0.5, 3, 21), np.linspace(0, 1, 9), ((0.25, PRIOR_WIDTH), (1.5, 0.5), (0.25, PRIOR_WIDTH)), 1
+    _STEPS,
+    np.linspace(0.5, 3, 11),
+    np.linspace(0, 1, 9),
+    np.linspace(0, 1, 9),
+    ((0.25, PRIOR_WIDTH), (1.0, 0.5), (0.25, PRIOR_WIDTH), (0.5, 0.25)),
+    1,
 )
+LEAST_REPLAY = 0.01
+"""Added to the replay share: what 1 % of it changes is seen, and none at all stays finite."""
 C_WIDTH, A_WIDTH = 0.1, 0.5
 """Widths of the priors of c and a, around 0."""
 
@@ -63,9 +69,9 @@ class Runs:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One fit: exponents u, v, w, and (c, a) by start."""
+    """One fit: exponents u, v, w, g, and (c, a) by start."""
 
-    exponents: tuple[float, float, float]
+    exponents: tuple[float, float, float, float]
     own: Mapping[str, tuple[float, float]]
 
     def change(self, start: str, share: float, length: float) -> float:
@@ -78,8 +84,8 @@ class Curve:
 
     def of_domain(self, start: str, share: float, length: float) -> float:
         """The second term: what the domain adds to it."""
-        _, v, w = self.exponents
-        return float(self.own[start][1] * share**v * length**w)
+        _, v, w, g = self.exponents
+        return float(self.own[start][1] * share**v * (1 - share + LEAST_REPLAY) ** -g * length**w)
 
 
 def fitted(runs: Runs, form: Form) -> Curve:
@@ -96,11 +102,11 @@ def fitted(runs: Runs, form: Form) -> Curve:
 
 def _least_squares(runs: Runs, form: Form, weight: Array) -> Curve:
     """Two coefficients of each start in closed form, for every combination of exponents at once; the best wins."""
-    u, v, w = form.grid()
+    u, v, w, g = form.grid()
     h = runs.length ** u[:, None]
-    k = runs.share ** v[:, None] * runs.length ** w[:, None]
+    k = runs.share ** v[:, None] * (1 - runs.share + LEAST_REPLAY) ** -g[:, None] * runs.length ** w[:, None]
     cost = sum(
-        (NOISE * (x - mean) / width) ** 2 for x, (mean, width) in zip((u, v, w), form.prior, strict=True)
+        (NOISE * (x - mean) / width) ** 2 for x, (mean, width) in zip((u, v, w, g), form.prior, strict=True)
     )  # [G], in squares of log loss
     own: dict[str, tuple[Array, Array]] = {}
     for start in dict.fromkeys(map(str, runs.start)):
@@ -111,7 +117,7 @@ def _least_squares(runs: Runs, form: Form, weight: Array) -> Curve:
         own[start] = (c, a)
     best = int(np.argmin(cost))
     return Curve(
-        (float(u[best]), float(v[best]), float(w[best])),
+        (float(u[best]), float(v[best]), float(w[best]), float(g[best])),
         {start: (float(c[best]), float(a[best])) for start, (c, a) in own.items()},
     )
 
