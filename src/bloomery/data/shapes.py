@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bloomery.core.errors import InputError, Where, nearest
+from bloomery.data.candidates import unfolded
 from bloomery.data.preferences import desirable, is_label, judged, preferred
 from bloomery.data.readers import Record
 from bloomery.data.turns import Message, message, parsed, plain, turns
@@ -129,6 +130,7 @@ def detect(first: Record, spec: SourceSpec) -> Columns:
     Raises `InputError` for an unknown role in `columns`, a named column that is not there, and a row
     that fits no shape.
     """
+    first = unfolded(first)
     _check_named(first, spec)
     shapes = NEEDED if spec.shape == "auto" else {spec.shape: NEEDED[spec.shape]}
     missing: dict[str, list[str]] = {}
@@ -157,6 +159,7 @@ def to_example(record: Record, columns: Columns) -> Example:
 
     Raises `InputError` for a missing column, a wrong type, a picture, a turn of an unknown role or what is no text.
     """
+    record = unfolded(record)
     _refuse_media(record)
     example = replace(_example(record, columns), as_text=columns.as_text)
     if example.as_text and columns.shape in PREFERENCES:
@@ -284,8 +287,6 @@ def refuse_half(text: str, where: Where) -> None:
 
 
 def _refuse_media(record: Record) -> None:
-    if MEDIA.isdisjoint(record.fields):
-        return
     for name in sorted(MEDIA.intersection(record.fields)):
         if record.fields[name]:
             raise InputError(

@@ -221,3 +221,32 @@ def test_the_same_pair_turned_round_is_another_row(stored: Any) -> None:
     (row,) = pairs(1)
     turned = row | {"chosen": row["rejected"], "rejected": row["chosen"]}
     assert len(np.unique(stored([row, turned]).digests)) == 2
+
+
+def nova(*labels: str) -> dict[str, Any]:
+    said = [{"content": [{"text": f"answer {n}"}], "preferenceLabel": label} for n, label in enumerate(labels)]
+    asked = {"role": "user", "content": [{"text": "What is it?"}]}
+    return {"system": [{"text": "Be brief."}], "messages": [asked, {"role": "assistant", "candidates": said}]}
+
+
+def test_candidates_of_a_conversation_are_a_pair_like_any_other(stored: Any) -> None:
+    plain = {"system": "Be brief.", "prompt": "What is it?", "chosen": "answer 1", "rejected": "answer 0"}
+    one, other = stored([nova("non-preferred", "preferred")]), stored([plain])
+    assert one.shape == other.shape == "preference"
+    assert (one.document(0)[0].tolist(), one.desired.tolist()) == (
+        other.document(0)[0].tolist(),
+        other.desired.tolist(),
+    )
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [(("preferred",), "here are 1"), (("preferred",) * 2, "one non-preferred; here are 2"),
+     (("preferred", "non-preferred", "non-preferred"), "here are 3"), (("preferred", "no"), "is unknown")],
+)  # fmt: skip
+def test_candidates_that_are_no_pair_are_refused_with_their_row(
+    stored: Any, labels: tuple[str, ...], says: str
+) -> None:
+    with pytest.raises(InputError, match=says) as refused:
+        stored([nova("preferred", "non-preferred"), nova(*labels)])
+    assert "rows.jsonl:2" in str(refused.value)
