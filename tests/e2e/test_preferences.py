@@ -70,3 +70,32 @@ def test_adapters_learn_preferences_and_are_merged(here: Path) -> None:
     assert (run / "reference" / "manifest.json").is_file()
     first, *_, last = read_events(run / "events.jsonl", "validate")
     assert first["reward_margin"] == pytest.approx(0, abs=1e-5) and last["reward_margin"] > 0.05
+    (held,) = json.loads((run / "report.json").read_text())["rewards"]
+    assert held["accuracy"]["estimate"] == pytest.approx(last["reward_accuracy"], abs=0.051)  # weights are bf16 by then
+    # the report scores an answer's text, training its end token too
+    assert held["margin"]["estimate"] == pytest.approx(last["reward_margin"], rel=0.5)
+    assert "Reward accuracy" in (run / "report.md").read_text() and "Rewards" in (run / "report.html").read_text()
+    scored = bloomery("eval", "low", "--data", "heldout.jsonl", within=here)
+    assert scored.status == 0 and "heldout" in scored.out and "of 20" in scored.out, scored.err
+
+
+def test_held_out_judged_answers_are_in_the_report(here: Path) -> None:
+    rows = [
+        {"prompt": row["prompt"], "completion": row[side], "label": side == "chosen"}
+        for row in preference_rows(0, 60) for side in ("chosen", "rejected")
+    ]  # fmt: skip
+    write_rows(here / "judged.jsonl", rows[:80])
+    write_rows(here / "heldout.jsonl", rows[80:])
+    changes = ("data.domain.0.path=judged.jsonl", "name=judged")
+    told = bloomery("run", "recipe.yaml", *changes, within=here)
+    assert told.status == 0, told.err
+    report = json.loads((here / "runs" / "judged" / "report.json").read_text())
+    (held,) = report["rewards"]
+    assert (held["kind"], held["examples"]) == ("judged", 40)
+    *_, last = read_events(here / "runs" / "judged" / "events.jsonl", "validate")
+    assert held["margin"]["estimate"] == pytest.approx(last["reward_margin"], rel=0.5)
+    assert report["groups"]["domain"]["kind"] == "judged"
+    log = (here / "runs" / "judged" / "eval" / "heldout.jsonl").read_text().splitlines()
+    assert {tuple(sorted(set(json.loads(line)) & {"chosen", "rejected", "messages"})) for line in log} == {
+        ("chosen",), ("rejected",),
+    }  # fmt: skip

@@ -53,6 +53,7 @@ def to_json(report: Report) -> dict[str, Any]:
             for u in report.ungraded
         ],
         "held": _held(report.held),
+        "rewards": [dataclasses.asdict(one) for one in report.rewards],
         "spent": dataclasses.asdict(report.spent),
     }
     finite: dict[str, Any] = _finite(found)

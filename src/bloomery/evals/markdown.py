@@ -8,6 +8,7 @@ from bloomery.evals.compare import Change
 from bloomery.evals.report import Report
 from bloomery.evals.wording import (
     GROUPS,
+    REWARDS,
     bounds,
     count,
     direction,
@@ -19,6 +20,8 @@ from bloomery.evals.wording import (
     number,
     over_seeds,
     percent,
+    reward_note,
+    reward_row,
     seconds,
     share,
 )
@@ -41,6 +44,7 @@ def to_markdown(report: Report) -> str:
         *_budgets(report),
         *_held(report),
         *_proof(report),
+        *_rewards(report),
         *_skills(report),
         *_speed(report),
     ]
@@ -143,6 +147,12 @@ def _arm_seeds(report: Report) -> Iterator[str]:
             yield f"- {name} over seeds: {'; '.join(told)}"
     if report.seeds:
         yield ""
+
+
+def _rewards(report: Report) -> Iterator[str]:
+    if report.rewards:
+        yield from ["## Rewards", "", reward_note(report.rewards[0]), ""]
+        yield from _table(REWARDS, [[_plain(one) for one in reward_row(found)] for found in report.rewards])
 
 
 def _skills(report: Report) -> Iterator[str]:

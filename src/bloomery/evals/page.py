@@ -39,6 +39,7 @@ def to_html(report: Report) -> str:
         _header(report),
         _cards(report),
         sections.arms(report),
+        sections.rewards(report),
         sections.skills(report),
         sections.ledgers(report),
         sections.run(report),

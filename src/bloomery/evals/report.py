@@ -17,6 +17,7 @@ from bloomery.evals.held import Held, read_held
 from bloomery.evals.ledger import RIGHT
 from bloomery.evals.proof import CURATED_ONLY, Arm, Plasticity, Proof, prove
 from bloomery.evals.results import EvalResult
+from bloomery.evals.rewards import Rewards, rewards
 from bloomery.evals.seeds import Seeded, Seeds, mean_over_seeds, seeds_by_group
 from bloomery.evals.ungraded import Ungraded, ungraded
 from bloomery.evals.wording import headline
@@ -78,6 +79,8 @@ class Report:
     ungraded: tuple[Ungraded, ...]
     held: Held | None = None
     """How the run held its forgetting budget, where it was to."""
+    rewards: tuple[Rewards, ...] = ()
+    """Of held-out preferences, under the first seed."""
 
     @property
     def headline(self) -> str:
@@ -110,20 +113,19 @@ def make_report(
     spent: Mapping[str, Spent] | None = None,
     events: Path | None = None,
     segments: Sequence[Segment] = (),
+    beta: float | None = None,
     draws: int = DRAWS,
 ) -> Report:
     """Compare the result with its start, and with the arms trained beside it, by name (`domain-only`, ...).
 
     `plasticity` is that of the start checkpoint; without it nothing was trained and no proof is asked
     for. `seeds` are the result and its arms under other seeds: every comparison is then made within each seed, and
-    its mean reported and judged. `origin` is judged against too. `spent` is by arm name, the result's own under "".
+    its mean reported and judged. `beta` is that of a training that compared answers with the start's. `origin` is
+    judged against too. `spent` is by arm name, the result's own under "".
     Raises `InputError` for a budget in `keep` that nothing measures.
     """
-    every = [Seeded(result, dict(arms or {})), *seeds]
-    spent = dict(spent or {})
-    log = events if events is not None and events.is_file() else None
-    held = read_held(log) if log else None
-    curve = read_curve(log, [*segments, *(held.segments() if held else ())]) if log else None
+    every, spent = [Seeded(result, dict(arms or {})), *seeds], dict(spent or {})
+    curve, held = _course(events, segments)
     return Report(
         title=title,
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -136,7 +138,16 @@ def make_report(
         examples=tuple(moved_examples(start, result)),
         held=held,
         ungraded=ungraded([start, *(one.result for one in every)]),
+        rewards=rewards(start, result, beta, draws) if beta else (),
     )
+
+
+def _course(events: Path | None, segments: Sequence[Segment]) -> tuple[Curve | None, Held | None]:
+    """The training's curve and how its budget was held, by its event log; None for what that does not tell."""
+    if events is None or not events.is_file():
+        return None, None
+    held = read_held(events)
+    return read_curve(events, [*segments, *(held.segments() if held else ())]), held
 
 
 def _compared(

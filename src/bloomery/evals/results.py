@@ -32,7 +32,8 @@ class Record:
     score: float | None = None
     reason: str = ""
     nats: float = 0.0
-    """Negative log-likelihood of the text, for bits per byte."""
+    """Negative log-likelihood of the text, for bits per byte; of a judged answer, or of the better answer of a pair
+    less the worse one's."""
     bytes: int = 0
     tokens: int = 0
     """Tokens scored, or sampled."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from bloomery.core.errors import InputError
 from bloomery.engine.protocol import Completion, Engine, Sampling
 from bloomery.evals.prompts import Prompter, Scored, messages_of, windows
 from bloomery.evals.results import EvalResult, Record, SuiteResult
+from bloomery.evals.rewards import DESIRABLE, UNDESIRABLE
 from bloomery.evals.suites import Row, Suite
 from bloomery.graders.load import load_grader
 from bloomery.graders.payload import Sample, text_of
@@ -169,13 +171,15 @@ def _prefer(engine: Engine, prompter: Prompter, rows: Sequence[Row]) -> list[Rec
     nats = iter(_nats(engine, [one for pair in pairs for one in pair]))
     records = []
     for number, (row, pair) in enumerate(zip(rows, pairs, strict=True)):
-        better, worse = (next(nats) / max(len(one.ids) - one.start, 1) for one in pair)
+        lost = [next(nats) for _ in pair]
+        better, worse = (loss / _counted(one) for loss, one in zip(lost, pair, strict=True))
         said = {side: "\n".join(map(text_of, row[side][row["prompt"] :])) for side in ("chosen", "rejected")}
         records.append(
             Record(
                 _id(row, number),
                 _part(row),
                 score=float(better < worse),
+                nats=lost[0] - lost[1],
                 tokens=sum(len(one.ids) - one.start for one in pair),
                 chance=0.5,
                 prompt="\n".join(map(text_of, row["chosen"][: row["prompt"]])),
@@ -186,10 +190,39 @@ def _prefer(engine: Engine, prompter: Prompter, rows: Sequence[Row]) -> list[Rec
     return records
 
 
+def _judge(engine: Engine, prompter: Prompter, rows: Sequence[Row]) -> list[Record]:
+    """Right where a good answer is of the likelier half of the suite by token, and a bad one of the other half."""
+    sides = ["chosen" if row.get("chosen") else "rejected" for row in rows]
+    answers = [prompter.continued(row[side], row["prompt"]) for row, side in zip(rows, sides, strict=True)]
+    lost = _nats(engine, answers)
+    each = [loss / _counted(one) for loss, one in zip(lost, answers, strict=True)]
+    middle = statistics.median(each)
+    return [
+        Record(
+            _id(row, number),
+            _part(row),
+            score=0.5 if each[number] == middle else float((each[number] < middle) == (side == "chosen")),
+            nats=lost[number],
+            tokens=len(answers[number].ids) - answers[number].start,
+            chance=0.5,
+            prompt="\n".join(map(text_of, row[side][: row["prompt"]])),
+            answer="\n".join(map(text_of, row[side][row["prompt"] :])),
+            reference=DESIRABLE if side == "chosen" else UNDESIRABLE,
+        )
+        for number, (row, side) in enumerate(zip(rows, sides, strict=True))
+    ]
+
+
+def _counted(one: Scored) -> int:
+    """How many tokens of a document are scored, at least 1."""
+    return max(len(one.ids) - one.start, 1)
+
+
 SCORED: dict[str, Callable[[Engine, Prompter, Sequence[Row]], list[Record]]] = {
     "bpb": _bits,
     "choice": _choose,
     "preference": _prefer,
+    "judged": _judge,
 }
 """Kind of suite -> how its rows are scored without generating."""
 

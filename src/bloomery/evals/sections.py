@@ -17,6 +17,7 @@ from bloomery.evals.report import Example, Report
 from bloomery.evals.seeds import Seeds
 from bloomery.evals.wording import (
     GROUPS,
+    REWARDS,
     bounds,
     count,
     direction,
@@ -27,6 +28,8 @@ from bloomery.evals.wording import (
     number,
     over_seeds,
     percent,
+    reward_note,
+    reward_row,
     seconds,
     share,
 )
@@ -109,6 +112,15 @@ def _with_interval(change: Change | None, over: Seeds | None = None) -> Child:
     seeds = el("small", f"seeds: {over_seeds(over)}") if over else None
     said = el("span", moved(change), class_=f"tone-{TONES[direction(change)]}")
     return [said, el("small", bounds(change.change)), seeds]
+
+
+def rewards(report: Report) -> Markup | None:
+    """Implicit rewards on held-out preferences."""
+    if not report.rewards:
+        return None
+    rows: list[list[Child]] = [[*reward_row(found)] for found in report.rewards]
+    lead = el("p", reward_note(report.rewards[0]), class_="lead")
+    return el("section", el("h2", "Rewards"), lead, table("Rewards on held-out preferences", REWARDS, rows))
 
 
 def skills(report: Report) -> Markup | None:

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 from bloomery.core.errors import InputError, Where, nearest
 
-Kind = Literal["bpb", "choice", "generate", "preference"]
+Kind = Literal["bpb", "choice", "generate", "preference", "judged"]
 Group = Literal["domain", "general", "skills", "instruction", "refusal", "over_refusal"]
 Row = Mapping[str, Any]
 
@@ -19,6 +19,7 @@ NEEDS: dict[str, tuple[tuple[str, ...], ...]] = {
     "choice": (("prompt", "choices", "answer"),),
     "generate": (("prompt",), ("messages",)),
     "preference": (("prompt", "chosen", "rejected"),),
+    "judged": (("prompt", "chosen"), ("prompt", "rejected")),
 }
 """Kind -> sets of keys, one of which every row must have."""
 
@@ -30,7 +31,8 @@ class Suite:
     name: str
     kind: Kind
     """`bpb`: bits per byte of text or of the last answer; `choice`: by log-likelihood; `generate`: graded answers;
-    `preference`: whether the better of two conversations is likelier, after the first `prompt` messages."""
+    `preference`: whether the better of two conversations is likelier, after the first `prompt` messages; `judged`:
+    whether a good one (`chosen`) is of the likelier half, and a bad one (`rejected`) of the other."""
     rows: Sequence[Row] | Path
     """Rows, or a JSONL file of them. A row's `skill`, where it has one, splits the suite's figures."""
     group: Group

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from bloomery.evals.bootstrap import FEWEST, Interval
 from bloomery.evals.compare import Change, Comparison
 from bloomery.evals.gate import Gate, Verdict
+from bloomery.evals.rewards import Rewards
 from bloomery.evals.seeds import Seeds
 
 GROUPS = {
@@ -79,6 +80,22 @@ def over_seeds(seeds: Seeds) -> str:
 def share(interval: Interval) -> str:
     """A share with its interval: 92.1 % (90.4 to 93.8)."""
     return f"{percent(interval.estimate)} ({number(100 * interval.low, 1)} to {number(100 * interval.high, 1)})"
+
+
+REWARDS = ["Held-out preferences", "Examples", "Reward accuracy", "Reward margin, nats"]
+"""Headings of the table that `reward_row` is a row of."""
+
+
+def reward_row(found: Rewards) -> list[str]:
+    """Implicit rewards of one suite; the start's are 50 % and 0."""
+    low, high = (number(bound, 3, True) for bound in (found.margin.low, found.margin.high))
+    margin = f"{number(found.margin.estimate, 3, True)} ({low} to {high})"
+    return [found.suite, f"{found.examples:,}", share(found.accuracy), margin]
+
+
+def reward_note(found: Rewards) -> str:
+    """What a reward is, and where it began."""
+    return f"A reward is {found.beta:g} × (log-probability − the start's), so the start has 50 % and 0."
 
 
 def direction(change: Change) -> str:

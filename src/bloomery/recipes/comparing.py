@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING
 
 from bloomery.lineage.provenance import model_hash
 from bloomery.recipes.feed import BlendSource
+from bloomery.recipes.preference import COMPARING
 from bloomery.recipes.prepare import Prepared
 
 if TYPE_CHECKING:
     from bloomery.core.rows import TokenRow
     from bloomery.recipes.training import ArmRun
     from bloomery.train.trainer import Trainer
-
-COMPARING = ("dpo", "ipo", "kto")
-"""Objectives with a reference."""
 
 FOLDER = "reference"
 

@@ -19,6 +19,7 @@ from bloomery.recipes.memory import ModelShape, Need, shape_of
 from bloomery.recipes.mixing import source_names, spec_of
 from bloomery.recipes.pipeline import trainings
 from bloomery.recipes.plan import Plan
+from bloomery.recipes.preference import COMPARING
 from bloomery.recipes.problem import Problem
 from bloomery.recipes.resolve import resolve
 from bloomery.recipes.sample import Sample, sample_source
@@ -186,5 +187,23 @@ def _seconds(plan: Plan, shape: ModelShape | None, machine: Machine) -> float | 
         return None
     per_token = 6 * shape.linear_parameters + 6 * shape.layers * shape.hidden * plan.get("context")
     per_token *= 4 / 3 if plan.get("memory.activation_checkpointing") else 1
-    tokens = sum(arm.tokens for arm in plan.arms) * len(plan.get("seeds"))
+    tokens = sum(arm.tokens + _asked(plan, arm.name) / 3 for arm in plan.arms) * len(plan.get("seeds"))
     return float(tokens * per_token / machine.flops * OVERHEAD)
+
+
+def _asked(plan: Plan, arm: str) -> float:
+    """Tokens of forward passes beside training, each a third of its cost: about the start's answers, and its loss.
+
+    They take no more memory than a step: there is no second model, and no gradient.
+    """
+    used, known = tokens_by_source(plan, arm), plan.get("source_tokens")
+    domain = [source for source in plan.sources if source.role == "domain" and source.shape != "text"]
+    once = {source.name: min(used[source.name], known.get(source.name) or used[source.name]) for source in domain}
+    found = 0.0
+    if plan.get("objective") in COMPARING:
+        found += sum(once.values())
+    if plan.get("objective") == "kto":  # each answer has a row that measures: asked of the start, and at every step
+        found += sum(once.values()) + sum(used[source.name] for source in domain)
+    if plan.get("data.order") == "loss" and arm == "blend":
+        found += sum(known.get(source.name) or 0 for source in plan.sources if source.role == "domain")
+    return found

@@ -18,13 +18,14 @@ from bloomery.data.overlap import Evaluated
 from bloomery.data.pairs import row_table
 from bloomery.data.render import Renderer
 from bloomery.data.rows import RowTable
-from bloomery.data.shapes import PREFERENCES, Example, detect, to_example
+from bloomery.data.shapes import PREFERENCES
 from bloomery.data.sources import Record, iter_records
 from bloomery.data.split import holdout
 from bloomery.data.store import TokenStore, build_store
 from bloomery.evals.bootstrap import FEWEST
 from bloomery.recipes.counts import cache_dir
 from bloomery.recipes.defaults import HOLDOUT
+from bloomery.recipes.held_rows import evaluation_rows
 from bloomery.recipes.mixing import source_names
 from bloomery.recipes.plan import Plan
 
@@ -129,26 +130,10 @@ def _records(spec: SourceSpec, base: Path, wanted: set[int]) -> Iterable[Record]
 
 
 def _write_rows(path: Path, records: Iterable[Record], spec: SourceSpec) -> None:
-    """Rows as evaluation reads them; what a grader may need goes along."""
-    lines, columns = [], None
-    for record in records:
-        columns = columns or detect(record, spec)
-        example = to_example(record, columns)
-        kept = {key: record.fields[key] for key in ("skill", "reference_answer", "metadata") if key in record.fields}
-        lines.append(json.dumps({"id": example.example_id, **_body(example), **kept}, ensure_ascii=False) + "\n")
+    """A file of rows as evaluation reads them, readable by its owner only."""
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in evaluation_rows(records, spec)]
     whole = "".join(lines).encode("utf-8", "replace")  # what goes along may hold half a surrogate pair
     write_bytes(path, whole, 0o600)
-
-
-def _body(example: Example) -> dict[str, Any]:
-    if example.text is not None:
-        return {"text": example.text}
-    if example.as_text:
-        return {"text": example.plain_text}
-    if not example.rejected:
-        return {"messages": list(example.messages)}
-    answers = {"chosen": list(example.messages), "rejected": list(example.rejected)}
-    return {"prompt": example.prompt, **{side: said for side, said in answers.items() if said}}
 
 
 def _file_name(name: str) -> str:

@@ -16,6 +16,7 @@ from bloomery.recipes.configure import segments
 from bloomery.recipes.held import Held
 from bloomery.recipes.pipeline import Earlier
 from bloomery.recipes.plan import Plan
+from bloomery.recipes.preference import COMPARING
 from bloomery.recipes.prepare import Prepared
 from bloomery.recipes.training import ArmRun, arm_runs, load_start
 
@@ -63,6 +64,7 @@ def judge_run(
         spent={"" if run is runs[0] else run.arm: _spent(run) for run in runs if run.seed == first},
         events=folder.events,
         segments=segments(plan),
+        beta=plan.get("preference.beta") if plan.get("objective") in COMPARING else None,
     )
     write_report(report, folder.path)
     figures = headline_figures(report)
@@ -118,20 +120,13 @@ def domain_suites(plan: Plan, held: Iterable[Held]) -> list[Suite]:
             found += [Suite(one.name, "bpb", one.path, "general")] if plan.get("eval.general") == "replayed" else []
             continue
         if one.table.store.shape in PREFERENCES:
-            found += _preference_suites(one)
+            found.append(Suite(one.name, one.table.store.shape, one.path, "domain"))
             continue
         found.append(Suite(one.name, "bpb", one.path, "domain"))
         grader = plan.get("eval.grader") or GRADERS.get(str(builtin.get(one.name)))
         if grader and one.table.store.shape != "text":
             found.append(Suite(f"{one.name} answers", "generate", one.path, "domain", grader))
     return found
-
-
-def _preference_suites(held: Held) -> list[Suite]:
-    """How often a held-out pair is ranked rightly. Judged answers are not ranked: their loss is in the event log."""
-    from bloomery.evals.suites import Suite
-
-    return [Suite(held.name, "preference", held.path, "domain")] if held.table.store.shape == "preference" else []
 
 
 def family_suites(described: Iterable[dict[str, Any]]) -> list[Suite]:

@@ -17,6 +17,9 @@ AUTO = {"preference": "dpo", "judged": "kto"}
 
 _WHY = {"preference": "the domain rows are pairs of answers", "judged": "the domain rows are judged answers"}
 
+COMPARING = ("dpo", "ipo", "kto")
+"""Objectives that compare with what the start says."""
+
 ONLY = {"label_smoothing": ("dpo",), "desirable_weight": ("kto",), "undesirable_weight": ("kto",)}
 """Settings that some objectives alone have."""
 

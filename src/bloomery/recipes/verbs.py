@@ -16,6 +16,7 @@ from bloomery.families.registry import load_family
 from bloomery.recipes.counts import cache_dir
 from bloomery.recipes.data_section import absolute
 from bloomery.recipes.find import Found, find_model
+from bloomery.recipes.held_rows import own_suites
 from bloomery.recipes.load import load_recipe
 from bloomery.recipes.plan import Plan
 from bloomery.recipes.publish import publish_model
@@ -39,7 +40,7 @@ def evaluate(
     from bloomery.evals.ungraded import ungraded
 
     found = find_model(model)
-    asked = suites_of(family or found.family, found.stage, suites) + _own(data)
+    asked = suites_of(family or found.family, found.stage, suites) + own_suites(data)
     if not asked:
         raise InputError(f"there is nothing to measure `{model}` on", fix="give rows with --data, or a --family")
     result = _evaluate(found, asked)
@@ -52,7 +53,7 @@ def compare(before: str, after: str, *, data: Sequence[Path] = ()) -> Compared:
     from bloomery.evals.ungraded import ungraded
 
     one, other = find_model(before), find_model(after)
-    asked = suites_of(other.family or one.family, other.stage, None) + _own(data)
+    asked = suites_of(other.family or one.family, other.stage, None) + own_suites(data)
     if not asked:
         raise InputError("there is nothing to compare the two on", fix="give rows with --data")
     one = _as_in(one, other)
@@ -217,15 +218,3 @@ def suites_of(family: str | None, stage: str, names: Sequence[str] | None) -> li
         for suite in chosen(known, stage, names or None)
     ]
     return family_suites(with_rows(suite, cache_dir() / "suites") for suite in described)
-
-
-def _own(data: Sequence[Path]) -> list[Suite]:
-    from bloomery.evals.suites import Suite
-
-    names = [path.stem for path in data]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise InputError(f"two files of `--data` are called `{twice}`, and figures go by name", fix="rename one")
-    for path in data:
-        if not path.is_file():
-            raise InputError("there is no such file", where=Where(path), fix="change --data")
-    return [Suite(path.stem, "bpb", path, "domain") for path in data]

@@ -296,3 +296,21 @@ def test_a_pair_is_ranked_rightly_where_a_token_of_the_better_answer_is_likelier
     alike = [{"id": "a", "prompt": 1, "chosen": [asked, long], "rejected": [asked, turn("assistant", "naïve")]}]
     engine = Told(tokenizer, likes="item 3 weighs 7 grams")
     assert evaluate(engine, tokenizer, [Suite("pairs", "preference", alike, "domain")]).suites["pairs"].value == 1.0
+
+
+def test_judged_answers_are_right_on_their_side_of_the_middle(tokenizer: Any) -> None:
+    asked = {"role": "user", "content": [{"type": "text", "text": "how much"}]}
+
+    def answer(text: str) -> list[dict[str, Any]]:
+        return [asked, {"role": "assistant", "content": [{"type": "text", "text": text}]}]
+
+    likely, unlikely = answer("crowns"), answer("item 3 weighs 7 grams")
+    rows = [
+        {"id": "good", "prompt": 1, "chosen": likely}, {"id": "bad", "prompt": 1, "rejected": unlikely},
+        {"id": "missed", "prompt": 1, "chosen": unlikely}, {"id": "let pass", "prompt": 1, "rejected": likely},
+    ]  # fmt: skip
+    result = evaluate(Told(tokenizer, likes="crowns"), tokenizer, [Suite("said", "judged", rows, "domain")])
+    records = result.suites["said"].records
+    assert [record.score for record in records] == [1.0, 1.0, 0.0, 0.0]
+    assert [record.reference for record in records] == ["desirable", "undesirable"] * 2
+    assert all(record.chance == 0.5 and record.nats > 0 for record in records)
