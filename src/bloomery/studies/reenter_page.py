@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from bloomery.evals.charts import linear, ticks
 from bloomery.evals.html import Markup, el, svg
 from bloomery.evals.page import document
+from bloomery.evals.sections import table
 from bloomery.studies.front import Standing
 
 if TYPE_CHECKING:
@@ -24,9 +25,9 @@ def to_html(result: ReenterResult) -> str:
         el("header", el("p", "Bloomery re-entry", class_="overline"), el("h1", title),
            el("p", result.said[0], class_="headline"), [el("p", line, class_="verdict") for line in result.said[1:]]),
         el("section", el("h2", "What the domain costs"),
-           scatter(result, "general text, % more bits", lambda one: one.general),
-           scatter(result, "graded scores, points lost", lambda one: one.abilities)),
-        el("section", el("h2", "Every model"), _table(result)),
+           el("figure", scatter(result, "general text, % more bits", lambda one: one.general)),
+           el("figure", scatter(result, "graded scores, points lost", lambda one: one.abilities))),
+        el("section", el("h2", "Every model"), table("Every model", result.headings, result.rows)),
     )  # fmt: skip
 
 
@@ -68,9 +69,3 @@ def _dot(one: Standing, x: float, y: float, ahead: bool, winner: bool) -> Markup
     name = el("text", one.name, class_="tick", x=x - 9 if near_end else x + 9, y=y - 7,
               text_anchor="end" if near_end else "start")  # fmt: skip
     return el("g", mark, name, class_=f"tone-{tone}")
-
-
-def _table(result: ReenterResult) -> Markup:
-    head = el("tr", [el("th", heading) for heading in result.headings])
-    rows = [el("tr", [el("td", cell) for cell in row]) for row in result.rows]
-    return el("table", el("thead", head), el("tbody", rows))

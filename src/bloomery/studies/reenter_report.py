@@ -103,7 +103,9 @@ def result_of(
     """The result from what was scored so far."""
     winner = choose(standings, reentry.keep)
     on_front = tuple(one.name for one in front(standings))
-    said = [_verdict(reentry, standings, winner), *_merges_said(reentry, standings, results, status)]
+    unfinished = len(results) < len(reentry.candidates()) and status != "failed"
+    verdict = ("So far: " if unfinished else "") + _verdict(reentry, standings, winner)
+    said = [verdict, *_merges_said(reentry, standings, results, status)]
     if reentry.anneal is None and reentry.sft is not None:
         said.append(
             f"The re-anneal is fine-tuning alone: `{reentry.family.name}` has no open data of the stages before."
