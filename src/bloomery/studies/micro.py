@@ -73,7 +73,7 @@ def micro_run(loaded: Loaded, overrides: Sequence[str], folder: Path, say: Say =
     but no weights. Raises `InputError` for what `bloomery explain` refuses, and where the folder holds a micro-run of
     another recipe; `KeyboardInterrupt` where it was stopped, after a checkpoint.
     """
-    short = _shortened(loaded, overrides)
+    short = shortened(loaded, overrides)
     place = _placed(short, folder)
     if not (folder / POINTS).is_file():
         with place.writing() as events:
@@ -83,10 +83,10 @@ def micro_run(loaded: Loaded, overrides: Sequence[str], folder: Path, say: Say =
 
 def short_plan(loaded: Loaded, overrides: Sequence[str], place: Path, say: Say = lambda text: None) -> Plan:
     """The plan that a micro-run in a folder at or below `place` would begin with. Raises what it would refuse."""
-    return ready(_shortened(loaded, overrides), place, say)
+    return ready(shortened(loaded, overrides), place, say)
 
 
-def _shortened(loaded: Loaded, overrides: Sequence[str]) -> Loaded:
+def shortened(loaded: Loaded, overrides: Sequence[str]) -> Loaded:
     """The recipe of a micro-run. What watches general loss and steers by it would change what is measured."""
     asked = with_overrides(loaded, overrides)
     steered = {"keep.hold": None} if isinstance(asked.data.get("keep"), Mapping) else {}

@@ -14,7 +14,7 @@ from pathlib import Path
 from bloomery.core.errors import InputError
 from bloomery.core.files import canonical_hash
 from bloomery.recipes.load import Loaded
-from bloomery.studies.micro import Point, micro_run
+from bloomery.studies.micro import Point, micro_run, shortened
 
 Say = Callable[[str], None]
 
@@ -55,7 +55,7 @@ def tokens_of(runs: Sequence[Sequence[Point]]) -> int:
 
 def _name(loaded: Loaded, one: Asked) -> str:
     plain = re.sub(r"[^a-z0-9.]+", "-", one.told.lower()).strip("-")[:60]
-    return f"{plain}-{canonical_hash([loaded.text(), list(one.overrides)])[:8]}"
+    return f"{plain}-{canonical_hash(shortened(loaded, one.overrides).text())[:8]}"
 
 
 def _result(points: Sequence[Point]) -> str:
