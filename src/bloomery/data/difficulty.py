@@ -74,7 +74,7 @@ def disagreement(value: Any, where: Where) -> float:
     if not 0 <= share <= 1:
         message = f"{share:g} is no share of annotators, which lies between 0 and 1"
         raise InputError(message, where=where, fix=f"change `{KEY}`, or use `by: column`")
-    return 0.5 - abs(share - 0.5)
+    return round(min(share, 1 - share), 9)  # 0.286 and 0.714 are one difficulty, whatever subtraction leaves
 
 
 def of_record(record: Record, column: str, value: Value) -> float:

@@ -50,6 +50,10 @@ def test_disagreement_is_the_part_that_does_not_say_what_most_say(said: Any, fou
     assert disagreement(said, HERE) == pytest.approx(found)
 
 
+def test_a_share_and_its_opposite_are_exactly_one_difficulty() -> None:
+    assert disagreement(0.714, HERE) == disagreement(0.286, HERE) == disagreement("0.714", HERE)
+
+
 @pytest.mark.parametrize(
     ("said", "why"),
     [(3, "no share"), (-0.1, "no share"), ([], "empty"), ({}, "no vote"), ({"a": 0}, "no vote"),
