@@ -67,7 +67,7 @@ def test_a_re_entry_tries_every_way_and_keeps_what_was_measured_best(work: Path)
     first = bloomery(*asked, "--json", within=work)
     assert first.status in (0, 3), first.err
     found = json.loads(first.out)
-    names = ["toy/chat", "early", "graft 0.5", "linear 0.5", "slerp 0.5", "task 0.5", "ties 0.5", "re-anneal"]
+    names = ["toy/chat", "early", "graft 0.5", "linear 0.5", "slerp 0.5", "ties 0.5", "re-anneal"]
     assert [one["name"] for one in found["models"]] == names and found["status"] == "done"
     assert all({"domain", "general", "skills"} <= one["groups"].keys() for one in found["models"])
     assert any("re-anneal" in line for line in found["said"])

@@ -124,10 +124,11 @@ def _source(spec: Mapping[str, Any], share: float | None) -> dict[str, Any]:
 def _merges(strength: float) -> Iterator[Candidate]:
     """All rules at one strength, but for what another candidate is already.
 
-    At 1, `linear` and `slerp` are the trained model itself, and `task` is the graft.
+    At 1, `linear` and `slerp` are the trained model itself, and `task` is the graft; at 0.5 `task` is `linear`.
     """
     for by in RANK:
-        if strength < 1 or by in ("graft", "ties"):
+        same = (strength == 1 and by in ("linear", "slerp", "task")) or (strength == 0.5 and by == "task")
+        if not same:
             yield Candidate(f"{by} {strength:g}", by, strength)
 
 

@@ -50,6 +50,7 @@ def test_there_must_be_a_later_stage(family: str, start: str, to: str | None, sa
 
 def test_what_is_another_candidate_already_is_not_tried_twice() -> None:
     assert [one.name for one in _merges(1.0)] == ["graft 1", "ties 1"]
+    assert [one.name for one in _merges(0.5)] == ["graft 0.5", "linear 0.5", "slerp 0.5", "ties 0.5"]
     assert [one.by for one in _merges(0.3)] == ["graft", "linear", "slerp", "task", "ties"]
 
 
