@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -67,16 +67,20 @@ def suite_digests(path: Path, generated: bool) -> Evaluated:
     A row that lacks what training needs, such as an answer, counts by its prompt. Of a conversation with answers
     before the last one the prompt does not count, since its first question may be anybody's.
     """
-    records = iter_records(SourceSpec(path=str(path)), path.parent)
-    first = next(records)
-    columns = _columns(first, path)
     rows, prompts = [], []
-    for record in chain([first], records):
-        example = _example(record, columns)
+    for example in suite_examples(path):
         rows.append(digest(example))
         if generated and sum(turn["role"] == "assistant" for turn in example.messages) < 2:
             prompts.append(asked(example))
     return Evaluated(np.array(rows, np.uint64), np.array(prompts, np.uint64))
+
+
+def suite_examples(path: Path) -> Iterator[Example]:
+    """The rows of a suite's file; of one that lacks what training needs, what it asks."""
+    records = iter_records(SourceSpec(path=str(path)), path.parent)
+    first = next(records)
+    columns = _columns(first, path)
+    return (_example(record, columns) for record in chain([first], records))
 
 
 def _columns(first: Record, path: Path) -> Columns | None:

@@ -49,6 +49,21 @@ def data_receipt(
     return {"steps": blend.next_step, "tokens": total, "sources": sources}
 
 
+def by_category(sources: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What training took of each category, from the receipts of sources that say their `category`, role and licence."""
+    total = sum(one.get("taken", {}).get("tokens", 0) for one in sources.values())
+    found: dict[str, Any] = {}
+    for name, one in sources.items():
+        told = found.setdefault(
+            one["category"], {"role": one["role"], "sources": [], "licences": [], "tokens": 0, "rows": 0}
+        )
+        told["sources"].append(name)
+        told["licences"] = sorted({*told["licences"], one["licence"] or "not stated"})
+        for key in ("tokens", "rows"):
+            told[key] += one.get("taken", {}).get(key, 0)
+    return {kind: told | {"share": told["tokens"] / total if total else 0.0} for kind, told in found.items()}
+
+
 def _taken(table: RowTable, blend: Blend) -> dict[str, int]:
     return {
         "tokens_asked": round(blend.asked()[table.name]),

@@ -116,6 +116,10 @@ class Renderer:
         rendered = iter(self._encode(sides))
         return [_joined(example, [next(rendered) for _ in _sides(example)]) for example in examples]
 
+    def plain_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each text as a document has them, without what begins and ends one."""
+        return self._text_ids(list(texts))
+
     def _encode(self, examples: Sequence[Example]) -> list[Rendered]:
         texts = [example.text for example in examples if example.text is not None]
         chats = self._chat_texts([example for example in examples if example.text is None])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from bloomery.evals.blended import NAMES
 from bloomery.evals.compare import Change
 from bloomery.evals.report import Report
 from bloomery.evals.wording import (
@@ -46,6 +47,7 @@ def to_markdown(report: Report) -> str:
         *_proof(report),
         *_rewards(report),
         *_skills(report),
+        *_blended(report),
         *_speed(report),
     ]
     return "\n".join(lines).rstrip() + "\n"
@@ -135,6 +137,14 @@ def _proof(report: Report) -> Iterator[str]:
         rows = [[name, *(f"{moved(c.groups[g])} {bounds(c.groups[g].change)}" for g in groups)] for name, c in named]
         yield from _table(["Arm", *(GROUPS[g] for g in groups)], rows)
         yield from _arm_seeds(report)
+
+
+def _blended(report: Report) -> Iterator[str]:
+    if report.blended is None:
+        return
+    yield from ["## What was mixed in", ""]
+    yield from _table(NAMES, [[_plain(cell) for cell in row] for row in report.blended.rows])
+    yield from (f"{_plain(line)}\n" for line in report.blended.said)
 
 
 def _arm_seeds(report: Report) -> Iterator[str]:

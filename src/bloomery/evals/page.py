@@ -44,6 +44,7 @@ def to_html(report: Report) -> str:
         sections.ledgers(report),
         sections.run(report),
         sections.held(report),
+        sections.blend(report),
         sections.cost(report),
         sections.method(report),
     )

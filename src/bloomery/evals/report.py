@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bloomery.core.rows import Segment
+from bloomery.evals.blended import Blended
 from bloomery.evals.bootstrap import DRAWS
 from bloomery.evals.compare import Comparison, compare
 from bloomery.evals.curve import Curve, read_curve
@@ -81,6 +82,8 @@ class Report:
     """How the run held its forgetting budget, where it was to."""
     rewards: tuple[Rewards, ...] = ()
     """Of held-out preferences, under the first seed."""
+    blended: Blended | None = None
+    """What was mixed in, from the data receipt."""
 
     @property
     def headline(self) -> str:
@@ -114,6 +117,7 @@ def make_report(
     events: Path | None = None,
     segments: Sequence[Segment] = (),
     beta: float | None = None,
+    receipt: Mapping[str, Any] | None = None,
     draws: int = DRAWS,
 ) -> Report:
     """Compare the result with its start, and with the arms trained beside it, by name (`domain-only`, ...).
@@ -121,7 +125,7 @@ def make_report(
     `plasticity` is that of the start checkpoint; without it nothing was trained and no proof is asked
     for. `seeds` are the result and its arms under other seeds: every comparison is then made within each seed, and
     its mean reported and judged. `beta` is that of a training that compared answers with the start's. `origin` is
-    judged against too. `spent` is by arm name, the result's own under "".
+    judged against too. `spent` is by arm name, the result's own under "". `receipt` is the run's data receipt.
     Raises `InputError` for a budget in `keep` that nothing measures.
     """
     every, spent = [Seeded(result, dict(arms or {})), *seeds], dict(spent or {})
@@ -139,6 +143,7 @@ def make_report(
         held=held,
         ungraded=ungraded([start, *(one.result for one in every)]),
         rewards=rewards(start, result, beta, draws) if beta else (),
+        blended=Blended.of(receipt) if receipt else None,
     )
 
 

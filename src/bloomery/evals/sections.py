@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from bloomery.evals.blended import NAMES
 from bloomery.evals.bootstrap import FEWEST
 from bloomery.evals.charts import Bar, arms_chart, dumbbell, shares
 from bloomery.evals.compare import Change, Comparison
@@ -218,6 +219,14 @@ def held(report: Report) -> Markup | None:
     lead = f"{report.held.said(report.gate)}{seed}"
     chart = el("figure", hold_chart(report.held))
     return el("section", el("h2", "Held while training"), el("p", lead, class_="lead"), chart)
+
+
+def blend(report: Report) -> Markup | None:
+    """What was really mixed in, by source."""
+    if report.blended is None:
+        return None
+    said = [el("p", line, class_="lead") for line in report.blended.said]
+    return el("section", el("h2", "What was mixed in"), said, table("By source", NAMES, report.blended.rows))
 
 
 def cost(report: Report) -> Markup:

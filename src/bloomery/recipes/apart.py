@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from bloomery.data.overlap import Evaluated, suite_digests, without
+from bloomery.data.contamination import Measured
+from bloomery.data.overlap import Evaluated, suite_digests, suite_examples, without
+from bloomery.data.render import Renderer
+from bloomery.data.shapes import Example
 from bloomery.data.store import TokenStore
+from bloomery.data.turns import plain
 from bloomery.recipes.mixing import OWN
 from bloomery.recipes.plan import Plan, Source
 
@@ -18,6 +22,8 @@ if TYPE_CHECKING:
     from bloomery.recipes.held import Held
 
 Docs = npt.NDArray[np.int64]
+BREAK = -1
+"""Between two messages of a row: no passage goes on from one to the other."""
 
 
 def evaluated_rows(plan: Plan, held: Iterable[Held]) -> dict[str, Evaluated]:
@@ -32,6 +38,21 @@ def evaluated_rows(plan: Plan, held: Iterable[Held]) -> dict[str, Evaluated]:
         if suite["path"]:
             found[suite["name"]] = suite_digests(Path(suite["path"]), suite["kind"] != "bpb")
     return found
+
+
+def measured(plan: Plan, held: Iterable[Held], renderer: Renderer) -> dict[str, Measured]:
+    """The same as documents of tokens, to look for their passages in what is trained on."""
+    found = {one.name: Measured.of_table(one.table) for one in held}
+    for suite in plan.get("eval.suites"):
+        if suite["path"] and suite["name"] not in found:
+            said = [_said(example) for example in suite_examples(Path(suite["path"]))]
+            ids = iter(renderer.plain_ids([text for texts in said for text in texts]))
+            found[suite["name"]] = Measured.of([[i for _ in texts for i in (*next(ids), BREAK)] for texts in said])
+    return found
+
+
+def _said(example: Example) -> list[str]:
+    return [example.text] if example.text is not None else [plain(turn["content"]) for turn in example.spoken]
 
 
 def give_way(

@@ -60,15 +60,14 @@ def _way_out(source: Source) -> str:
 
 def notes(plan: Plan) -> list[str]:
     """What is worth knowing of a plan that is not refused, a line each."""
-    return [*_stand_in(plan), *_terms(plan), *_few(plan)]
+    said = stand_in(plan)
+    return [*([said] if said else []), *_terms(plan), *_few(plan)]
 
 
-def _stand_in(plan: Plan) -> Iterator[str]:
+def stand_in(plan: Plan) -> str | None:
+    """What a blend can and cannot prove that is not made of the model's own data; None for one that is."""
     mix = plan.get("curated.mix")
-    if mix in MEANING:
-        yield MEANING[mix]
-    elif mix is None and plan.origin("curated.mix") == "user":
-        yield MEANING[NONE]
+    return MEANING[NONE] if mix is None and plan.origin("curated.mix") == "user" else MEANING.get(mix or "")
 
 
 def _terms(plan: Plan) -> Iterator[str]:

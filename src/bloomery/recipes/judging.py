@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bloomery.core.errors import DamagedError
 from bloomery.core.events import read_events
-from bloomery.core.files import verify_ours
+from bloomery.core.files import read_json, verify_ours
 from bloomery.lineage.rundir import RunFolder
 from bloomery.recipes.configure import segments
 from bloomery.recipes.held import Held
@@ -65,6 +65,7 @@ def judge_run(
         events=folder.events,
         segments=segments(plan),
         beta=plan.get("preference.beta") if plan.get("objective") in COMPARING else None,
+        receipt=read_json(folder.receipt) if folder.receipt.is_file() else None,
     )
     write_report(report, folder.path)
     figures = headline_figures(report)

@@ -13,16 +13,18 @@ import numpy.typing as npt
 from bloomery.core.rows import Segment, TokenRow
 from bloomery.data.blend import Blend, check_supply
 from bloomery.data.config import SourceSpec
+from bloomery.data.contamination import Touched, contamination
 from bloomery.data.curriculum import Stage
 from bloomery.data.overlap import refuse_overlap
 from bloomery.data.pairs import row_table
-from bloomery.data.receipt import data_receipt
+from bloomery.data.receipt import by_category, data_receipt
 from bloomery.data.remote import pins
 from bloomery.data.render import Renderer
 from bloomery.data.rows import RowTable
 from bloomery.data.shapes import guess
 from bloomery.data.store import TokenStore, build_store
-from bloomery.recipes.apart import evaluated_rows, give_way
+from bloomery.recipes.apart import evaluated_rows, give_way, measured
+from bloomery.recipes.blend_checks import stand_in
 from bloomery.recipes.configure import segments, source_specs
 from bloomery.recipes.counts import cache_dir, remember, remember_stages
 from bloomery.recipes.curriculum import with_stages
@@ -61,6 +63,8 @@ class Prepared:
     stages: Mapping[str, tuple[Stage, ...]] = field(default_factory=dict)
     slices: Mapping[str, RowTable] = field(default_factory=dict)
     """Held out of each curated source, where the run holds its budget."""
+    shared: Mapping[str, Mapping[str, Touched]] = field(default_factory=dict)
+    """What each source has in common with each evaluation set."""
 
     @property
     def drawn(self) -> dict[str, RowTable]:
@@ -82,11 +86,15 @@ class Prepared:
         tables = {one.name: one.table for one in self.held} | {f"{n} (slice)": t for n, t in self.slices.items()}
         held = {name: {"documents": table.n_documents, "tokens": table.n_tokens} for name, table in tables.items()}
         told = data_receipt(self.tables, blend, self.gone, self.stages)
-        licences = {source.name: source.licence for source in self.plan.sources}
-        for name, spec in source_specs(self.plan).items():
-            told["sources"][name] |= {"remote": spec.remote} if spec.remote else {}
-            told["sources"][name] |= receipt(spec, licences[name])
-        return {**told, "held_out": held}
+        sources, specs = told["sources"], source_specs(self.plan)
+        for source in self.plan.sources:
+            spec, name = specs[source.name], source.name
+            sources[name] |= {"role": source.role, "category": source.kind, "licence": source.licence}
+            sources[name] |= {"remote": spec.remote} if spec.remote else {}
+            sources[name] |= receipt(spec, source.licence)
+            sources[name]["contamination"] = {of: one.to_json() for of, one in self.shared.get(name, {}).items()}
+        mix = {"mix": self.plan.get("curated.mix"), "note": stand_in(self.plan)} | self.plan.section("curated")
+        return {**told, "categories": by_category(sources), "curated": mix, "held_out": held}
 
     def watched(self) -> list[HeldOut]:
         """What the loss is followed on during training: the first documents of everything held out."""
@@ -157,7 +165,8 @@ def prepare(plan: Plan, folder: Path, say: Say) -> Prepared:
     remember_stages(with_stages(asked, stages), cache_dir())
     settled = settle(with_stages(plan, stages), {name: float(count) for name, count in counts.items()})
     sliced = {name: held_table(plan, stores[name], docs) for name, docs in aside.held.items()}
-    return Prepared(settled, stores, tables, tuple(held), gone, stages, sliced)
+    shared = contamination(tables.values(), measured(plan, held, renderer))
+    return Prepared(settled, stores, tables, tuple(held), gone, stages, sliced, shared)
 
 
 def _read(plan: Plan, role: str, renderer: Renderer, say: Say) -> dict[str, TokenStore]:

@@ -14,7 +14,10 @@ from bloomery.lineage.index import ancestry
 from bloomery.lineage.parents import public_name
 from bloomery.lineage.provenance import versions
 from bloomery.lineage.rundir import RunFolder
+from bloomery.recipes.blend_checks import stand_in
 from bloomery.recipes.plan import Plan
+
+_REPORT = "Read the report beside the run for intervals and for what was not measured."
 
 
 def publish_model(folder: RunFolder, plan: Plan, target: Path) -> Path:
@@ -75,7 +78,7 @@ def _facts(folder: RunFolder, plan: Plan) -> CardFacts:
         training=_training(plan),
         versions=versions(),
         verdict=_verdict(report),
-        limits=["Read the report beside the run for intervals and for what was not measured."],
+        limits=[*([said] if (said := stand_in(plan)) else []), _REPORT],
     )
 
 
