@@ -136,15 +136,22 @@ def make_report(
         **_compared(start, every, origin, keep or {}, draws),
         proof=prove(start, result, every[0].arms, plasticity, draws, seeds) if plasticity else None,
         arms=tuple(_arm(name, start, every, spent.get(name), draws) for name in every[0].arms),
-        evaluations=(start, result),
+        **_answers(start, every),
         spent=spent.get("") or (Spent(curve.tokens, curve.seconds) if curve else Spent()),
         curve=curve,
-        examples=tuple(moved_examples(start, result)),
         held=held,
-        ungraded=ungraded([start, *(one.result for one in every)]),
         rewards=rewards(start, result, beta, draws) if beta else (),
         blended=Blended.of(receipt) if receipt else None,
     )
+
+
+def _answers(start: EvalResult, every: Sequence[Seeded]) -> dict[str, Any]:
+    """The report's evaluations, and what is to be said of single answers."""
+    return {
+        "evaluations": (start, every[0].result),
+        "examples": tuple(moved_examples(start, every[0].result)),
+        "ungraded": ungraded([start, *(one.result for one in every)]),
+    }
 
 
 def _course(events: Path | None, segments: Sequence[Segment]) -> tuple[Curve | None, Held | None]:
