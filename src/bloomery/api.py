@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bloomery.recipes.explain import Explanation
     from bloomery.recipes.result import RunResult
     from bloomery.recipes.verbs import Compared, Evaluation
+    from bloomery.studies.advise import Advice
 
 Recipe = str | Path | Mapping[str, Any]
 
@@ -33,6 +34,25 @@ def explain(recipe: Recipe, changes: Mapping[str, Any] | None = None) -> Explana
     from bloomery.recipes.explain import explain as look
 
     return look(_loaded(recipe, changes))
+
+
+def advise(
+    paths: str | Path | Sequence[str | Path],
+    family: str = "ember",
+    *,
+    keep: float | None = 0.01,
+    measure: bool = False,
+    download: bool = False,
+) -> Advice:
+    """Where data should enter a family, how and with what blend, with reasons and a ready recipe.
+
+    `keep` is the largest relative rise of general bits per byte, None for none. `measure` forks the stages in short
+    runs; `download` allows weights to be fetched. Raises `InputError` for data that no run could read.
+    """
+    from bloomery.studies.advise import advise as look
+
+    several = [paths] if isinstance(paths, str | Path) else paths
+    return look([str(path) for path in several], family, keep=keep, measure=measure, download=download)
 
 
 def run(

@@ -10,8 +10,8 @@ import pytest
 from source_tree import SOURCE, Module, computed, imports, modules, read_module
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("cli", "studio", "__main__"),
-    ("studies", "api"),
+    ("cli", "studio", "api", "__main__"),
+    ("studies",),
     ("recipes",),
     ("rl",),
     ("serve", "evals"),

@@ -32,13 +32,14 @@ WATCHED = 16_000
 """Tokens of each held-out set that a micro-run scores: the same rows in all of them, spread over its documents."""
 
 POINTS = "points.json"
+HALFWAY = "0.5 epochs"
 
 SHORT: Mapping[str, Any] = {
     "arms": None,
     "seeds": None,
     "report_to": None,
     "steps": ["train"],
-    "eval.every": "0.5 epochs",
+    "eval.every": HALFWAY,
     "checkpoints": {"every": "1 epochs", "keep": 1},
 }
 """What a micro-run leaves out of a recipe. It is scored at its start, half-way and at its end; an epoch of `every` is
@@ -66,18 +67,28 @@ class Point:
     run: str = ""
 
 
-def micro_run(loaded: Loaded, overrides: Sequence[str], folder: Path, say: Say = lambda text: None) -> list[Point]:
+def micro_run(
+    loaded: Loaded,
+    overrides: Sequence[str],
+    folder: Path,
+    say: Say = lambda text: None,
+    watched: int = WATCHED,
+    every: str = HALFWAY,
+) -> list[Point]:
     """Train a recipe, with `key=value` overrides, in `folder`, and return its points, the start first.
+
+    `watched` tokens of each held-out set are scored at the start and at `every` part of it; how many that were in all
+    stands in `POINTS` as `scored`.
 
     A finished one is read back; an interrupted one goes on. Afterwards the folder holds its recipe, log and points,
     but no weights. Raises `InputError` for what `bloomery explain` refuses, and where the folder holds a micro-run of
     another recipe; `KeyboardInterrupt` where it was stopped, after a checkpoint.
     """
-    short = shortened(loaded, overrides)
+    short = with_changes(shortened(loaded, overrides), {"eval.every": every})
     place = _placed(short, folder)
     if not (folder / POINTS).is_file():
         with place.writing() as events:
-            _trained(short, place, events, say)
+            _trained(short, place, events, say, watched)
     return [Point(**point) for point in read_json(folder / POINTS)["points"]]
 
 
@@ -104,7 +115,7 @@ def _placed(short: Loaded, folder: Path) -> RunFolder:
     return place
 
 
-def _trained(short: Loaded, place: RunFolder, events: EventLog, say: Say) -> None:
+def _trained(short: Loaded, place: RunFolder, events: EventLog, say: Say, tokens: int) -> None:
     """Train to the end, write the points, and drop what only the training needed."""
     from bloomery.recipes.prepare import prepare
     from bloomery.recipes.training import ArmRun, train_steps
@@ -115,14 +126,16 @@ def _trained(short: Loaded, place: RunFolder, events: EventLog, say: Say) -> Non
         verify_ours(Path(plan.get("start.folder")))
     prepared = prepare(plan, place.path, say)
     prepared.plan.write(place.plan)
-    watched = [_spread(held) for held in prepared.held]
+    watched = [_spread(held, tokens) for held in prepared.held]
     with _world(plan) as world:
         arm = ArmRun("blend", plan.get("seed"), place.path)
         result, _ = train_steps(prepared, arm, world, events, watched, quiet=True)
     if not result.finished:
         raise KeyboardInterrupt
     points = _points(prepared, watched, place)
-    write_json(place.path / POINTS, {"points": [asdict(point) for point in points], "seconds": result.seconds})
+    scored = len(points) * sum(len(row) for one in watched for row in one.rows)
+    told = {"points": [asdict(point) for point in points], "seconds": result.seconds, "scored": scored}
+    write_json(place.path / POINTS, told)
     for made in ("checkpoints", "eval", "reference"):
         shutil.rmtree(place.path / made, ignore_errors=True)
 
@@ -141,14 +154,14 @@ def _world(plan: Plan) -> Iterator[Any]:
         leave_world()
 
 
-def _spread(held: Held) -> HeldOut:
-    """Rows at equal distances through a held-out set; their bytes by how many a token of the set has."""
+def _spread(held: Held, tokens: int) -> HeldOut:
+    """Rows at equal distances through a held-out set, about `tokens`; their bytes by how many a token of it has."""
     import numpy as np
 
     from bloomery.train.validate import HeldOut
 
     table = held.table
-    step = max(1.0, table.n_tokens / WATCHED)
+    step = max(1.0, table.n_tokens / tokens)
     chosen = [int(number * step) for number in range(math.ceil(table.n_rows / step))]
     part = float(table.lengths[chosen].sum()) / table.n_tokens
     size = part * float(table.store.text_bytes[np.unique(table.documents())].sum())
