@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +127,27 @@ def test_asked_to_stop_between_measurements_it_decides_nothing_more(held: tuple[
     runs = here / "runs"
     assert weights(runs / "stopped") == weights(runs / "unstopped")
     assert decisions(runs / "stopped") == decisions(runs / "unstopped")
+
+
+@pytest.mark.multi
+def test_two_processes_decide_alike_and_as_one_does(held: tuple[Path, Told]) -> None:
+    here, _ = held
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        "-m",
+        "bloomery.cli",
+    ]
+    told = subprocess.run(
+        [*command, "run", "held.yaml", "name=two"], cwd=here, capture_output=True, text=True, timeout=200,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}, check=False,
+    )  # fmt: skip
+    one, two = (decisions(here / "runs" / name) for name in ("held", "two"))
+    assert list(two) == list(range(1, STEPS + 1)), told.stderr[-2000:]
+    assert [look["did"] for look in two.values()] == [look["did"] for look in one.values()]
+    for step, look in two.items():
+        assert look["rise"] == pytest.approx(one[step]["rise"], abs=1e-4)
+        assert look["replay"] == pytest.approx(one[step]["replay"], abs=2e-3)

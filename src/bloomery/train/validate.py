@@ -37,8 +37,8 @@ def held_out_loss(module: TrainModule, held_out: HeldOut, config: TrainConfig, w
     module.eval()
     for chosen in split_step(held_out.rows, config.micro_tokens, world.size)[world.rank]:
         batch = make_micro_batch([held_out.rows[i] for i in chosen], world.device, module.packed, held_out.rows[0])
+        logp, _ = module.score(batch)  # a rank without rows too: what is sharded is gathered by all of them
         if "ce" in batch.weight:
-            logp, _ = module.score(batch)
             total -= (logp.double() * batch.weight["ce"]).sum().cpu()
             weight += batch.weight["ce"].sum().cpu()
     module.train()
