@@ -16,10 +16,11 @@ from domains import NAMES, domain, moderation
 ARMS = ["domain-only", "curated-only"]
 VOLUMES = {"25k": 25_000, "75k": 75_000, "225k": 225_000}
 STAGES = ("pretrained", "midtrained-warm", "posttrained")
+WATCHED = 30_000
+"""Held-out tokens of each kind that the studies of continuity read every ten steps."""
 NAIVE = {"kind": "cosine", "lr": 1e-5, "warmup": "10%", "final": 1e-6}
 """The usual choice where nothing is known of a checkpoint: Nova Forge's sample recipe holds 1e-5 and ends at 1e-6."""
 BUDGETS = {
-    "budget-reddit-warm": ("reddit", "midtrained-warm", 0.07, 1),
     "budget-medicine": ("medicine", "pretrained", 0.10, 1),
     "budget-reddit": ("reddit", "pretrained", 0.06, 1),
     "budget-workflow": ("workflow", "pretrained", 0.12, 3),
@@ -68,7 +69,10 @@ def experiments(data: Path, work: Path) -> list[Experiment]:
         )
         for called, (name, start, share, seeds) in BUDGETS.items()
     ]
-    often = {"every": "10 steps"}
+    often = {"every": "10 steps", "watch": f"{WATCHED} tokens"}
+    for start in ("pretrained", "midtrained-warm"):
+        own = recipe("workflow", start, 0.0, 150_000) | {"data": {"curated": "auto"}}
+        found.append(Experiment(f"own-{start}", "continuity", own | {"eval": {"suites": ["documentation"]} | often}))
     for start in ("pretrained", "midtrained-warm", "midtrained"):
         plain = recipe("workflow", start, 0.5, 150_000)
         plain["eval"] = plain["eval"] | often

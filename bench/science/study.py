@@ -51,7 +51,7 @@ def _run(one: Experiment, folder: Path) -> dict[str, Any]:
     return {
         "group": one.group,
         "start": one.recipe["start"],
-        "share": one.recipe["data"]["share"],
+        "share": arms[0]["share"],
         "lr": plan["schedule.lr"]["value"],
         "arms": arms,
         "tokens": sum(arm["tokens"] for arm in arms) * len(plan["seeds"]["value"]),

@@ -101,6 +101,8 @@ class Checkpoint(_Strict):
     """hot, warm or cold; left out: from the two rates."""
     batch_tokens: Count | None = None
     """Tokens in one step of the training that led here."""
+    betas: tuple[Share, Share] | None = None
+    """AdamW's momenta in that training, where they are not 0.9 and 0.95."""
     averaging: Literal["raw", "ema", "soup"] | None = None
     """The weights of the last step, a moving average over steps, or a mean of several checkpoints, where known."""
     context: int | None = None

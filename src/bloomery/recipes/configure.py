@@ -18,13 +18,14 @@ def train_config(plan: Plan, arm: str = "blend", seed: int | None = None) -> Tra
     rate = plan.section("schedule")
     optim = plan.section("optim")
     memory = plan.section("memory")
-    batch = optim.pop("batch_tokens")
+    batch, settle = optim.pop("batch_tokens"), optim.pop("settle")
+    steps = plan.arm(arm).steps
     optim |= _preference(plan)
     if plan.get("method") != "full":
         optim["lora_plus"] = plan.section("lora").get("plus") or 1.0
     assert batch > 0
     return TrainConfig(
-        schedule=Schedule(steps=plan.arm(arm).steps, **rate),
+        schedule=Schedule(steps=steps, **rate),
         optim=Optim(**(optim | {"betas": tuple(optim["betas"])}), state_dtype=memory["state"] or "fp32"),
         micro_tokens=memory["micro_tokens"],
         precision=memory["precision"],
@@ -33,6 +34,7 @@ def train_config(plan: Plan, arm: str = "blend", seed: int | None = None) -> Tra
         keep_last=plan.get("checkpoints.keep"),
         validate_every=plan.get("eval.every"),
         seed=plan.get("seed") if seed is None else seed,
+        settle=min(settle, steps),
     )
 
 

@@ -187,7 +187,9 @@ def _seconds(plan: Plan, shape: ModelShape | None, machine: Machine) -> float | 
         return None
     per_token = 6 * shape.linear_parameters + 6 * shape.layers * shape.hidden * plan.get("context")
     per_token *= 4 / 3 if plan.get("memory.activation_checkpointing") else 1
-    tokens = sum(arm.tokens + _asked(plan, arm.name) / 3 for arm in plan.arms) * len(plan.get("seeds"))
+    settling = plan.get("optim.settle") * plan.get("optim.batch_tokens")
+    arms = (arm.tokens + min(settling, arm.tokens) + _asked(plan, arm.name) / 3 for arm in plan.arms)
+    tokens = sum(arms) * len(plan.get("seeds"))
     return float(tokens * per_token / machine.flops * OVERHEAD)
 
 

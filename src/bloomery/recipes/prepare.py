@@ -103,7 +103,8 @@ class Prepared:
         steps, often = self.plan.arm().steps, (self.plan.get("eval.every"), self.plan.get("checkpoints.every"))
         times = len({step for every in often for step in range(every, steps + 1, every)}) + 1
         # a forward pass costs a third of a training step
-        tokens = WATCHED * 3 * self.plan.get("budget.tokens") / (times * max(1, len(self.held)))
+        affordable = WATCHED * 3 * self.plan.get("budget.tokens") / (times * max(1, len(self.held)))
+        tokens = self.plan.get("eval.watch") or affordable
         found = []
         for one in self.held:
             rows = _first_documents(one.table, tokens)

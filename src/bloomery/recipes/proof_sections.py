@@ -15,7 +15,7 @@ from pydantic import field_validator, model_validator
 from bloomery.core.errors import InputError
 from bloomery.data.config import SourceSpec
 from bloomery.recipes.data_section import absolute, as_sources
-from bloomery.recipes.fields import Amount, Section, Share
+from bloomery.recipes.fields import Amount, Section, Share, Tokens
 
 
 def whole_grader(spec: Mapping[str, Any], base: Path, trusted: bool) -> dict[str, Any]:
@@ -78,6 +78,8 @@ class EvalSection(Section):
     every: Amount | None = None
     """How often the loss on held-out rows is measured during training, beside every checkpoint. Default: eight times in
     the run."""
+    watch: Tokens | None = None
+    """Tokens of each held-out set that are then read. Default: what a twentieth of the run's computing pays for."""
     suites: list[str] | Literal["auto", "none"] = "auto"
     """Names of the family's suites. Auto: all that suit the stage."""
 

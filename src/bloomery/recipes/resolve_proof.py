@@ -31,6 +31,7 @@ def proof_values(loaded: Loaded, family: Family | None, start: Start, objective:
         "eval.domain": Value(domain, "user" if held else "derived", "" if held else "the held-out domain documents"),
         "eval.grader": as_set(loaded, "eval.grader", _own_grader(loaded)),
         "asked.eval_every": as_set(loaded, "eval.every", {every.unit: every.value} if every else None),
+        "eval.watch": as_set(loaded, "eval.watch", recipe.eval.watch),
         "eval.suites": _suites(loaded, family, start, objective),
     }
 

@@ -42,6 +42,7 @@ def settle(plan: Plan, tokens: Mapping[str, float], estimated: bool = False, mac
         "schedule.anneal": _piece(plan, "anneal", steps),
         "checkpoints.every": _every(plan, "checkpoints_every", steps, values["optim.batch_tokens"].value, EVALUATIONS),
         "eval.every": _every(plan, "eval_every", steps, values["optim.batch_tokens"].value, evaluations),
+        "optim.settle": _settling(plan, steps),
         "source_tokens": Value({name: round(count) for name, count in tokens.items()}, "derived", "one epoch"),
     }
     settled = fitted(
@@ -61,6 +62,12 @@ def _rates(plan: Plan, budget: float) -> dict[str, Value]:
     kind = "constant" if plan.get("schedule.anneal_by") == "merge" else plan.get("schedule.kind")
     z = defaults.z_loss(kind, lr.value, plan.get("schedule.final"))
     return {"optim.batch_tokens": batch, "schedule.lr": lr, "optim.z_loss": _users(plan, "optim.z_loss") or z}
+
+
+def _settling(plan: Plan, steps: int) -> Value:
+    warms_up = bool(_piece(plan, "warmup", steps).value)
+    about = start_of(plan), plan.get("objective"), plan.get("method"), plan.get("optim.betas")[1]
+    return _users(plan, "optim.settle") or defaults.settle_steps(*about, warms_up, steps)
 
 
 def _users(plan: Plan, key: str) -> Value | None:

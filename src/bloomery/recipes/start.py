@@ -43,6 +43,7 @@ class Start:
     peak_lr: float | None = None
     sft_lr: float | None = None
     batch_tokens: int | None = None
+    betas: tuple[float, float] | None = None
     tokens_seen: int = 0
     context: int | None = None
     tokenizer: str | None = None
@@ -99,6 +100,7 @@ def from_family(family: Family, stage: str) -> Start:
         peak_lr=checkpoint.peak(),
         sft_lr=checkpoint.sft_lr,
         batch_tokens=checkpoint.batch_tokens,
+        betas=checkpoint.betas,
         tokens_seen=checkpoint.tokens,
         context=checkpoint.context or family.file.context,
         tokenizer=(folder or checkpoint.repo) if hub else str(family.file_of(family.file.tokenizer)),
@@ -213,6 +215,7 @@ def _ended(plan: Plan, family: Family | None) -> Start:
         peak_lr=peak,
         sft_lr=plan.get("start.sft_lr"),
         batch_tokens=plan.get("optim.batch_tokens"),
+        betas=plan.get("optim.betas"),
         tokens_seen=plan.get("start.tokens_seen") + plan.get("budget.tokens"),
         context=plan.get("context"),
         mix=mix if mix in PROXIES or (family and mix in family.mixes) else None,

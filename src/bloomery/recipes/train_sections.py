@@ -55,8 +55,11 @@ Momentum = Annotated[float, Field(ge=0, lt=1)]
 class OptimSection(Section):
     """AdamW and what surrounds it."""
 
-    betas: tuple[Momentum, Momentum] = (0.9, 0.95)
-    """AdamW's momenta (OLMo 2, SmolLM3)."""
+    betas: tuple[Momentum, Momentum] | None = None
+    """AdamW's momenta. Default: the checkpoint's own, else 0.9 and 0.95 (OLMo 2, SmolLM3)."""
+    settle: int | None = Field(default=None, ge=0)
+    """First steps whose gradients fill AdamW's moments before the first update; their rows are trained on afterwards.
+    Default: 1 / (1 - beta2) where full training continues at a hot checkpoint's rate, at most 15 % of the steps."""
     eps: float = Field(default=1e-8, gt=0)
     """AdamW's epsilon (OLMo 2)."""
     weight_decay: float = Field(default=0.1, ge=0)

@@ -70,7 +70,8 @@ class TrainConfig:
 
     `micro_tokens` is the largest number of tokens in one forward pass; rows of a step are packed into as
     many micro-batches of at most that size as they need. `precision` auto is bf16 where the hardware
-    multiplies it natively, else fp32; weights and optimiser state are fp32 in both.
+    multiplies it natively, else fp32; weights and optimiser state are fp32 in both. `settle` is the number of first
+    steps whose gradients fill the optimiser's moments before the first update (`Trainer.settle`).
     """
 
     schedule: Schedule
@@ -83,6 +84,7 @@ class TrainConfig:
     validate_every: int = 0
     log_every: int = 1
     seed: int = 0
+    settle: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON value; `from_json` is its inverse."""

@@ -29,7 +29,7 @@ class StepRows:
 
 
 class RowSource(Protocol):
-    """Where steps come from. `steps(first, last)` gives the steps `first <= step < last`, in order."""
+    """Where steps come from. `steps(first, last)` gives the steps `first <= step < last` in order, whenever asked."""
 
     def steps(self, first: int, last: int) -> Iterator[StepRows]: ...
 

@@ -94,6 +94,7 @@ def _start(trainer: Trainer) -> tuple[TrainState, Path | None]:
         about = {"packing": job.loaded.packing, "why": job.loaded.why, "bytes_read": trainer.bytes_read}
         trainer.log("start", 0, parameters=parameters, **about)
         _validate(trainer, TrainState())
+        trainer.settle()
         return TrainState(), None
     state = trainer.restore(found)
     job.source.restore(state.source)

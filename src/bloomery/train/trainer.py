@@ -51,7 +51,7 @@ class Trainer:
             local_rows(parameter).copy_(checkpoint.read_like(f"weight/{name}", parameter))
         like = {name: parameters[name.split("/", 1)[1]] for name in checkpoint.names() if name[:7] != "weight/"}
         others = {name: sharded_as(as_is, checkpoint.read_like(name, as_is)) for name, as_is in like.items()}
-        restore_optimiser(self.optimiser, parameters, others, checkpoint.step)
+        restore_optimiser(self.optimiser, parameters, others, self.config.settle + checkpoint.step)
         self.average.restore(others, checkpoint.step)
         self.masters.refresh()
         set_random_states(checkpoint.rng(self.world.rank))
@@ -65,6 +65,15 @@ class Trainer:
         except TrainingError as error:
             fix = f"look at these rows (`bloomery data show RUN --step {batch.step}`), or lower schedule.lr"
             raise TrainingError(f"step {batch.step}: {error.message}", where=Where(self.job.folder), fix=fix) from None
+
+    def settle(self) -> None:
+        """Fill the optimiser's moments from the first steps' rows, at rate zero: the weights stay as they are.
+
+        AdamW that begins at a trained checkpoint's rate with empty moments takes steps of full size in every direction,
+        where those of the run that led there were a quarter of it: from a hot checkpoint general loss rises at once.
+        """
+        for batch in self.job.source.steps(0, self.config.settle):
+            self.step(batch, 0.0)
 
     def save(self, state: TrainState) -> Path:
         """Publish a checkpoint, then drop old ones. Raises `TrainingError` rather than save non-finite weights."""
