@@ -18,6 +18,8 @@ VOLUMES = {"25k": 25_000, "75k": 75_000, "225k": 225_000}
 STAGES = ("pretrained", "midtrained-warm", "posttrained")
 WATCHED = 30_000
 """Held-out tokens of each kind that the studies of continuity read every ten steps."""
+OWN = {"pretrained": 700_000, "midtrained-warm": 150_000}
+"""Tokens that a checkpoint continues on its own data: from the hot one enough steps that its moments are filled whole."""
 NAIVE = {"kind": "cosine", "lr": 1e-5, "warmup": "10%", "final": 1e-6}
 """The usual choice where nothing is known of a checkpoint: Nova Forge's sample recipe holds 1e-5 and ends at 1e-6."""
 BUDGETS = {
@@ -70,8 +72,8 @@ def experiments(data: Path, work: Path) -> list[Experiment]:
         for called, (name, start, share, seeds) in BUDGETS.items()
     ]
     often = {"every": "10 steps", "watch": f"{WATCHED} tokens"}
-    for start in ("pretrained", "midtrained-warm"):
-        own = recipe("workflow", start, 0.0, 150_000) | {"data": {"curated": "auto"}}
+    for start, tokens in OWN.items():
+        own = recipe("workflow", start, 0.0, tokens) | {"data": {"curated": "auto"}}
         found.append(Experiment(f"own-{start}", "continuity", own | {"eval": {"suites": ["documentation"]} | often}))
     for start in ("pretrained", "midtrained-warm", "midtrained"):
         plain = recipe("workflow", start, 0.5, 150_000)

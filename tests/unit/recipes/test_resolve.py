@@ -31,6 +31,32 @@ def test_a_warm_checkpoint_continues_at_the_rate_of_its_schedule(recipe: Load) -
     assert (plan.get("schedule.kind"), plan.get("schedule.warmup")) == ("linear", 0.0)
 
 
+@pytest.mark.parametrize(
+    ("start", "changes", "steps"),
+    [
+        ("hot", [], 20),  # 1 / (1 - 0.95)
+        ("hot", ["optim.betas=[0.9, 0.99]"], 36),  # 100, but at most 15 % of the run's 244
+        ("hot", ["schedule.warmup=1%"], 0),
+        ("hot", ["method=lora"], 0),
+        ("hot", ["optim.settle=3"], 3),
+        ("warm", [], 0),
+        ("cold", [], 0),
+    ],
+)
+def test_moments_are_filled_where_a_run_continues_at_a_hot_rate(
+    recipe: Load, start: str, changes: list[str], steps: int
+) -> None:
+    plan = resolve(recipe(TEXT + f"start: {start}\n", *changes))
+    assert plan.get("optim.settle") == steps
+    assert train_config(plan).settle == steps
+
+
+def test_a_runs_momenta_are_those_of_its_start(recipe: Load) -> None:
+    plan = resolve(recipe("family: ember\nstart: pretrained\nbudget: 1M tokens\n"))
+    assert plan.get("optim.betas") == [0.9, 0.99]
+    assert resolve(recipe(TEXT + "start: hot\n")).get("optim.betas") == [0.9, 0.95]
+
+
 def test_a_cold_checkpoint_is_rewarmed_to_a_third_of_its_peak(recipe: Load) -> None:
     plan = resolve(recipe(TEXT + "start: cold\n"))
     assert plan.get("schedule.lr") == pytest.approx(0.3e-3)
