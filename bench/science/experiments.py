@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from domains import NAMES, domain, moderation
 
@@ -19,7 +19,7 @@ STAGES = ("pretrained", "midtrained-warm", "posttrained")
 WATCHED = 30_000
 """Held-out tokens of each kind that the studies of continuity read every ten steps."""
 OWN = {"pretrained": 700_000, "midtrained-warm": 150_000}
-"""Tokens that a checkpoint continues on its own data: from the hot one enough steps that its moments are filled whole."""
+"""Tokens that a checkpoint continues on its own data: from the hot one so many that its moments are filled whole."""
 NAIVE = {"kind": "cosine", "lr": 1e-5, "warmup": "10%", "final": 1e-6}
 """The usual choice where nothing is known of a checkpoint: Nova Forge's sample recipe holds 1e-5 and ends at 1e-6."""
 BUDGETS = {
@@ -30,22 +30,25 @@ BUDGETS = {
 """Domain, start, domain share and seeds of each forgetting budget."""
 HELD = {"reddit": 0.07, "workflow": 0.12}
 """Domains whose budget is held from the warm checkpoint, with the share that the controller begins with."""
+SEARCHED = {"medicine": "pretrained", "reddit": "midtrained-warm"}
+"""Domains whose share is searched for by micro-runs, and from which start."""
 TWICE = {("workflow", "75k", start): f"continue-{start}" for start in ("pretrained", "midtrained-warm")}
 """Cells whose run is also one of continuity."""
 
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """One run of the product; `group` is the question it belongs to."""
+    """One run, search or piece of advice of the product; `group` is the question it belongs to."""
 
     name: str
     group: str
     recipe: Mapping[str, Any]
+    by: Literal["run", "advise", "tune"] = "run"
 
     @property
     def trainings(self) -> int:
-        """Trainings in it: arms times seeds."""
-        return (1 + len(self.recipe.get("arms", []))) * self.recipe.get("seeds", 1)
+        """Trainings in it: arms times seeds. Searches and advice train micro-runs and forks, counted apart."""
+        return 0 if self.by != "run" else (1 + len(self.recipe.get("arms", []))) * self.recipe.get("seeds", 1)
 
 
 def experiments(data: Path, work: Path) -> list[Experiment]:
@@ -85,8 +88,16 @@ def experiments(data: Path, work: Path) -> list[Experiment]:
             if (name, volume, start) not in TWICE:
                 cell = recipe(name, start, 0.5, 2 * VOLUMES[volume])
                 found.append(Experiment(f"stage-{name}-{volume}-{start}", "advice", cell))
+        found += [
+            Experiment(f"advice-{name}-{volume}", "advice", recipe(name, "auto", 0.5, 2 * tokens), "advise")
+            for volume, tokens in VOLUMES.items()
+        ]
         alone = recipe(name, "pretrained", 1.0, VOLUMES["225k"])
         found.append(Experiment(f"alone-{name}", "replay pays", alone))
+    found += [
+        Experiment(f"law-{name}", "law", recipe(name, start, 0.3, 700_000, keep={"general": 0.005}), "tune")
+        for name, start in SEARCHED.items()
+    ]
     for name, share in HELD.items():
         held = recipe(name, "midtrained-warm", share, 700_000, keep={"general": 0.005, "hold": True})
         found.append(Experiment(f"hold-{name}", "controller", held))

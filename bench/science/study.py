@@ -13,13 +13,21 @@ import time
 from pathlib import Path
 from typing import Any
 
-from experiments import Experiment, experiments
+from experiments import STAGES, Experiment, experiments
 
 from bloomery.core.events import read_events
 from bloomery.core.files import read_json, write_json
 from bloomery.evals.results import load_result
+from bloomery.families.registry import load_family
+from bloomery.families.rules import choose_start
 from bloomery.recipes.load import recipe_from
 from bloomery.recipes.run import resume, run
+from bloomery.recipes.start import from_family
+from bloomery.studies.advise_distance import distances, far_or_near
+from bloomery.studies.advise_look import look_at
+from bloomery.studies.advise_measure import measure
+from bloomery.studies.advise_recipe import Choice
+from bloomery.studies.tune import tune
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -34,7 +42,7 @@ def main() -> None:
             print(f"{'done' if done else 'open':5} {one.trainings} {one.name}")
         elif not done:
             print(f"{time.strftime('%H:%M:%S')} {one.name}", flush=True)
-            write_json(_result(one), _run(one, options.work / "runs" / one.name))
+            write_json(_result(one), RUNNERS[one.by](one, options.work / "runs" / one.name))
     print(f"{sum(one.trainings for one in chosen)} trainings in all")
 
 
@@ -52,6 +60,7 @@ def _run(one: Experiment, folder: Path) -> dict[str, Any]:
         "group": one.group,
         "start": one.recipe["start"],
         "share": arms[0]["share"],
+        "realised": _realised(folder, plan),
         "lr": plan["schedule.lr"]["value"],
         "arms": arms,
         "tokens": sum(arm["tokens"] for arm in arms) * len(plan["seeds"]["value"]),
@@ -59,6 +68,41 @@ def _run(one: Experiment, folder: Path) -> dict[str, Any]:
         "curve": _curve(folder),
         "seconds": round(time.monotonic() - began),
     }
+
+
+def _realised(folder: Path, plan: dict[str, Any]) -> float:
+    """The domain's part of the tokens that the run really took."""
+    domain = {source["name"] for source in plan["sources"]["value"] if source["role"] == "domain"}
+    taken = {name: one["taken"]["tokens"] for name, one in read_json(folder / "data-receipt.json")["sources"].items()}
+    return sum(count for name, count in taken.items() if name in domain) / sum(taken.values())
+
+
+def _advised(one: Experiment, folder: Path) -> dict[str, Any]:
+    """What the rule says of the cell's data, and what forks of its stages within 5 % of its tokens choose."""
+    family, began = load_family("ember"), time.monotonic()
+    loaded = recipe_from({"name": one.name, **one.recipe, "start": STAGES[0]})
+    sources = one.recipe["data"]["domain"]
+    words = [source.get("path") or f"builtin:{source['builtin']}" for source in sources]
+    start = from_family(family, STAGES[0])
+    distance = far_or_near(distances(family, look_at(words, start.tokenizer, start.chat_template), download=False))
+    domain = one.recipe["data"]["share"] * float(one.recipe["budget"].split()[0])
+    rule, why = choose_start(family, "text", domain, distance)
+    usual = rule if rule in STAGES else STAGES[1]
+    found = measure(loaded, STAGES, Choice("ember", (usual, why), ("full", ""), (0.5, ""), (1, ""), None), None, print)
+    told = {"group": one.group, "distance": distance, "rule": rule, "tokens": found.spent}
+    return told | {"seconds": round(time.monotonic() - began), **found.to_json()}
+
+
+def _searched(one: Experiment, folder: Path) -> dict[str, Any]:
+    """What twelve micro-runs of 40,000 tokens find for the full run's share."""
+    began = time.monotonic()
+    found = tune(recipe_from({"name": one.name, **one.recipe}), 12, 40_000, print, root=folder.parent)
+    keys = ("share", "leave_one_out", "tokens", "cost", "said", "points")
+    told = {key: found.figures[key] for key in keys}
+    return {"group": one.group, **told, "seconds": round(time.monotonic() - began)}
+
+
+RUNNERS = {"run": _run, "advise": _advised, "tune": _searched}
 
 
 def losses(place: Path) -> dict[str, Any]:

@@ -6,28 +6,46 @@ python bench/science/tables.py > bench/science/RESULTS.md
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from math import log
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 from domains import NAMES
-from experiments import BUDGETS, STAGES, TWICE, VOLUMES
+from experiments import BUDGETS, SEARCHED, STAGES, TWICE, VOLUMES
 
 RESULTS = Path(__file__).parent / "results"
 Result = Mapping[str, Any]
+TOLD_APART = 0.04
+"""Stages whose domain losses differ by less are as good as each other."""
+
+
+TABLES = {
+    "Forgetting budget": "budgets",
+    "Continuity": "continuity",
+    "Where to start": "stages",
+    "Advice": "advice",
+    "Replay pays": "replay",
+    "The law of share and tokens": "laws",
+    "The controller": "controllers",
+    "Easy to hard": "orders",
+}
 
 
 def main() -> None:
     """Print every table that there are results for."""
     found = {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}
-    for title, table in (("Forgetting budget", budgets), ("Continuity", continuity), ("Where to start", stages)):
-        lines = list(table(found))
+    print(
+        "# Results\n\nMade by `python bench/science/tables.py` from `results/`; see docs/BENCH.md for the verdicts.\n"
+    )
+    for title, table in TABLES.items():
+        lines = list(globals()[table](found))
         if len(lines) > 2:
             print(f"## {title}\n", *lines, "", sep="\n")
-    trainings = sum(len(one["losses"]) - 1 for one in found.values() if "losses" in one)
-    tokens = sum(one["tokens"] for one in found.values())
-    print(f"{trainings} trainings, {tokens / 1e6:.2f}M tokens.")
+    runs = [one for one in found.values() if "losses" in one]
+    trainings, tokens = sum(len(one["losses"]) - 1 for one in runs), sum(one["tokens"] for one in runs)
+    print(f"{trainings} trainings, {tokens / 1e6:.2f}M tokens, beside forks and micro-runs.")
 
 
 def budgets(found: Mapping[str, Result]) -> Iterable[str]:
@@ -51,15 +69,16 @@ def budgets(found: Mapping[str, Result]) -> Iterable[str]:
 
 def continuity(found: Mapping[str, Result]) -> Iterable[str]:
     """The first fifty steps' general loss, and where the domain ends, beside the usual cosine at 1e-5."""
-    yield "| start | largest rise in 50 steps, nats | domain, bits per byte | general | naive: domain | general |"
-    yield "|---|---|---|---|---|---|"
+    yield "| start | rise in 50 steps, nats: own data | half domain | domain bits | general | naive: domain | general |"
+    yield "|---|---|---|---|---|---|---|"
     for start in ("pretrained", "midtrained-warm", "midtrained"):
-        ours, naive = found.get(f"continue-{start}"), found.get(f"naive-{start}")
+        ours, naive, own = (found.get(f"{kind}-{start}") for kind in ("continue", "naive", "own"))
         if ours and naive:
             ends = [
                 f"{bits(one['losses']['blend-seed0'], g):.3f}" for one in (ours, naive) for g in ("domain", "general")
             ]
-            yield f"| {start} | {early_rise(ours['curve']):+.3f} | {' | '.join(ends)} |"
+            alone = f"{early_rise(own['curve']):+.3f}" if own else ""
+            yield f"| {start} | {alone} | {early_rise(ours['curve']):+.3f} | {' | '.join(ends)} |"
 
 
 def stages(found: Mapping[str, Result]) -> Iterable[str]:
@@ -73,6 +92,97 @@ def stages(found: Mapping[str, Result]) -> Iterable[str]:
                 low, high = min(cell.values()), max(cell.values())
                 values = " | ".join(f"{cell[stage]:.3f}" for stage in STAGES)
                 yield f"| {name}, {volume} | {values} | {high / low - 1:.1%} | {min(cell, key=cell.__getitem__)} |"
+
+
+def advice(found: Mapping[str, Result]) -> Iterable[str]:
+    """What rule and forks choose in every cell, and what that costs, in parts of the spread between stages."""
+    yield "| domain, domain tokens | spread | best | by forks | regret | by rule | regret | always last | cost |"
+    yield "|---|---|---|---|---|---|---|---|---|"
+    regrets: dict[str, list[float]] = {"forks": [], "rule": [], "last": []}
+    for name in NAMES:
+        for volume in VOLUMES:
+            cell, one = cell_of(found, name, volume), found.get(f"advice-{name}-{volume}")
+            if one is None or len(cell) < len(STAGES):
+                continue
+            chosen, low, high = one["chosen"]["stage"], min(cell.values()), max(cell.values())
+            ruled = one["rule"] if one["rule"] in cell else "midtrained-warm"
+            lost = {
+                k: (cell[s] - low) / (high - low) for k, s in zip(regrets, (chosen, ruled, "posttrained"), strict=True)
+            }
+            if high / low - 1 > TOLD_APART:
+                for kind, value in lost.items():
+                    regrets[kind].append(value)
+            best = min(cell, key=cell.__getitem__)
+            told = f"{chosen} | {lost['forks']:.0%} | {ruled} | {lost['rule']:.0%} | {lost['last']:.0%}"
+            yield f"| {name}, {volume} | {high / low - 1:.1%} | {best} | {told} | {one['cost']:.1%} |"
+    if regrets["forks"]:
+        told = ", ".join(f"{kind} {mean(values):.0%}" for kind, values in regrets.items())
+        yield ""
+        count = len(regrets["forks"])
+        yield f"Mean regret over the {count} cells whose stages differ by more than {TOLD_APART:.0%}: {told}."
+
+
+def replay(found: Mapping[str, Result]) -> Iterable[str]:
+    """Domain tokens to the loss that the domain alone reaches, with half replay, from the hot checkpoint."""
+    yield "| domain | alone: domain tokens | bits | with half replay: tokens to the same | ratio |"
+    yield "|---|---|---|---|---|"
+    for name in NAMES:
+        alone = [
+            (one["tokens"], bits(one["losses"]["blend-seed0"], "domain")) for one in [found.get(f"alone-{name}")] if one
+        ]
+        for one in [found.get(f"budget-{name}")]:
+            arm = next((arm for arm in one["arms"] if arm["name"] == "domain-only"), None) if one else None
+            if one and arm and one["start"] == "pretrained":
+                alone.append((arm["tokens"], bits(one["losses"]["domain-only-seed0"], "domain")))
+        curve = [(VOLUMES[v], cell_of(found, name, v).get("pretrained")) for v in VOLUMES]
+        for tokens, loss in sorted(alone):
+            needed = tokens_to(loss, [(n, value) for n, value in curve if value is not None])
+            if needed is not None:
+                yield f"| {name} | {tokens:,} | {loss:.3f} | {needed:,.0f} | {tokens / needed:.2f} |"
+
+
+def tokens_to(loss: float, curve: Sequence[tuple[float, float]]) -> float | None:
+    """Tokens at which a falling curve has a loss, between its points log by log; None outside them."""
+    for (n, high), (m, low) in zip(curve, curve[1:], strict=False):
+        if low <= loss <= high:
+            part = log(high / loss) / log(high / low)
+            return n * (m / n) ** part
+    return None
+
+
+def laws(found: Mapping[str, Result]) -> Iterable[str]:
+    """How well runs that were left out are predicted."""
+    yield "| domain | micro-runs | tokens | left out: domain | general | share found |"
+    yield "|---|---|---|---|---|---|"
+    for name in SEARCHED:
+        if one := found.get(f"law-{name}"):
+            missed = " | ".join(f"{one['leave_one_out'][kind]:.2%}" for kind in ("domain", "general"))
+            share = "none" if one["share"] is None else f"{one['share']:.0%}"
+            yield f"| {name}, {SEARCHED[name]} | {len(one['points'])} | {one['tokens']:,} | {missed} | {share} |"
+
+
+def controllers(found: Mapping[str, Result]) -> Iterable[str]:
+    """A held budget beside fixed shares from the same start."""
+    yield "| run | domain share: asked | realised | domain bits | domain gain | general to the start |"
+    yield "|---|---|---|---|---|---|"
+    for called, one in found.items():
+        if one["group"] == "controller":
+            start, end = one["losses"]["start"], one["losses"]["blend-seed0"]
+            fell = 1 - bits(end, "domain") / bits(start, "domain")
+            told = f"{one['share']:.0%} | {one['realised']:.1%} | {bits(end, 'domain'):.3f} | {fell:.1%}"
+            yield f"| {called} | {told} | {rise(start, end):+.2%} |"
+
+
+def orders(found: Mapping[str, Result]) -> Iterable[str]:
+    """Comments judged right after shuffled rows and after easy ones first, by seed."""
+    yield "| order | right: seed 0 | 1 | 2 | mean | general to the start |"
+    yield "|---|---|---|---|---|---|"
+    for called in ("shuffle", "curriculum"):
+        if one := found.get(f"order-{called}"):
+            ends = [one["losses"][f"blend-seed{seed}"] for seed in range(3)]
+            scores = [mean(s["score"] for s in end["domain"] if "score" in s) for end in ends]
+            general = mean(rise(one["losses"]["start"], end) for end in ends)
+            yield f"| {called} | {' | '.join(f'{s:.1%}' for s in scores)} | {mean(scores):.1%} | {general:+.2%} |"
 
 
 def cell_of(found: Mapping[str, Result], name: str, volume: str) -> dict[str, float]:
