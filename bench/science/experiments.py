@@ -23,9 +23,9 @@ OWN = {"pretrained": 700_000, "midtrained-warm": 150_000}
 NAIVE = {"kind": "cosine", "lr": 1e-5, "warmup": "10%", "final": 1e-6}
 """The usual choice where nothing is known of a checkpoint: Nova Forge's sample recipe holds 1e-5 and ends at 1e-6."""
 BUDGETS = {
-    "budget-medicine": ("medicine", "pretrained", 0.10, 1),
+    "budget-medicine": ("medicine", "pretrained", 0.08, 1),
     "budget-reddit": ("reddit", "pretrained", 0.06, 1),
-    "budget-workflow": ("workflow", "pretrained", 0.12, 3),
+    "budget-workflow": ("workflow", "pretrained", 0.05, 3),
 }
 """Domain, start, domain share and seeds of each forgetting budget."""
 HELD = {"reddit": 0.07, "workflow": 0.12}
@@ -92,8 +92,6 @@ def experiments(data: Path, work: Path) -> list[Experiment]:
             Experiment(f"advice-{name}-{volume}", "advice", recipe(name, "auto", 0.5, 2 * tokens), "advise")
             for volume, tokens in VOLUMES.items()
         ]
-        alone = recipe(name, "pretrained", 1.0, VOLUMES["225k"])
-        found.append(Experiment(f"alone-{name}", "replay pays", alone))
     found += [
         Experiment(f"law-{name}", "law", recipe(name, start, 0.3, 700_000, keep={"general": 0.005}), "tune")
         for name, start in SEARCHED.items()

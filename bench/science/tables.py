@@ -127,13 +127,9 @@ def replay(found: Mapping[str, Result]) -> Iterable[str]:
     yield "| domain | alone: domain tokens | bits | with half replay: tokens to the same | ratio |"
     yield "|---|---|---|---|---|"
     for name in NAMES:
-        alone = [
-            (one["tokens"], bits(one["losses"]["blend-seed0"], "domain")) for one in [found.get(f"alone-{name}")] if one
-        ]
-        for one in [found.get(f"budget-{name}")]:
-            arm = next((arm for arm in one["arms"] if arm["name"] == "domain-only"), None) if one else None
-            if one and arm and one["start"] == "pretrained":
-                alone.append((arm["tokens"], bits(one["losses"]["domain-only-seed0"], "domain")))
+        one = found.get(f"budget-{name}")
+        arm = next((arm for arm in one["arms"] if arm["name"] == "domain-only"), None) if one else None
+        alone = [(arm["tokens"], bits(one["losses"]["domain-only-seed0"], "domain"))] if one and arm else []
         curve = [(VOLUMES[v], cell_of(found, name, v).get("pretrained")) for v in VOLUMES]
         for tokens, loss in sorted(alone):
             needed = tokens_to(loss, [(n, value) for n, value in curve if value is not None])
