@@ -28,7 +28,7 @@ def test_decisions_stay_within_their_bounds(
     bounds: tuple[float, float],
 ) -> None:
     seen = [Seen(k, k / 12, rise, noise, drift, noise / 2) for k, (rise, noise, drift) in enumerate(looks, 1)]
-    found = decide(replay, rate, seen, Limits(budget, bounds, 0.1), len(looks) / 12)
+    found = decide(replay, rate, seen, Limits(budget, bounds, 0.1))
     assert bounds[0] - 1e-9 <= found.replay <= bounds[1] + 1e-9
     assert 0.1 <= found.rate <= 1.0
     if found.did == "more replay":

@@ -21,7 +21,8 @@ AT_BOUND = 1e-3
 class Look:
     """One measurement and the decision after it; `start` is the step that it begins at, None at the end of the run.
 
-    `rise` and `noise` are relative to the start's loss, `kl` in nats a token, `most` the most replay that could be had.
+    `rise` and `noise` are relative to the start's loss, `kl` in nats a token, `most` the most replay that could be had,
+    `capped` the sources whose repetition cap is why it was no more.
     """
 
     step: int
@@ -36,6 +37,7 @@ class Look:
     most: float
     start: int | None
     share: Mapping[str, float]
+    capped: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +78,17 @@ class Held:
 
     def _why(self) -> str:
         last = self.looks[-1]
-        bound = [look.replay_before >= look.most - AT_BOUND for look in self.looks]
-        if not bound[-1]:
+        steered = [look for look in self.looks if look.start is not None]
+        bound = [look.replay >= look.most - AT_BOUND for look in steered]
+        if not bound or not bound[-1]:
             left = next((k for k in reversed(self.looks) if k.rise <= k.allowed), None)
             since = f"since step {left.step}" if left else "from the first measurement on"
             return f"the rise was beyond what was allowed {since}, with replay at {percent(last.replay, 0)} at the end"
         first = len(bound) - next((i for i, at in enumerate(reversed(bound)) if not at), len(bound))
-        begin = (self.looks[first - 1].start if first else None) or 0
         rate = f" and the rate at {last.rate:.2g} ×" if last.rate < 1 else ""
-        return f"replay was at its bound of {percent(last.most, 0)} from step {begin:,}{rate}"
+        told = f"replay was at its bound of {percent(steered[-1].most, 0)} from step {steered[first].start:,}{rate}"
+        named = " and ".join(f"`{name}`" for name in steered[-1].capped)
+        return f"{told}: `data.repetition_cap` leaves no more of {named}" if named else told
 
 
 def read_held(events: Path) -> Held | None:
@@ -100,5 +104,5 @@ def _look(event: Mapping[str, Any]) -> Look:
     figures = {key: float(event[key]) for key in ("rise", "noise", "kl", "allowed", "replay_before", "replay", "rate")}
     return Look(
         step=int(event["step"]), **figures, did=event["did"], most=float(event["bounds"][1]), start=event["start"],
-        share=dict(event["share"]),
+        share=dict(event["share"]), capped=tuple(event["capped"]),
     )  # fmt: skip

@@ -13,6 +13,7 @@ from bloomery.recipes.checks import check_disk, check_plan, disk_bytes, epochs_b
 from bloomery.recipes.counts import cache_dir, known_counts, known_stages
 from bloomery.recipes.data_section import absolute
 from bloomery.recipes.fit import memory_limit, need, planned
+from bloomery.recipes.holdable import hold_notes
 from bloomery.recipes.load import Loaded
 from bloomery.recipes.machine import Machine, this_machine
 from bloomery.recipes.memory import ModelShape, Need, shape_of
@@ -140,7 +141,7 @@ def _explained(loaded: Loaded, before: Plan | None, machine: Machine | None, cac
         memory_limit(plan, machine),
         disk_bytes(plan),
         _seconds(plan, shape, machine),
-        tuple(notes(plan)),
+        (*notes(plan), *hold_notes(plan)),
     )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from bloomery.recipes.load import Loaded
 from bloomery.recipes.machine import Machine
 from bloomery.recipes.plan import Plan
 from bloomery.recipes.problem import Problem
+
+FAVOUR = (0.5, 3.0)
+"""Bounds on what a curated source gets of the replay, in parts of what the recipe gives it."""
 
 MEASUREMENTS = 8
 """Measurements, at least: with fewer there is nothing to steer by before the run is over (our choice)."""
@@ -36,6 +39,44 @@ def check_hold(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem
         yield Problem(message, place, "remove `phases` and any order of the data but shuffle, or `keep.hold`")
     yield from _within_bounds(loaded, plan)
     yield from _often_enough(loaded, plan)
+
+
+def hold_notes(plan: Plan) -> Iterator[str]:
+    """What the controller will not be able to do: more replay than the curated rows make up within their cap."""
+    roles = {source.role for source in plan.sources}
+    if not plan.get("keep.hold") or roles != {"domain", "curated"}:
+        return
+    wanted, known = plan.get("keep.replay")[1], plan.get("source_tokens")
+    share = plan.arm().segments[0]["share"]
+    curated = {source.name for source in plan.sources if source.role == "curated" and share.get(source.name)}
+    inside = sum(share[name] for name in curated) or 1.0
+    each = plan.get("data.repetition_cap") / plan.get("budget.tokens")
+    found = highest(
+        wanted,
+        {name: share[name] / inside for name in curated},
+        {name: each * known[name] if known.get(name) else 1.0 for name in curated},
+    )
+    if found < wanted - 0.005:
+        yield (
+            f"`keep.hold` can replay up to {found:.0%} of all tokens, not {wanted:.0%}: more would read curated rows "
+            "beyond `data.repetition_cap`; where that is too little, the report will say so"
+        )
+
+
+def highest(wanted: float, parts: Mapping[str, float], most: Mapping[str, float]) -> float:
+    """The most replay, up to `wanted`, that sources can make up: each at most `FAVOUR` times its part of the replay
+    that there then is, and its own `most`."""
+
+    def made(replay: float) -> float:
+        return sum(min(FAVOUR[1] * part * replay, most[name]) for name, part in parts.items())
+
+    if made(wanted) >= wanted:
+        return wanted
+    low, high = 0.0, wanted
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if made(middle) >= middle else (low, middle)
+    return low
 
 
 def _within_bounds(loaded: Loaded, plan: Plan) -> Iterator[Problem]:

@@ -18,6 +18,7 @@ from bloomery.data.portions import portions
 from bloomery.lineage.provenance import model_hash
 from bloomery.recipes.configure import train_config
 from bloomery.recipes.feed import BlendSource
+from bloomery.recipes.holdable import FAVOUR, highest
 from bloomery.recipes.prepare import WATCHED, Prepared
 from bloomery.recipes.slices import DOCUMENTS as SLICE
 from bloomery.recipes.slices import spread
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 FOLDER, EVENT, GENERAL = "anchor", "hold", "general"
 DOCUMENTS = 100
 """Documents of general text, at least, that each measurement reads, where there are that many."""
-FAVOUR = (0.5, 3.0)
-"""Bounds on what a curated source gets of the replay, in parts of what the recipe gives it."""
 
 
 def holding(prepared: Prepared, run: ArmRun, source: BlendSource) -> Steering:
@@ -83,13 +82,15 @@ class Holding:
         rate, whole = self.rate(self._config.schedule.steps, course), self._spent(self._config.schedule.steps, course)
         relative = [replace(one, spent=one.spent / whole) for one in seen]
         limits = replace(self._limits, replay=bounds)
-        found = decide(course["replay"], rate, relative, limits, state.step / self._config.schedule.steps)
+        found = decide(course["replay"], rate, relative, limits)
         share = self._shares(found.replay, moved, state)
         start = self._change(state, course, found, share)
         state.course["seen"] = [asdict(one) for one in seen]
         told = {"rise": general.rise, "noise": general.noise, "kl": kl, "bounds": list(bounds), **asdict(found)}
         told |= {"budget": self._limits.budget, "replay_before": course["replay"], "rate_before": rate, "start": start}
+        told |= {"replay": self._replay(share), "capped": self._capped(state)}
         if start is None:
+            share = dict(self._source.blend.segments[-1].share)
             told |= {"replay": course["replay"], "rate": rate, "did": "end"}
         lost = {name: [one.rise, one.noise] for name, one in moved.items()}
         trainer.log(EVENT, state.step, **told, share=share, sources=lost)
@@ -114,11 +115,16 @@ class Holding:
         documents = len(general.before)
         proven = general.noise * (documents / max(documents, self._known)) ** 0.5
         drift = kl / (general.before.sum() / sum(row.trained() for row in self._sets[GENERAL]))
-        return Seen(state.step, self._spent(state.step, course), general.rise, general.noise, float(drift), proven)
+        rates = [self._rate_at(step, course) for step in range(self._config.schedule.steps)]
+        now, last = (rates[min(step, len(rates) - 1)] / max(rates) for step in (state.step, len(rates)))
+        spent = self._spent(state.step, course)
+        return Seen(state.step, spent, general.rise, general.noise, float(drift), proven, now, last)
 
     def _spent(self, step: int, course: Mapping[str, Any]) -> float:
-        schedule = self._config.schedule
-        return sum(lr_at(k, schedule) * self.rate(k, course) for k in range(step))
+        return sum(self._rate_at(k, course) for k in range(step))
+
+    def _rate_at(self, step: int, course: Mapping[str, Any]) -> float:
+        return lr_at(step, self._config.schedule) * self.rate(step, course)
 
     def _replay(self, share: Mapping[str, float]) -> float:
         return sum(part for name, part in share.items() if name not in self._domain)
@@ -127,11 +133,20 @@ class Holding:
         """The least and the most replay: what the recipe allows, and no source read more often than its cap."""
         low, high = self._limits.replay
         most = self._most(state)
-        inside = self._replay(self._asked)
-        curated = {n: self._asked[n] / inside for n in self._asked if n not in self._domain}
-        high = min(high, sum(min(FAVOUR[1] * part * high, most[name]) for name, part in curated.items()))
+        inside, curated = self._replay(self._asked), self._curated()
+        high = highest(high, curated, most)
         domain = min(most[name] * (1 - inside) / self._asked[name] for name in self._domain)
         return min(max(low, 1 - domain), high), high
+
+    def _curated(self) -> dict[str, float]:
+        """What the recipe gives each curated source, in parts of the replay."""
+        inside = self._replay(self._asked)
+        return {name: part / inside for name, part in self._asked.items() if name not in self._domain}
+
+    def _capped(self, state: TrainState) -> list[str]:
+        """Curated sources of which the repetition cap leaves less than the most replay would take."""
+        most, high = self._most(state), self._limits.replay[1]
+        return [name for name, part in self._curated().items() if most[name] < part * high]
 
     def _most(self, state: TrainState) -> dict[str, float]:
         """Largest share of each source for the rest of the run: what its repetition cap leaves of it."""
@@ -147,7 +162,7 @@ class Holding:
     def _shares(self, replay: float, moved: Mapping[str, Moved], state: TrainState) -> dict[str, float]:
         """The replay divided by what is being lost of each source, the rest of the tokens among the domain's own."""
         inside, most = self._replay(self._asked), self._most(state)
-        usual = {n: replay * part / inside for n, part in self._asked.items() if n not in self._domain}
+        usual = {name: replay * part for name, part in self._curated().items()}
         weights = {name: part * self._favour(moved.get(name)) for name, part in usual.items()}
         upper = {name: min(FAVOUR[1] * part, most[name]) for name, part in usual.items()}
         lower = {name: min(FAVOUR[0] * part, upper[name]) for name, part in usual.items()}

@@ -24,6 +24,7 @@ def gate(status: Status) -> Gate:
 def held(path: Path, looks: list[dict[str, Any]]) -> Held:
     log = EventLog(path / "events.jsonl")
     usual = {"rise": 0.02, "noise": 0.001, "kl": 0.1, "allowed": 0.005, "budget": 0.01, "rate": 1.0, "did": "kept"}
+    usual["capped"] = []
     for look in looks:
         one = {**usual, "bounds": [0.01, 0.95], "start": look["step"] + 3, **look}
         log.write("hold", **one, share={"web": one["replay"], "own": 1 - one["replay"]}, sources={})
@@ -44,6 +45,24 @@ def test_what_could_not_be_held_is_said_with_its_reason(tmp_path: Path) -> None:
     assert said == (
         "The budget could not be held: replay was at its bound of 95\u202f% from step 13 and the rate at 0.3 ×."
     )
+
+
+def test_a_bound_that_the_repetition_cap_set_is_named_and_what_came_too_late_to_matter_is_not(tmp_path: Path) -> None:
+    capped = {"bounds": [0.01, 0.4], "capped": ["web"]}
+    looks = [
+        {"step": 10, "replay_before": 0.3, "replay": 0.4, **capped},
+        {"step": 20, "replay_before": 0.4, "replay": 0.4, **capped},
+        {
+            "step": 30,
+            "replay_before": 0.4,
+            "replay": 0.4,
+            "start": None,
+            "bounds": [0.01, 0.2],
+            "capped": ["web", "own"],
+        },
+    ]
+    said = held(tmp_path, looks).said(gate("broken"))
+    assert said.endswith("bound of 40\u202f% from step 13: `data.repetition_cap` leaves no more of `web`.")
 
 
 def test_a_rise_that_came_too_late_is_said(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from bloomery.recipes.explain import explain
+from bloomery.recipes.holdable import highest
 from bloomery.recipes.load import Loaded
 
 from .conftest import CPU
@@ -43,3 +44,18 @@ def test_what_cannot_be_held_is_refused(
 ) -> None:
     problems = [str(problem) for problem in explain(recipe(text, *overrides), CPU).problems]
     assert any(said in problem and fix in problem for problem in problems), problems
+
+
+def test_the_most_replay_is_what_sources_make_up_together() -> None:
+    parts = {"small": 0.9, "big": 0.1}
+    plenty, little = {"small": 1.0, "big": 1.0}, {"small": 0.1, "big": 1.0}
+    assert highest(0.95, parts, plenty) == 0.95
+    # at R: 0.1 of the small one, and three times its tenth of R of the big one
+    assert highest(0.95, parts, little) == pytest.approx(0.1 / 0.7)
+    assert highest(0.95, {"only": 1.0}, {"only": 0.3}) == pytest.approx(0.3)
+
+
+def test_a_replay_that_the_caps_do_not_allow_is_said_before_the_run(recipe: Load) -> None:
+    found = explain(recipe(HELD, "budget=10M tokens", "data.repetition_cap=1"), CPU)
+    assert any("`keep.hold` can replay up to" in note and "data.repetition_cap" in note for note in found.notes)
+    assert not any("`keep.hold`" in note for note in explain(recipe(HELD), CPU).notes)
