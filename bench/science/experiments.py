@@ -93,6 +93,10 @@ def experiments(data: Path, work: Path) -> list[Experiment]:
             for volume, tokens in VOLUMES.items()
         ]
     found += [
+        Experiment(f"alone-{name}", "replay pays", recipe(name, "midtrained-warm", 1.0, VOLUMES["75k"]))
+        for name in NAMES
+    ]
+    found += [
         Experiment(f"law-{name}", "law", recipe(name, start, 0.3, 700_000, keep={"general": 0.005}), "tune")
         for name, start in SEARCHED.items()
     ]

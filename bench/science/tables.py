@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from math import log
 from pathlib import Path
 from statistics import mean
@@ -21,6 +22,8 @@ TOLD_APART = 0.04
 """Stages whose domain losses differ by less are as good as each other."""
 
 
+ALONE = (("budget", "domain-only", "pretrained"), ("alone", "blend", "midtrained-warm"))
+"""Runs of the domain alone: their names, the arm, the start."""
 TABLES = {
     "Forgetting budget": "budgets",
     "Continuity": "continuity",
@@ -123,18 +126,18 @@ def advice(found: Mapping[str, Result]) -> Iterable[str]:
 
 
 def replay(found: Mapping[str, Result]) -> Iterable[str]:
-    """Domain tokens to the loss that the domain alone reaches, with half replay, from the hot checkpoint."""
-    yield "| domain | alone: domain tokens | bits | with half replay: tokens to the same | ratio |"
+    """Domain tokens to the loss that the domain alone reaches, with half replay, from the same start."""
+    yield "| domain, start | alone: domain tokens | bits | with half replay: tokens to the same | ratio |"
     yield "|---|---|---|---|---|"
-    for name in NAMES:
-        one = found.get(f"budget-{name}")
-        arm = next((arm for arm in one["arms"] if arm["name"] == "domain-only"), None) if one else None
-        alone = [(arm["tokens"], bits(one["losses"]["domain-only-seed0"], "domain"))] if one and arm else []
-        curve = [(VOLUMES[v], cell_of(found, name, v).get("pretrained")) for v in VOLUMES]
-        for tokens, loss in sorted(alone):
+    for name, (kind, arm, start) in product(NAMES, ALONE):
+        one = found.get(f"{kind}-{name}")
+        curve = [(VOLUMES[volume], cell_of(found, name, volume).get(start)) for volume in VOLUMES]
+        if one is not None and all(loss is not None for _, loss in curve):
+            tokens = next(other["tokens"] for other in one["arms"] if other["name"] == arm)
+            loss = bits(one["losses"][f"{arm}-seed0"], "domain")
             needed = tokens_to(loss, [(n, value) for n, value in curve if value is not None])
-            if needed is not None:
-                yield f"| {name} | {tokens:,} | {loss:.3f} | {needed:,.0f} | {tokens / needed:.2f} |"
+            told = "outside what was measured |" if needed is None else f"{needed:,.0f} | {tokens / needed:.2f}"
+            yield f"| {name}, {start} | {tokens:,} | {loss:.3f} | {told} |"
 
 
 def tokens_to(loss: float, curve: Sequence[tuple[float, float]]) -> float | None:
