@@ -92,8 +92,11 @@ def experiments(data: Path, work: Path) -> list[Experiment]:
             Experiment(f"advice-{name}-{volume}", "advice", recipe(name, "auto", 0.5, 2 * tokens), "advise")
             for volume, tokens in VOLUMES.items()
         ]
+    alone = {name: {"domain": places[name]["train"], "share": 1.0, "curated": "none"} for name in NAMES}
     found += [
-        Experiment(f"alone-{name}", "replay pays", recipe(name, "midtrained-warm", 1.0, VOLUMES["75k"]))
+        Experiment(
+            f"alone-{name}", "replay pays", recipe(name, "midtrained-warm", 1.0, VOLUMES["75k"], data=alone[name])
+        )
         for name in NAMES
     ]
     found += [
