@@ -28,7 +28,7 @@ BUDGETS = {
     "budget-workflow": ("workflow", "pretrained", 0.05, 3),
 }
 """Domain, start, domain share and seeds of each forgetting budget."""
-HELD = {"reddit": 0.07, "workflow": 0.12}
+HELD = {"reddit": 0.25, "workflow": 0.25}
 """Domains whose budget is held from the warm checkpoint, with the share that the controller begins with."""
 SEARCHED = {"medicine": "pretrained", "reddit": "midtrained-warm"}
 """Domains whose share is searched for by micro-runs, and from which start."""

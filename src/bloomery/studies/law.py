@@ -1,15 +1,18 @@
 """A law for the loss on the domain and on general text over tokens D and the domain's share r, fitted on micro-runs.
 
-    log L(D, r) / L(0)  =  c (D/T)^u  +  a r^v (1 - r + .01)^-g (D/T)^w
+    domain:   log L(D, r) / L(0)  =  c (D/T)^u  -  a ((1 + 100 r D/T)^v - 1) / v
+    general:  log L(D, r) / L(0)  =  c (D/T)^u  +  a r^v (1 - r + .01)^-g (D/T)^w
 
 c and a of each start, u, v, w, g shared by all, T the median length of the micro-runs.
 
 L(0) is the start's own measured loss. The first term is what training does without any domain (continuing, re-warming
 and annealing on general text), the second what the domain adds. It is the simplest of the family that D-CPT
 (arXiv 2406.01375: E + B r^eta / D^beta + C / (r + eps)^gamma), the forgetting law (2502.06042: A D^b / ((1 + B p) N)^a)
-and CMR (2407.17467) belong to. For the domain w = v, g = 0: what counts is how many domain tokens there were. General
-loss rises steeply where little is replayed, which is what g says. More domain can only lower its loss and raise the
-general one: a has that sign, or is 0.
+and CMR (2407.17467) belong to. For the domain what counts is how many of its tokens there were, beside the few that the
+start is worth (effective data, Hernandez et al., arXiv 2102.01293); v = 0 is their logarithm, a power law of the loss
+itself. With a bare power of them, runs left out were missed by more where much is learnt (ember's warm checkpoint,
+comments: 1.2 in place of 0.7 %). General loss rises steeply where little is replayed, which is what g says. More
+domain can only lower its loss and raise the general one: a has that sign, or is 0.
 
 Only annealed end points are fitted: half-way a run has rate left to lose, and lies above the law. Exponents that the
 runs cannot tell apart (w, where all have one length) stay at their prior; a prediction beyond the lengths or shares of

@@ -21,7 +21,7 @@ Truth = Callable[[float, float], tuple[float, float]]
 
 def of_the_family(share: float, length: float) -> tuple[float, float]:
     """Log changes of domain and general loss that a law of our form can say."""
-    domain = 0.02 * length**0.5 - 0.2 * (share * length) ** 0.5
+    domain = 0.02 * length**0.5 - 0.03 * ((1 + 100 * share * length) ** 0.25 - 1) / 0.25
     return domain, 0.03 * length**0.25 + 0.06 * share**1.5 * length**0.25
 
 
