@@ -26,9 +26,9 @@ STRONGEST = 1.33
 """Budgets over, beyond which the answer grows no further: from half replay to 88 % in one move."""
 NEAR = 1e-3
 """A share as near as this to its bound is at it."""
-FADES = 0.5
-"""Part of a rise that goes as the rate falls to zero, at least. Ember from its warm checkpoint, highest rise and that
-at the end: 1.6 and 0.6 % with 30 % workflow language in 100k tokens; in 700k all of 1.2 % with 7 % of comments."""
+FADES = 0.7
+"""Part of a rise that goes as the rate falls to zero. Ember from its warm checkpoint, highest rise and that at the end:
+1.6 and 0.6 % with 30 % workflow language in 100k tokens; in 700k tokens all of 1.2 % with 7 % of comments."""
 LOOK_BACK = 3
 """Measurements that the slope is taken over; before there are as many, nothing is given back."""
 TRUST = 0.5
