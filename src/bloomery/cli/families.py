@@ -80,10 +80,11 @@ def verify(
     from bloomery.families.describe import in_order
     from bloomery.families.hub import FAULTS, verify
     from bloomery.families.registry import all_families, load_family
+    from bloomery.recipes.fetching import rows_on_hub
 
     families = in_order(all_families()) if name is None else [load_family(name)]
     found = []
-    for finding in verify(families, Secret(token_env) if token_env else None):
+    for finding in verify(families, rows_on_hub(), Secret(token_env) if token_env else None):
         found.append(finding)
         if not json:
             typer.echo(str(finding))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ SECONDS = 30.0
 """Longest wait for the Hub to say anything, in seconds."""
 PASSING = (408, 429, 500, 502, 503, 504)
 """Answers after which it may go well the next time."""
+
+_ADDRESS = re.compile(r"hf://(?:datasets/)?(?P<repo>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?/(?P<name>.+)")
 
 Kind = Literal["model", "dataset"]
 Result = TypeVar("Result")
@@ -35,6 +38,15 @@ def endpoint() -> str | None:
 def page(kind: Kind, repo: str) -> str:
     """The address of a repository for people, where a licence is accepted."""
     return f"{endpoint() or 'https://huggingface.co'}/{'datasets/' if kind == 'dataset' else ''}{repo}"
+
+
+def address_parts(path: str) -> tuple[str, str | None, str]:
+    """Repository, revision and file or pattern of `hf://owner/name@revision/file`."""
+    parts = _ADDRESS.fullmatch(path)
+    if parts is None:
+        fix = "write `hf://owner/name/file.jsonl`, or use `hf: owner/name`"
+        raise InputError(f"`path: {path}` names no file", fix=fix)
+    return parts["repo"], parts["revision"], parts["name"]
 
 
 def reason(error: Exception) -> str:

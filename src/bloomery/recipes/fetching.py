@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from typing import TYPE_CHECKING
 
 from bloomery.core.errors import InputError
+from bloomery.core.hub import address_parts
 from bloomery.core.secret import Secret
 from bloomery.data.config import SourceSpec
+from bloomery.data.hubfiles import described, members
+from bloomery.data.origin import files_of
 from bloomery.data.stream import Stream, filled, opened
 from bloomery.families.registry import Family
 from bloomery.families.schema import CuratedSource
@@ -16,6 +20,9 @@ from bloomery.models.hub import fetch
 from bloomery.recipes.counts import cache_dir
 from bloomery.recipes.data_section import absolute
 from bloomery.recipes.streaming import part, stage_mix
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 Progress = Callable[[str, int, Stream], None]
 """Called with a source's name, the tokens that are wanted of it, and its stream, whenever more of it is here."""
@@ -88,6 +95,24 @@ def in_cache(family: Family) -> list[Cached]:
             if stream is not None and stream.pieces:
                 held.append(Cached.of(mix, source, stream))
     return held
+
+
+def rows_on_hub() -> Callable[[HfApi, CuratedSource, str, str], list[str]]:
+    """Finds the files of a curated source in a data set, as a run would; each data set is looked at once.
+
+    What is returned raises `InputError` where there are none, and what the client raises.
+    """
+    look = cache(described)
+
+    def found(api: HfApi, source: CuratedSource, repo: str, commit: str) -> list[str]:
+        there = look(api, repo, commit)
+        if source.hf:
+            return members(there, source.config, source.split or SourceSpec.model_fields["split"].default)
+        paths = [source.path] if isinstance(source.path, str) else source.path or []
+        named = [(path, address_parts(path)) for path in paths if path.startswith("hf://")]
+        return [name for path, (own, _, glob) in named if own == repo for name in files_of(there, path, glob)]
+
+    return found
 
 
 def remote_sources(family: Family, sources: Iterable[CuratedSource]) -> Iterator[tuple[CuratedSource, SourceSpec]]:
