@@ -98,8 +98,10 @@ def _mix(family: Family, name: str, mix: list[CuratedSource]) -> Iterator[str]:
         origin = source.hf or source.builtin or str(source.path)
         origin += f"/{source.config}" if source.config else ""
         licence = f", {source.licence}" if source.licence else ""
-        doubt = "  [added]" if source in added else _doubt(family.file, f"curated.{name}.{place}.hf")
+        key = f"curated.{name}.{place}.{'path' if source.path else 'hf'}"
+        doubt = "  [added]" if source in added else _doubt(family.file, key)
         kind = f" ({source.kind})" if source.kind != source.name else ""
+        doubt += f"  [in place of {source.stands_for}]" if source.stands_for else ""
         yield f"  {source.share:>7.2%}  {source.name}{kind}: {origin}{licence}{doubt}"
         for part, share in source.parts.items():
             yield f"           {share:>7.2%} {part}"

@@ -47,6 +47,8 @@ class CuratedSource(_Strict):
     as_text: bool = False
     """Conversations as plain text, for stages before fine-tuning."""
     licence: str | None = None
+    stands_for: str | None = None
+    """What it takes the place of, where the family's own data cannot be had or is not text."""
     parts: dict[str, Share] = {}
     """What a data set that is published ready mixed is made of, as its authors state it; sums to 100 %."""
 
@@ -61,7 +63,7 @@ class CuratedSource(_Strict):
 
     def spec(self) -> dict[str, Any]:
         """The source as the data package reads it, with what was left out left out."""
-        about = {"share", "category", "tokens", "licence", "parts"}
+        about = {"share", "category", "tokens", "licence", "stands_for", "parts"}
         described = self.model_dump(exclude=about, exclude_none=True)
         return {key: value for key, value in described.items() if value not in ({}, [], False)}
 
