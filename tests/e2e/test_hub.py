@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from hub import Hub, serving
-from tiny import RECIPE, bloomery
+from tiny import RECIPE, Told, bloomery
 
 from bloomery.core.errors import InputError
 from bloomery.core.events import read_events
@@ -93,6 +93,17 @@ def test_a_run_fetches_its_start_and_records_what_it_was(
     _, said = explained(here, f"{head}{HEAD}")
     assert "from the Hub" not in said
     assert len(hub.asked) == fetched
+
+
+def test_a_model_that_a_run_made_is_a_start_once_it_is_published(
+    here: Path, hub: Hub, finished: tuple[Path, Told]
+) -> None:
+    """Its manifest lists every file it has, the card among them, and each is checked before training."""
+    hub.models["org/far"] = finished[0] / "runs" / "whole" / "model"
+    (here / "recipe.yaml").write_text(f"model: org/far\nname: near\nsteps: [train]\n{HEAD}")
+    told = bloomery("run", "recipe.yaml", within=here)
+    assert told.status == 0, told.err
+    assert {"manifest.json", "README.md"} <= set(hub.asked)
 
 
 def test_a_run_goes_on_at_the_same_commit_where_the_cache_was_emptied(here: Path, hub: Hub, tmp_path: Path) -> None:
