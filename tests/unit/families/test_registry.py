@@ -70,6 +70,14 @@ def test_a_stage_the_family_lacks_is_answered_with_the_nearest_one(tmp_path: Pat
         (HEAD + STAGES + "eval: [{name: g, role: general, kind: generate, path: p}]\n", 11, "`grader` belongs to"),
         (HEAD + STAGES.replace("lr: 0", "curated: none"), 10, "`checkpoints.posttrained.curated: none` is no mix"),
         (HEAD + STAGES.replace("kind: constant", "kind: flat"), 9, "schedule.kind"),
+        (HEAD + STAGES.replace("kind: constant", "kind: cosine"), 9, "`kind: cosine` needs `horizon`"),
+        (HEAD + STAGES.replace("4001B", "-3"), 9, "`checkpoints.pretrained.tokens`: -3 is no number"),
+        (HEAD + STAGES.replace("4001B", ".inf"), 9, "`checkpoints.pretrained.tokens`: inf is no number"),
+        (HEAD.replace("100k", "0") + STAGES, 5, "`parameters: 0`: input should be greater than 0"),
+        (HEAD + STAGES.replace("lr: 0", "lr: 1"), 10, "saved at a rate of 1, above 0.001"),
+        (HEAD + STAGES.replace("lr: 0", "lr: .nan"), 10, "finite number"),
+        (HEAD + "transformers: abc\n" + STAGES, 8, "`transformers: abc`: string should match"),
+        (HEAD + STAGES.replace("a/b", "a/b c/d"), 9, "`checkpoints.pretrained.repo: a/b c/d`: string should match"),
     ],
 )
 def test_a_family_file_at_fault_is_named_with_its_line(tmp_path: Path, text: str, line: int | None, says: str) -> None:
