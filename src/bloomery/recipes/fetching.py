@@ -78,7 +78,7 @@ def fetch_mix(family: Family, stage: str | None, tokens: int, token: Secret | No
 
 def fetch_weights(family: Family, stage: str | None, token: Secret | None) -> str:
     """The folder of a stage's weights, fetched into the Hub's cache where they lie on the Hub."""
-    checkpoint = family.checkpoint(_stage(family, stage))
+    checkpoint = family.checkpoint(_stage(family, stage), "--stage ")
     if checkpoint.folder is not None:
         return str(family.file_of(checkpoint.folder))
     return str(fetch(str(checkpoint.repo), checkpoint.commit or checkpoint.revision, token))
@@ -128,7 +128,7 @@ def mix_of(family: Family, stage: str | None) -> tuple[str, list[CuratedSource]]
     named = _stage(family, stage)
     if named in family.mixes:
         return named, family.mix(named)
-    family.checkpoint(named)  # a name that is no stage at all is refused with the nearest one
+    family.checkpoint(named, "--stage ")  # a name that is no stage at all is refused with the nearest one
     mix, sources = stage_mix(family, named)
     if mix is None:
         known = [name for name in family.file.checkpoints if family.mix_name(name)]
