@@ -174,13 +174,42 @@ def test_without_a_network_what_is_cached_is_used_and_what_is_not_is_told(
     folder = fetch("org/far", "stage1")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert cached("org/far", "stage1") == folder
-    with pytest.raises(InputError, match="is not in the Hub's cache, and the network is forbidden"):
+    with pytest.raises(InputError, match="is not in the Hub's cache, and the network is forbidden") as caught:
         fetch("org/far", "main")
+    assert str(caught.value.fix).endswith("hf download org/far --revision main")
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setattr("bloomery.core.hub.WAITS", (0.0, 0.0))
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(InputError, match="cannot be fetched from the Hub"):
         fetch("org/far", "main")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        ("family: far\nstart: gone\n", 2, "hf download org/far --revision stage9"),
+        ("model: org/far\n", 1, "hf download org/far"),
+    ],
+)
+def test_explain_refuses_a_start_that_is_not_here_where_the_network_is_forbidden(
+    here: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch, text: str, line: int, says: str
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    (here / "recipe.yaml").write_text(text + HEAD)
+    told = bloomery("explain", "recipe.yaml", within=here)
+    said = " ".join((told.out + told.err).split())
+    assert told.status == 2, said
+    assert "`org/far` is not in the Hub's cache, and the network is forbidden" in said and says in said
+    assert f"recipe.yaml:{line}" in said
+
+
+def test_explain_refuses_a_token_whose_variable_is_not_set_until_nothing_needs_it(here: Path, hub: Hub) -> None:
+    (here / "recipe.yaml").write_text(f"model: org/far\ntoken: {{env: NOT_SET_HERE}}\n{HEAD}")
+    told = bloomery("explain", "recipe.yaml", within=here)
+    said = " ".join((told.out + told.err).split())
+    assert told.status == 2 and "NOT_SET_HERE is not set" in said and "recipe.yaml:2" in said
+    fetch("org/far", None)
+    assert bloomery("explain", "recipe.yaml", within=here).status == 0
 
 
 def test_a_model_with_code_in_its_configuration_is_refused_once_it_is_here(here: Path, hub: Hub) -> None:

@@ -107,7 +107,27 @@ def _passing(error: Exception) -> bool:
     return not local  # a full disk stays full
 
 
-def refusal(kind: Kind, repo: str, revision: str | None, error: Exception, token: Secret | None = None) -> InputError:
+def offline(kind: Kind, repo: str, revision: str | None, streamed: bool = False) -> InputError:
+    """What to tell of a repository that is not here where the network is forbidden.
+
+    What is `streamed` lies in a cache of ours, into which the Hub's own client puts nothing.
+    """
+    told = f"{repo} --repo-type dataset" if kind == "dataset" else repo
+    told += f" --revision {revision}" if revision else ""
+    fix = "unset HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE"
+    fix += "" if streamed else f", or put it there: hf download {told}"
+    cache = "the cache" if streamed else "the Hub's cache"
+    return InputError(f"`{repo}` is not in {cache}, and the network is forbidden", fix=fix)
+
+
+def refusal(
+    kind: Kind,
+    repo: str,
+    revision: str | None,
+    error: Exception,
+    token: Secret | None = None,
+    streamed: bool = False,
+) -> InputError:
     """What to tell where the Hub does not give a repository: gated, missing, another revision, refused, not there."""
     from huggingface_hub import errors
 
@@ -123,9 +143,7 @@ def refusal(kind: Kind, repo: str, revision: str | None, error: Exception, token
         fix = f"check its name; a private one needs your access token: {key}"
         return InputError(f"the Hub has no {thing} `{repo}`, or it is private", fix=fix)
     if forbidden():
-        told = "" if kind == "model" else " --repo-type dataset"
-        fix = f"unset HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE, or put it there: hf download {repo}{told}"
-        return InputError(f"`{repo}` is not in the Hub's cache, and the network is forbidden", fix=fix)
+        return offline(kind, repo, revision, streamed)
     answer = getattr(error, "response", None)
     if answer is not None and answer.status_code in (401, 403):
         fix = f"check the access token ({key}) and what it may read; the licence is at {page(kind, repo)}"

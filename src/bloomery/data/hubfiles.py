@@ -47,7 +47,7 @@ def dataset(repo: str, revision: str | None, token: Secret | None) -> Dataset:
     try:
         return described(api, repo, revision)
     except faults() as error:
-        raise refusal("dataset", repo, revision, error, token) from None
+        raise refusal("dataset", repo, revision, error, token, streamed=True) from None
 
 
 def described(api: HfApi, repo: str, revision: str | None) -> Dataset:
@@ -141,7 +141,7 @@ def open_file(repo: str, commit: str, name: str, size: int, token: Secret | None
     url = hf_hub_url(repo, name, repo_type="dataset", revision=commit, endpoint=endpoint())
     with reachable():
         headers = build_hf_headers(token=token.reveal() if token else None)
-    told = partial(refusal, "dataset", repo, commit, token=token)
+    told = partial(refusal, "dataset", repo, commit, token=token, streamed=True)
     return cast("IO[bytes]", io.BufferedReader(_Ranges(url, headers, size, told), BLOCK))
 
 
