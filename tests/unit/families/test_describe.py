@@ -36,6 +36,9 @@ def test_the_page_of_a_family_has_everything() -> None:
         ("marin-8b", "averaging   ema"),
         ("smollm3-3b", "fine-tuning 2e-05"),
         ("smollm3-3b", "averaging   soup  [recalled]"),
+        ("olmo2-13b", "rate        computed 9e-05  [recalled], published 9e-05\n  peak        0.0009  [recalled]\n"),
+        ("olmo2-32b", "rate        computed 0, published 0\n  peak        0.0006\n"),
+        ("nemotron3-nano-30b", "batch       25,165,824 tokens  [computed]"),
     ],
 )
 def test_what_is_special_is_said(name: str, says: str) -> None:

@@ -82,7 +82,7 @@ def test_the_rate_that_olmo_3_re_warms_to_is_that_of_its_first_plan_at_two_trill
 
 def test_the_formula_is_checked_at_three_rates_on_the_way_and_the_page_of_measurements_says_so() -> None:
     """A constant schedule and a decay at its end agree by construction, whatever the formula is: they do not count."""
-    assert BY_FORMULA == {"olmo2-1b/pretrained", "olmo2-7b/pretrained"}
+    assert {"olmo2-1b/pretrained", "olmo2-7b/pretrained"} == BY_FORMULA
     assert {name for name, c in PUBLISHED.items() if on_the_way(c)} - BY_FORMULA == set(DIFFERS)
     given = len(PUBLISHED) - len(BY_FORMULA) - len(DIFFERS)
     page = (families_dir().parent / "docs" / "BENCH.md").read_text()
@@ -138,6 +138,11 @@ def test_every_family_says_how_its_figures_are_known_and_where_they_come_from() 
     for family in shipped().values():
         assert family.file.evidence.get("default"), family.name
         assert family.file.sources, family.name
+
+
+def test_every_family_says_which_transformers_it_needs_but_the_one_that_is_made_here() -> None:
+    needs = {name: family.file.transformers for name, family in shipped().items()}
+    assert [name for name, least in needs.items() if least is None] == ["ember"]
 
 
 def test_what_is_closed_has_no_mix_and_what_is_gated_says_so() -> None:
