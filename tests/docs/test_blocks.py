@@ -187,8 +187,8 @@ def test_every_family_file_on_a_page_is_read(tmp_path: Path) -> None:
     from bloomery.families.registry import read_family
 
     found = [block for page in PAGES for block in blocks(page.read_text()) if block.is_family]
-    for number, block in enumerate(found):
-        file = tmp_path / f"{number}.yaml"
+    for block in found:
+        file = tmp_path / f"{block.code.splitlines()[0].removeprefix('name: ')}.yaml"
         file.write_text(block.code)
         assert read_family(file).file.checkpoints
     assert found

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from hub import Hub, serving
-from tiny import RECIPE, bloomery
+from tiny import RECIPE, Told, bloomery
 
 from bloomery.core.errors import InputError
 from bloomery.core.events import read_events
@@ -95,6 +95,17 @@ def test_a_run_fetches_its_start_and_records_what_it_was(
     assert len(hub.asked) == fetched
 
 
+def test_a_model_that_a_run_made_is_a_start_once_it_is_published(
+    here: Path, hub: Hub, finished: tuple[Path, Told]
+) -> None:
+    """Its manifest lists every file it has, the card among them, and each is checked before training."""
+    hub.models["org/far"] = finished[0] / "runs" / "whole" / "model"
+    (here / "recipe.yaml").write_text(f"model: org/far\nname: near\nsteps: [train]\n{HEAD}")
+    told = bloomery("run", "recipe.yaml", within=here)
+    assert told.status == 0, told.err
+    assert {"manifest.json", "README.md"} <= set(hub.asked)
+
+
 def test_a_run_goes_on_at_the_same_commit_where_the_cache_was_emptied(here: Path, hub: Hub, tmp_path: Path) -> None:
     (here / "recipe.yaml").write_text(f"model: org/far\nname: near\nsteps: [train]\n{HEAD}")
     assert bloomery("run", "recipe.yaml", within=here).status == 0
@@ -163,13 +174,42 @@ def test_without_a_network_what_is_cached_is_used_and_what_is_not_is_told(
     folder = fetch("org/far", "stage1")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert cached("org/far", "stage1") == folder
-    with pytest.raises(InputError, match="is not in the Hub's cache, and the network is forbidden"):
+    with pytest.raises(InputError, match="is not in the Hub's cache, and the network is forbidden") as caught:
         fetch("org/far", "main")
+    assert str(caught.value.fix).endswith("hf download org/far --revision main")
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setattr("bloomery.core.hub.WAITS", (0.0, 0.0))
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(InputError, match="cannot be fetched from the Hub"):
         fetch("org/far", "main")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        ("family: far\nstart: gone\n", 2, "hf download org/far --revision stage9"),
+        ("model: org/far\n", 1, "hf download org/far"),
+    ],
+)
+def test_explain_refuses_a_start_that_is_not_here_where_the_network_is_forbidden(
+    here: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch, text: str, line: int, says: str
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    (here / "recipe.yaml").write_text(text + HEAD)
+    told = bloomery("explain", "recipe.yaml", within=here)
+    said = " ".join((told.out + told.err).split())
+    assert told.status == 2, said
+    assert "`org/far` is not in the Hub's cache, and the network is forbidden" in said and says in said
+    assert f"recipe.yaml:{line}" in said
+
+
+def test_explain_refuses_a_token_whose_variable_is_not_set_until_nothing_needs_it(here: Path, hub: Hub) -> None:
+    (here / "recipe.yaml").write_text(f"model: org/far\ntoken: {{env: NOT_SET_HERE}}\n{HEAD}")
+    told = bloomery("explain", "recipe.yaml", within=here)
+    said = " ".join((told.out + told.err).split())
+    assert told.status == 2 and "NOT_SET_HERE is not set" in said and "recipe.yaml:2" in said
+    fetch("org/far", None)
+    assert bloomery("explain", "recipe.yaml", within=here).status == 0
 
 
 def test_a_model_with_code_in_its_configuration_is_refused_once_it_is_here(here: Path, hub: Hub) -> None:

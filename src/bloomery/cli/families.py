@@ -11,6 +11,7 @@ import typer
 from bloomery.cli.output import Json, fetching, print_json, print_table
 
 if TYPE_CHECKING:
+    from bloomery.core.errors import InputError
     from bloomery.recipes.fetching import Cached
 
 TokenEnv = Annotated[
@@ -22,7 +23,7 @@ app = typer.Typer(help="The model families that can be started from.", no_args_i
 
 @app.command("list")
 def list_families(json: Json = False) -> None:
-    """List families: those shipped, and those in ./families.
+    """List families: those shipped, and those in ./families. A file at fault is told after the others; status 2.
 
     \b
     bloomery families list
@@ -30,11 +31,14 @@ def list_families(json: Json = False) -> None:
     from bloomery.families.describe import in_order, listed
     from bloomery.families.registry import all_families
 
-    found = in_order(all_families())
+    families, faults = all_families()
+    found = in_order(families)
     if json:
         print_json([family.file.model_dump(mode="json") for family in found])
-        return
-    print_table(["family", "weights", "stages", "licence"], [listed(family.file) for family in found], "no families")
+    else:
+        rows = [listed(family.file) for family in found]
+        print_table(["family", "weights", "stages", "licence"], rows, "no families")
+    _end_with(faults)
 
 
 @app.command()
@@ -80,10 +84,11 @@ def verify(
     from bloomery.families.describe import in_order
     from bloomery.families.hub import FAULTS, verify
     from bloomery.families.registry import all_families, load_family
+    from bloomery.recipes.fetching import rows_on_hub
 
-    families = in_order(all_families()) if name is None else [load_family(name)]
+    families, faults = all_families() if name is None else ([load_family(name)], [])
     found = []
-    for finding in verify(families, Secret(token_env) if token_env else None):
+    for finding in verify(in_order(families), rows_on_hub(), Secret(token_env) if token_env else None):
         found.append(finding)
         if not json:
             typer.echo(str(finding))
@@ -93,6 +98,7 @@ def verify(
         states = Counter(finding.state for finding in found)
         total = ", ".join(f"{number} {state}" for state, number in states.items())
         typer.echo(f"\n{total}" if found else "nothing of it lies on the Hub")
+    _end_with(faults)
     if any(finding.state in FAULTS for finding in found):
         raise typer.Exit(2)
 
@@ -130,6 +136,14 @@ def fetch(
     _print_cached(held)
     if folder:
         typer.echo(f"weights: {folder}")
+
+
+def _end_with(faults: list[InputError]) -> None:
+    """Say which family files are none, after what the others gave, and end with the status of bad input."""
+    for fault in faults:
+        typer.echo(f"\n{fault}", err=True)
+    if faults:
+        raise typer.Exit(2)
 
 
 def _print_cached(held: list[Cached]) -> None:

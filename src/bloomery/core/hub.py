@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ SECONDS = 30.0
 """Longest wait for the Hub to say anything, in seconds."""
 PASSING = (408, 429, 500, 502, 503, 504)
 """Answers after which it may go well the next time."""
+
+_ADDRESS = re.compile(r"hf://(?:datasets/)?(?P<repo>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?/(?P<name>.+)")
 
 Kind = Literal["model", "dataset"]
 Result = TypeVar("Result")
@@ -35,6 +38,15 @@ def endpoint() -> str | None:
 def page(kind: Kind, repo: str) -> str:
     """The address of a repository for people, where a licence is accepted."""
     return f"{endpoint() or 'https://huggingface.co'}/{'datasets/' if kind == 'dataset' else ''}{repo}"
+
+
+def address_parts(path: str) -> tuple[str, str | None, str]:
+    """Repository, revision and file or pattern of `hf://owner/name@revision/file`."""
+    parts = _ADDRESS.fullmatch(path)
+    if parts is None:
+        fix = "write `hf://owner/name/file.jsonl`, or use `hf: owner/name`"
+        raise InputError(f"`path: {path}` names no file", fix=fix)
+    return parts["repo"], parts["revision"], parts["name"]
 
 
 def reason(error: Exception) -> str:
@@ -95,7 +107,27 @@ def _passing(error: Exception) -> bool:
     return not local  # a full disk stays full
 
 
-def refusal(kind: Kind, repo: str, revision: str | None, error: Exception, token: Secret | None = None) -> InputError:
+def offline(kind: Kind, repo: str, revision: str | None, streamed: bool = False) -> InputError:
+    """What to tell of a repository that is not here where the network is forbidden.
+
+    What is `streamed` lies in a cache of ours, into which the Hub's own client puts nothing.
+    """
+    told = f"{repo} --repo-type dataset" if kind == "dataset" else repo
+    told += f" --revision {revision}" if revision else ""
+    fix = "unset HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE"
+    fix += "" if streamed else f", or put it there: hf download {told}"
+    cache = "the cache" if streamed else "the Hub's cache"
+    return InputError(f"`{repo}` is not in {cache}, and the network is forbidden", fix=fix)
+
+
+def refusal(
+    kind: Kind,
+    repo: str,
+    revision: str | None,
+    error: Exception,
+    token: Secret | None = None,
+    streamed: bool = False,
+) -> InputError:
     """What to tell where the Hub does not give a repository: gated, missing, another revision, refused, not there."""
     from huggingface_hub import errors
 
@@ -111,9 +143,7 @@ def refusal(kind: Kind, repo: str, revision: str | None, error: Exception, token
         fix = f"check its name; a private one needs your access token: {key}"
         return InputError(f"the Hub has no {thing} `{repo}`, or it is private", fix=fix)
     if forbidden():
-        told = "" if kind == "model" else " --repo-type dataset"
-        fix = f"unset HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE, or put it there: hf download {repo}{told}"
-        return InputError(f"`{repo}` is not in the Hub's cache, and the network is forbidden", fix=fix)
+        return offline(kind, repo, revision, streamed)
     answer = getattr(error, "response", None)
     if answer is not None and answer.status_code in (401, 403):
         fix = f"check the access token ({key}) and what it may read; the licence is at {page(kind, repo)}"

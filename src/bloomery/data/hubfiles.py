@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
-from typing import IO, Any, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from bloomery.core.errors import InputError, nearest
 from bloomery.core.hub import SECONDS, endpoint, faults, patient, reachable, refusal
 from bloomery.core.secret import Secret
 from bloomery.data.paths import COMPRESSED, FORMATS
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 TABLES = tuple(suffix for suffix, kind in FORMATS.items() if kind != "text")
 """Extensions of a data set's rows; text files of its repository are about it."""
@@ -39,15 +42,21 @@ class Dataset:
 def dataset(repo: str, revision: str | None, token: Secret | None) -> Dataset:
     """Ask the Hub for a data set. Raises `InputError` where it is gated, missing or cannot be reached."""
     from huggingface_hub import HfApi
-    from huggingface_hub.hf_api import RepoFile
 
     api = HfApi(endpoint=endpoint(), token=token.reveal() if token else None)
     try:
-        about = patient(lambda: api.dataset_info(repo, revision=revision, timeout=SECONDS))
-        commit = str(about.sha)
-        found = patient(lambda: list(api.list_repo_tree(repo, recursive=True, revision=commit, repo_type="dataset")))
+        return described(api, repo, revision)
     except faults() as error:
-        raise refusal("dataset", repo, revision, error, token) from None
+        raise refusal("dataset", repo, revision, error, token, streamed=True) from None
+
+
+def described(api: HfApi, repo: str, revision: str | None) -> Dataset:
+    """What a client of the Hub is told of a data set. Raises what the client raises."""
+    from huggingface_hub.hf_api import RepoFile
+
+    about = patient(lambda: api.dataset_info(repo, revision=revision, timeout=SECONDS))
+    commit = str(about.sha)
+    found = patient(lambda: list(api.list_repo_tree(repo, recursive=True, revision=commit, repo_type="dataset")))
     card: dict[str, Any] = dict(vars(about.card_data)) if about.card_data else {}
     licence, configs = card.get("license"), card.get("configs")
     declared = tuple(c for c in configs if isinstance(c, Mapping)) if isinstance(configs, list) else ()
@@ -132,7 +141,7 @@ def open_file(repo: str, commit: str, name: str, size: int, token: Secret | None
     url = hf_hub_url(repo, name, repo_type="dataset", revision=commit, endpoint=endpoint())
     with reachable():
         headers = build_hf_headers(token=token.reveal() if token else None)
-    told = partial(refusal, "dataset", repo, commit, token=token)
+    told = partial(refusal, "dataset", repo, commit, token=token, streamed=True)
     return cast("IO[bytes]", io.BufferedReader(_Ranges(url, headers, size, told), BLOCK))
 
 

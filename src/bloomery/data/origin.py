@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import IO, Any
 
 from bloomery.core.errors import InputError
+from bloomery.core.hub import address_parts
 from bloomery.core.secret import Secret
 from bloomery.data.bites import File
 from bloomery.data.buckets import listed, open_object
 from bloomery.data.config import SourceSpec
 from bloomery.data.hubfiles import Dataset, dataset, matching, members, open_file
-
-_ADDRESS = re.compile(r"hf://(?:datasets/)?(?P<repo>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?/(?P<name>.+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +39,7 @@ def look(spec: SourceSpec) -> Origin:
             continue
         repo, revision, pattern = address_parts(path)
         found = dataset(repo, revision, spec.token)
-        names = matching(found.sizes, pattern)
-        if not names:
-            raise InputError(f"`path: {path}` matches no file of the dataset", fix="check the file's name")
+        names = files_of(found, path, pattern)
         files |= {file.address: file for file in _files(found, names)}
         licences |= {found.licence} if found.licence else set()
         paths.append(f"hf://{repo}@{found.commit}/{pattern}")
@@ -51,13 +47,12 @@ def look(spec: SourceSpec) -> Origin:
     return Origin(tuple(files.values()), ", ".join(sorted(licences)) or None, pins)
 
 
-def address_parts(path: str) -> tuple[str, str | None, str]:
-    """Repository, revision and file or pattern of `hf://owner/name@revision/file`."""
-    parts = _ADDRESS.fullmatch(path)
-    if parts is None:
-        fix = "write `hf://owner/name/file.jsonl`, or use `hf: owner/name`"
-        raise InputError(f"`path: {path}` names no file", fix=fix)
-    return parts["repo"], parts["revision"], parts["name"]
+def files_of(found: Dataset, path: str, pattern: str) -> list[str]:
+    """The files of a data set that an address stands for by its pattern. Raises `InputError` where there is none."""
+    names = matching(found.sizes, pattern)
+    if not names:
+        raise InputError(f"`path: {path}` matches no file of the dataset", fix="check the file's name")
+    return names
 
 
 def open_remote(file: File, token: Secret | None) -> IO[bytes]:

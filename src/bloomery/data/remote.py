@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from bloomery.core.errors import InputError
-from bloomery.core.hub import endpoint, faults, patient, refusal
+from bloomery.core.hub import address_parts, endpoint, faults, patient, refusal
 from bloomery.core.secret import Secret
 from bloomery.data.buckets import copies
 from bloomery.data.config import SourceSpec
 from bloomery.data.hubfiles import TABLES
-from bloomery.data.origin import address_parts
 from bloomery.data.paths import COMPRESSED, format_suffix
 from bloomery.data.stream import filled
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from bloomery.families.registry import Family, added_sources
 from bloomery.families.schema import Checkpoint, CuratedSource, FamilyFile, Tag
@@ -48,23 +49,24 @@ def _checkpoint(family: Family, name: str, stage: Checkpoint) -> Iterator[str]:
     file = family.file
     kind = "a configuration without weights" if stage.empty else f"{stage.stage}, {stage.heat()}"
     yield f"{name}  {kind}{'' if stage.auto else ', not taken by `start: auto`'}"
+    doubt = partial(_doubt, file, f"checkpoints.{name}")
     where = stage.folder or f"{stage.repo}@{stage.revision}"
-    yield _row("weights", where + _doubt(file, f"checkpoints.{name}.revision" if stage.repo else ""))
+    yield _row("weights", where + (doubt("revision") if stage.repo else ""))
     if stage.commit:
         yield _row("commit", stage.commit)
     if stage.tokens:
-        yield _row("tokens", f"{stage.tokens:,}{_doubt(file, f'checkpoints.{name}.tokens')}")
+        yield _row("tokens", f"{stage.tokens:,}{doubt('tokens')}")
     if not stage.empty:
-        yield _row("rate", _rates(stage))
+        yield _row("rate", _rates(stage, doubt))
     if (peak := stage.peak()) is not None:
-        yield _row("peak", f"{peak:g}")
+        yield _row("peak", f"{peak:g}{doubt('schedule.peak' if stage.peak_lr is None else 'peak_lr')}")
     if stage.sft_lr is not None:
-        yield _row("fine-tuning", f"{stage.sft_lr:g}")
+        yield _row("fine-tuning", f"{stage.sft_lr:g}{doubt('sft_lr')}")
     if stage.batch_tokens:
-        yield _row("batch", f"{stage.batch_tokens:,} tokens")
+        yield _row("batch", f"{stage.batch_tokens:,} tokens{doubt('batch_tokens')}")
     yield _row("context", f"{stage.context or file.context:,}")
     if stage.averaging:
-        yield _row("averaging", stage.averaging + _doubt(file, f"checkpoints.{name}.averaging"))
+        yield _row("averaging", stage.averaging + doubt("averaging"))
     if mix := family.mix_name(name):
         yield _row("curated", mix)
 
@@ -73,17 +75,20 @@ def _row(label: str, text: str) -> str:
     return f"  {label:<11} {text}"
 
 
-def _doubt(file: FamilyFile, key: str) -> str:
+def _doubt(file: FamilyFile, section: str, key: str) -> str:
     """The tag of a value that is known otherwise than the family's other values."""
-    tag = file.evidence_of(key) if key else None
+    tag = file.evidence_of(f"{section}.{key}")
     return f"  [{tag}]" if tag is not None and tag != file.evidence.get("default") else ""
 
 
-def _rates(stage: Checkpoint) -> str:
+def _rates(stage: Checkpoint, doubt: Callable[[str], str]) -> str:
     """The learning rate at the checkpoint: what is used, and where else it comes from."""
-    rates = {"stated": stage.lr, "computed": stage.computed_lr(), "published": stage.published_lr}
-    known = [f"{label} {rate:.5g}" for label, rate in rates.items() if rate is not None]
-    return ", ".join(known) or "not known"
+    rates = {"stated": (stage.lr, "lr"), "published": (stage.published_lr, "published_lr")}
+    known = {label: f"{label} {rate:.5g}{doubt(key)}" for label, (rate, key) in rates.items() if rate is not None}
+    if (computed := stage.computed_lr()) is not None:
+        mark = doubt("schedule.peak")
+        known["computed"] = f"computed {computed:.5g}{'' if '[computed]' in mark else mark}"
+    return ", ".join(known[label] for label in ("stated", "computed", "published") if label in known) or "not known"
 
 
 def _none(file: FamilyFile) -> str:
@@ -98,8 +103,10 @@ def _mix(family: Family, name: str, mix: list[CuratedSource]) -> Iterator[str]:
         origin = source.hf or source.builtin or str(source.path)
         origin += f"/{source.config}" if source.config else ""
         licence = f", {source.licence}" if source.licence else ""
-        doubt = "  [added]" if source in added else _doubt(family.file, f"curated.{name}.{place}.hf")
+        key = "path" if source.path else "hf"
+        doubt = "  [added]" if source in added else _doubt(family.file, f"curated.{name}.{place}", key)
         kind = f" ({source.kind})" if source.kind != source.name else ""
+        doubt += f"  [in place of {source.stands_for}]" if source.stands_for else ""
         yield f"  {source.share:>7.2%}  {source.name}{kind}: {origin}{licence}{doubt}"
         for part, share in source.parts.items():
             yield f"           {share:>7.2%} {part}"

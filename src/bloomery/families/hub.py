@@ -5,13 +5,21 @@ Only `bloomery families verify` comes here. No weights are fetched, and no token
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from bloomery.core.hub import SECONDS, Kind, endpoint, faults, page, patient, reason
+from bloomery.core.errors import InputError
+from bloomery.core.hub import SECONDS, Kind, address_parts, endpoint, faults, page, patient, reason
 from bloomery.core.secret import Secret
 from bloomery.families.registry import Family
+from bloomery.families.schema import CuratedSource
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+Rows = Callable[["HfApi", CuratedSource, str, str], object]
+"""Finds, with a client, a source's files in a data set at a commit; raises `InputError` where there are none."""
 
 State = Literal["present", "missing", "moved", "gated", "unclear", "offline"]
 FAULTS: tuple[State, ...] = ("missing", "moved")
@@ -50,9 +58,10 @@ class Repository:
     detail: str = ""
 
 
-def verify(families: Iterable[Family], token: Secret | None = None) -> Iterator[Finding]:
+def verify(families: Iterable[Family], rows: Rows, token: Secret | None = None) -> Iterator[Finding]:
     """A finding for every checkpoint and curated data set on the Hub, in order; each repository is asked for once.
 
+    A data set is there when `rows` finds the source's files in it: a name says nothing of configurations and splits.
     Without `token` the Hub is asked anonymously, whatever is logged in on this machine. `HF_ENDPOINT` names another
     Hub, `HF_HUB_OFFLINE` forbids asking. After the first repository that cannot be reached nothing more is tried.
     """
@@ -64,10 +73,25 @@ def verify(families: Iterable[Family], token: Secret | None = None) -> Iterator[
                 yield _compared(found, checkpoint.commit, hub)
         for mix, sources in family.mixes.items():
             for source in sources:
-                if source.hf:
-                    place, revision = f"{mix}/{source.name}", source.revision or "main"
-                    found = Finding(family.name, place, source.hf, revision, "present", kind="dataset")
-                    yield _compared(found, None, hub)
+                for repo, revision in _data_sets(source):
+                    place = f"{mix}/{source.name}"
+                    found = _compared(Finding(family.name, place, repo, revision, "present", kind="dataset"), None, hub)
+                    yield _read(found, source, rows, hub) if found.state == "present" else found
+
+
+def _data_sets(source: CuratedSource) -> list[tuple[str, str]]:
+    """(repository, revision) of the Hub's data sets that a source reads."""
+    if source.hf:
+        return [(source.hf, source.revision or "main")]
+    paths = [source.path] if isinstance(source.path, str) else source.path or []
+    named = (address_parts(path) for path in paths if path.startswith("hf://"))
+    return [(repo, revision or "main") for repo, revision, _ in named]
+
+
+def _read(found: Finding, source: CuratedSource, rows: Rows, hub: Hub) -> Finding:
+    """The finding of a data set that is there, once the source's files have been looked for in it."""
+    state, detail = hub.rows(rows, source, found.repo, found.commit or found.revision)
+    return replace(found, state=state, detail=detail)
 
 
 def _compared(found: Finding, pinned: str | None, hub: Hub) -> Finding:
@@ -96,6 +120,10 @@ def _near(found: Finding, repository: Repository) -> str:
 
     close = get_close_matches(found.revision, repository.refs, n=1, cutoff=0.5)
     return f" (the nearest is `{close[0]}`)" if close else ""
+
+
+def _accept(name: str, kind: Kind) -> str:
+    return f"accept its licence at {page(kind, name)} and name a token"
 
 
 class Hub:
@@ -132,6 +160,20 @@ class Hub:
             return "unclear"
         return "present"
 
+    def rows(self, rows: Rows, source: CuratedSource, name: str, commit: str) -> tuple[State, str]:
+        """Whether a data set has files for a source, and what it says where it has none."""
+        from huggingface_hub.errors import GatedRepoError
+
+        try:
+            rows(self._api, source, name, commit)
+        except InputError as error:
+            return "missing", error.message
+        except GatedRepoError:
+            return "gated", _accept(name, "dataset")
+        except faults() as error:
+            return "unclear", reason(error)
+        return "present", ""
+
     def _asked(self, name: str, kind: Kind) -> Repository:
         from huggingface_hub import errors
 
@@ -141,7 +183,7 @@ class Hub:
             return Repository(refs)
         except errors.GatedRepoError:
             told = self._refs_if_told(name, kind)
-            return Repository(told, "gated", f"accept its licence at {page(kind, name)} and name a token")
+            return Repository(told, "gated", _accept(name, kind))
         except errors.RepositoryNotFoundError:
             return Repository({}, "missing", "there is no such repository, or it is private")
         except errors.HfHubHTTPError as error:

@@ -11,8 +11,9 @@ import math
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from bloomery.core.errors import InputError
 from bloomery.core.quantity import parse_budget
 
 Shape = Literal["linear", "1-sqrt", "cosine"]
@@ -20,6 +21,8 @@ Shape = Literal["linear", "1-sqrt", "cosine"]
 
 def _count(value: Any) -> int:
     """1.2e9, '4001B' or '3.4M': a number of tokens or parameters."""
+    if isinstance(value, bool) or (isinstance(value, int | float) and not 0 <= value < math.inf):
+        raise ValueError(f"{value} is no number of tokens or weights")
     return round(value if isinstance(value, int | float) else parse_budget(f"{value} tokens", "tokens").value)
 
 
@@ -46,7 +49,7 @@ class Stretch(BaseModel):
 class FamilySchedule(BaseModel):
     """A pre-training schedule in tokens: warm-up, then `kind`, from `peak` to `floor` x `peak`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     kind: Literal["constant", "linear", "cosine", "wsd"]
     peak: float = Field(gt=0)
@@ -63,23 +66,43 @@ class FamilySchedule(BaseModel):
     stretch: Stretch | None = None
     """Where the rest of a decay was spread up to a later `horizon` (Olmo 3 7B: 5T planned, 7T from half way)."""
 
+    @model_validator(mode="after")
+    def _in_order(self) -> FamilySchedule:
+        if self.kind == "constant":
+            return self
+        start = "anneal_from" if self.kind == "wsd" else "warmup"
+        for key in ("horizon", start):
+            if getattr(self, key) is None:
+                raise InputError(f"a schedule of `kind: {self.kind}` needs `{key}`", fix=f"add `{key}`, in tokens")
+        begin, horizon = self.begin, int(self.horizon or 0)
+        if not self.warmup <= begin < horizon:
+            message = f"the decay goes from {begin:,} to {horizon:,} tokens, after a warm-up of {self.warmup:,}"
+            raise InputError(message, fix=f"make `warmup` at most `{start}`, and that less than `horizon`")
+        if self.stretch and not begin <= self.stretch.begin < self.stretch.planned <= horizon:
+            message = f"`stretch` goes from {self.stretch.begin:,} to {self.stretch.planned:,} tokens"
+            raise InputError(message, fix=f"make `begin` less than `planned`, both from `{start}` to `horizon`")
+        return self
+
+    @property
+    def begin(self) -> int:
+        """Tokens at which the decay begins."""
+        return self.anneal_from if self.kind == "wsd" and self.anneal_from is not None else self.warmup
+
 
 def lr_at_tokens(schedule: FamilySchedule, tokens: float) -> float:
     """Learning rate after `tokens` training tokens.
 
     Warm-up is linear from zero; cosine and linear decay over what follows it. Past the horizon the
-    rate stays at the floor. Raises `ValueError` when the schedule lacks a number its kind needs.
+    rate stays at the floor.
     """
     if tokens < schedule.warmup:
         return schedule.peak * tokens / schedule.warmup
     if schedule.kind == "constant":
         return schedule.peak
-    if schedule.horizon is None or (schedule.kind == "wsd" and schedule.anneal_from is None):
-        raise ValueError(f"a {schedule.kind} schedule needs `horizon`{' and `anneal_from`' * (schedule.kind == 'wsd')}")
-    begin = schedule.anneal_from if schedule.kind == "wsd" and schedule.anneal_from is not None else schedule.warmup
+    begin, horizon = schedule.begin, schedule.horizon
+    assert horizon is not None  # every schedule that decays has one
     if tokens <= begin:
         return schedule.peak
-    horizon = schedule.horizon
     if schedule.stretch and tokens > schedule.stretch.begin:
         slower = (schedule.stretch.planned - schedule.stretch.begin) / (horizon - schedule.stretch.begin)
         tokens = schedule.stretch.begin + slower * (tokens - schedule.stretch.begin)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from bloomery.core.errors import InputError, Where, nearest
@@ -16,6 +18,14 @@ BLENDS = "blends"
 """Folder of the mixes that belong to no family."""
 PROXIES = ("proxy", "embedded")
 """Mixes that stand in for a family's own data: open data sets, and what needs no download."""
+SCAFFOLD = "scaffold"
+KINDS = {
+    "pre": (),
+    "mid": ("anneal", "long", "cooldown", "decay"),
+    "post": ("instruct", "chat", "sft", "think", "dpo"),
+}
+"""Kinds of checkpoint, in order, and words for them beside the prefix."""
+_CHECKPOINTS = re.compile(r"(?:^|[{,])\s*[\"']?checkpoints[\"']?\s*:", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,23 +42,41 @@ class Family:
         """The name recipes use."""
         return self.file.name
 
-    def checkpoint(self, stage: str) -> Checkpoint:
-        """The checkpoint called `stage`; raises `InputError` naming what there is, and what to use instead."""
+    def checkpoint(self, stage: str, key: str = "start: ") -> Checkpoint:
+        """The checkpoint called `stage`; raises `InputError` naming what there is, and what to use instead.
+
+        `key` is what the name was written behind.
+        """
         if stage in self.file.checkpoints:
             return self.file.checkpoints[stage]
+        meant = self._meant(stage)
+        fix = f"use `{key}{meant}`" if meant else f"use `{key.strip()}` with one of them"
+        if stage == SCAFFOLD and key == "start: ":
+            fix = "add `scaffold: {depth: 12}`, which describes an empty model for the family's tokenizer and data"
         known = ", ".join(self.file.checkpoints)
-        raise InputError(
-            f"the family `{self.name}` has no checkpoint `{stage}`; it has {known}",
-            fix=f"use `start: {self.instead_of(stage)}`",
-        )
+        raise InputError(f"the family `{self.name}` has no checkpoint `{stage}`; it has {known}", fix=fix)
 
-    def instead_of(self, stage: str) -> str:
-        """The checkpoint nearest in kind to a stage the family does not have: an earlier one before a later one."""
-        order = ["pre", "mid", "post"]
-        wanted = next((place for place, kind in enumerate(order) if stage.startswith(kind)), 0)
+    def _meant(self, stage: str) -> str | None:
+        """The checkpoint that a name stands for: one of nearly that name, else the nearest of the kind it says."""
+        name = stage.lower()
+        close = get_close_matches(name, self.file.checkpoints, n=1, cutoff=0.8)
+        close = close or [known for known in self.file.checkpoints if name and name in known]
+        if close:
+            return close[0]
+        kind = next((kind for kind in KINDS if name.startswith(kind)), None)
+        kind = kind or next((kind for kind, words in KINDS.items() if any(word in name for word in words)), None)
+        return self.instead_of(kind) if kind else None
+
+    def instead_of(self, kind: str) -> str:
+        """The checkpoint nearest to a kind, pre, mid or post: an earlier one before a later one."""
+        order = list(KINDS)
         usable = {name: c for name, c in self.file.checkpoints.items() if not c.empty} or self.file.checkpoints
-        ranked = sorted(usable, key=lambda name: _distance(order.index(usable[name].stage), wanted))
-        return ranked[0]
+
+        def distance(name: str) -> tuple[int, int, bool]:
+            rank = order.index(usable[name].stage)
+            return abs(rank - order.index(kind)), rank, not name.startswith(kind)
+
+        return min(usable, key=distance)
 
     def mix_name(self, stage: str) -> str | None:
         """The curated mix that training from `stage` is blended with; None when the family has none."""
@@ -66,27 +94,44 @@ class Family:
         return (self.folder / relative).resolve()
 
 
-def _distance(rank: int, wanted: int) -> tuple[int, int]:
-    return abs(rank - wanted), rank
-
-
 def family_files() -> dict[str, Path]:
-    """Family file by name: shipped ones, overlaid by `./families/NAME.yaml` and `./families/NAME/family.yaml`."""
+    """Family file by name: shipped ones, overlaid by `./families/NAME.yaml` and `./families/NAME/family.yaml`.
+
+    A YAML file without `checkpoints` is none: mixes may stand in a file of their own beside a family.
+    """
     found: dict[str, Path] = {}
-    for root in (families_dir(), Path("families").resolve()):
+    for root in (families_dir(), _own_dir()):
         for path in sorted([*root.glob("*.yaml"), *root.glob(f"*/{FILE}")]):
-            found[path.parent.name if path.name == FILE else path.stem] = path
+            if path.name == FILE or _CHECKPOINTS.search(path.read_text(encoding="utf-8", errors="replace")):
+                found[_name_of(path)] = path
     return found
 
 
-def all_families() -> list[Family]:
-    """Every family, read and checked. Raises `InputError` for the first file at fault."""
-    return [read_family(path) for path in family_files().values()]
+def _own_dir() -> Path:
+    return Path("families").resolve()
+
+
+def _name_of(path: Path) -> str:
+    return path.parent.name if path.name == FILE else path.stem
+
+
+def all_families() -> tuple[list[Family], list[InputError]]:
+    """Every family, read and checked, and what is wrong with those that are none."""
+    families: list[Family] = []
+    faults: list[InputError] = []
+    for path in family_files().values():
+        try:
+            families.append(read_family(path))
+        except InputError as error:
+            faults.append(error)
+    return families, faults
 
 
 def load_family(name: str) -> Family:
     """Read and check a family by name. Raises `InputError` with the nearest name, or the file and line at fault."""
     files = family_files()
+    if (own := _own_dir() / f"{name}.yaml").is_file():
+        files = {name: own, **files}
     if name not in files:
         raise InputError(
             f"there is no family `{name}`{nearest(name, files)}",
@@ -98,7 +143,15 @@ def load_family(name: str) -> Family:
 def read_family(path: Path) -> Family:
     """Read and check one family file."""
     data, lines = load_yaml(path)
+    if not isinstance(data, dict):
+        raise InputError(
+            "is not the mapping of a family's keys", where=Where(path, 1), fix="write `name:` and the rest"
+        )
     file = checked(FamilyFile, data, place_in(lines, path))
+    if file.name != _name_of(path):
+        message = f"`name: {file.name}` is another name than the file's, which recipes would use"
+        fix = f"write `name: {_name_of(path)}`, or rename the file"
+        raise InputError(message, where=Where(path, lines.get("name")), fix=fix)
     mixes = file.curated
     if isinstance(mixes, str):
         mixes = _mixes(path.parent / mixes)

@@ -21,8 +21,12 @@ ROUNDING = 2e-3
 """Published percentages are rounded: so far may those of a data set's parts be from 100 %."""
 
 
+REPO = r"^([\w.-]+/)?[\w.-]+$"
+"""A repository of the Hub: its owner, where it has one, and its name."""
+
+
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, allow_inf_nan=False)
 
 
 class CuratedSource(_Strict):
@@ -38,7 +42,7 @@ class CuratedSource(_Strict):
     options: dict[str, Any] = {}
     path: str | list[str] | None = None
     """Relative to the family file."""
-    hf: str | None = None
+    hf: str | None = Field(default=None, pattern=REPO)
     config: str | None = None
     split: str | None = None
     revision: str | None = None
@@ -47,6 +51,8 @@ class CuratedSource(_Strict):
     as_text: bool = False
     """Conversations as plain text, for stages before fine-tuning."""
     licence: str | None = None
+    stands_for: str | None = None
+    """What it takes the place of, where the family's own data cannot be had or is not text."""
     parts: dict[str, Share] = {}
     """What a data set that is published ready mixed is made of, as its authors state it; sums to 100 %."""
 
@@ -61,7 +67,7 @@ class CuratedSource(_Strict):
 
     def spec(self) -> dict[str, Any]:
         """The source as the data package reads it, with what was left out left out."""
-        about = {"share", "category", "tokens", "licence", "parts"}
+        about = {"share", "category", "tokens", "licence", "stands_for", "parts"}
         described = self.model_dump(exclude=about, exclude_none=True)
         return {key: value for key, value in described.items() if value not in ({}, [], False)}
 
@@ -76,7 +82,7 @@ class Checkpoint(_Strict):
 
     folder: str | None = None
     """Folder beside the family file."""
-    repo: str | None = None
+    repo: str | None = Field(default=None, pattern=REPO)
     """Hub repository."""
     revision: str | None = None
     """Branch, tag or commit of `repo`."""
@@ -120,6 +126,10 @@ class Checkpoint(_Strict):
             raise InputError("a checkpoint must have one of `folder` and `repo`", fix="name where the weights are")
         if self.repo is not None and self.revision is None:
             raise InputError(f"the checkpoint in `{self.repo}` has no `revision`", fix="pin a branch, tag or commit")
+        lr, peak = self.saved_lr(), self.peak()
+        if lr is not None and peak is not None and lr > peak * (1 + ROUNDING):
+            message = f"the weights were saved at a rate of {lr:g}, above {peak:g}, the largest of their schedule"
+            raise InputError(message, fix="change `lr`, or `peak_lr`")
         return self
 
     def saved_lr(self) -> float | None:
@@ -183,13 +193,13 @@ class FamilyFile(_Strict):
     licence: str
     architecture: str
     """Class name in `transformers`."""
-    parameters: Count
+    parameters: Count = Field(gt=0)
     context: int = Field(ge=8)
     tokenizer: str
     """Folder beside the family file, or `hub`: that of the checkpoint's repository."""
     chat_template: str | None = None
     """File beside the family file; left out: the tokenizer's own."""
-    transformers: str | None = None
+    transformers: str | None = Field(default=None, pattern=r"^\d+(\.\d+){1,2}$")
     """Least version of `transformers`."""
     gated: bool = False
     """Whether the Hub asks for an account that accepted the licence."""

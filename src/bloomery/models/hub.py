@@ -11,8 +11,9 @@ from bloomery.core.hub import endpoint, faults, patient, refusal
 from bloomery.core.secret import Secret
 from bloomery.models.guard import check_folder
 
-FETCHED = ("*.json", "*.safetensors", "*.jinja", "tokenizer.model", "vocab.txt", "merges.txt")
-"""Configuration, tokenizer, chat template and weights. Never pickles, never code."""
+FETCHED = ("*.json", "*.safetensors", "*.jinja", "tokenizer.model", "vocab.txt", "merges.txt", "README.md")
+"""Configuration, tokenizer, chat template, weights, and the card, which the manifest of a model of ours lists. Never
+pickles, never code."""
 
 LEFT = ("*/*", "consolidated*.safetensors", "optimizer*", "training_args*")
 """Folders (adapters, other formats of the same weights), and the weights again in a file that transformers passes."""

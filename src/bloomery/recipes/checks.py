@@ -12,6 +12,7 @@ from bloomery.core.errors import InputError, Where
 from bloomery.data.config import SourceSpec
 from bloomery.data.sources import source_files
 from bloomery.models.guard import CODE, FORBIDDEN, PICKLES, unopened
+from bloomery.recipes.access import check_access
 from bloomery.recipes.blend_checks import check_floor, check_licences
 from bloomery.recipes.bounds import check as check_bounds
 from bloomery.recipes.curriculum import check as check_curriculum
@@ -254,6 +255,7 @@ def disk_bytes(plan: Plan) -> int | None:
 
 
 CHECKS: tuple[Check, ...] = (
+    check_access,
     _weights,
     _method,
     check_bounds,

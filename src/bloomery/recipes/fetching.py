@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from typing import TYPE_CHECKING
 
 from bloomery.core.errors import InputError
+from bloomery.core.hub import address_parts
 from bloomery.core.secret import Secret
 from bloomery.data.config import SourceSpec
+from bloomery.data.hubfiles import described, members
+from bloomery.data.origin import files_of
 from bloomery.data.stream import Stream, filled, opened
 from bloomery.families.registry import Family
 from bloomery.families.schema import CuratedSource
@@ -16,6 +20,9 @@ from bloomery.models.hub import fetch
 from bloomery.recipes.counts import cache_dir
 from bloomery.recipes.data_section import absolute
 from bloomery.recipes.streaming import part, stage_mix
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 Progress = Callable[[str, int, Stream], None]
 """Called with a source's name, the tokens that are wanted of it, and its stream, whenever more of it is here."""
@@ -71,7 +78,7 @@ def fetch_mix(family: Family, stage: str | None, tokens: int, token: Secret | No
 
 def fetch_weights(family: Family, stage: str | None, token: Secret | None) -> str:
     """The folder of a stage's weights, fetched into the Hub's cache where they lie on the Hub."""
-    checkpoint = family.checkpoint(_stage(family, stage))
+    checkpoint = family.checkpoint(_stage(family, stage), "--stage ")
     if checkpoint.folder is not None:
         return str(family.file_of(checkpoint.folder))
     return str(fetch(str(checkpoint.repo), checkpoint.commit or checkpoint.revision, token))
@@ -90,6 +97,24 @@ def in_cache(family: Family) -> list[Cached]:
     return held
 
 
+def rows_on_hub() -> Callable[[HfApi, CuratedSource, str, str], list[str]]:
+    """Finds the files of a curated source in a data set, as a run would; each data set is looked at once.
+
+    What is returned raises `InputError` where there are none, and what the client raises.
+    """
+    look = cache(described)
+
+    def found(api: HfApi, source: CuratedSource, repo: str, commit: str) -> list[str]:
+        there = look(api, repo, commit)
+        if source.hf:
+            return members(there, source.config, source.split or SourceSpec.model_fields["split"].default)
+        paths = [source.path] if isinstance(source.path, str) else source.path or []
+        named = [(path, address_parts(path)) for path in paths if path.startswith("hf://")]
+        return [name for path, (own, _, glob) in named if own == repo for name in files_of(there, path, glob)]
+
+    return found
+
+
 def remote_sources(family: Family, sources: Iterable[CuratedSource]) -> Iterator[tuple[CuratedSource, SourceSpec]]:
     """The sources of a mix that lie on other machines, as a run reads them."""
     for source in sources:
@@ -103,7 +128,7 @@ def mix_of(family: Family, stage: str | None) -> tuple[str, list[CuratedSource]]
     named = _stage(family, stage)
     if named in family.mixes:
         return named, family.mix(named)
-    family.checkpoint(named)  # a name that is no stage at all is refused with the nearest one
+    family.checkpoint(named, "--stage ")  # a name that is no stage at all is refused with the nearest one
     mix, sources = stage_mix(family, named)
     if mix is None:
         known = [name for name in family.file.checkpoints if family.mix_name(name)]

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator, ValidationInfo, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainValidator,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
 
 from bloomery.core.errors import InputError
 from bloomery.core.quantity import Quantity, parse_budget, parse_bytes, parse_share
@@ -18,6 +26,22 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, arbitrary_types_allowed=True, validate_default=True, allow_inf_nan=False
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _yes_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """`depth: true` would be a depth of 1."""
+        kinds = _kinds(cls.model_fields[_key(info)].annotation) if isinstance(value, bool) else set()
+        if kinds & {int, float} and bool not in kinds:
+            key = _key(info)
+            raise InputError(f"`{key}: {str(value).lower()}` is no number", fix=f"write a number, or remove `{key}`")
+        return value
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The types that a field takes, inside unions and lists too."""
+    inner = get_args(annotation)
+    return set().union(*map(_kinds, inner)) if inner else {annotation}
 
 
 def _share(value: Any, info: ValidationInfo) -> float:

@@ -134,6 +134,9 @@ class Recipe(Section):
         elif not (self.family or self.model) and self.start == "auto":
             fix = "name one of them: a family, or a folder or Hub id; or a run to continue from, by `start`"
             raise InputError("the recipe names neither `family` nor `model`", fix=fix)
+        if self.revision and not self.model:
+            fix = "remove it, or write `model: REPO` beside it; a family pins its own revisions"
+            raise InputError(f"`revision: {self.revision}` belongs to a Hub `model`, and there is none", fix=fix)
         return self
 
     def _refuse_other_start(self) -> None:

@@ -113,7 +113,7 @@ def from_family(family: Family, stage: str) -> Start:
 def from_model(model: str, revision: str | None, base: Path, where: Where | None = None) -> Start:
     """A folder (relative to the recipe) or a Hub id; nothing is known of its schedule, so it counts as cold.
 
-    Raises `InputError`, with `where` the model was named, for what is neither.
+    Raises `InputError`, with `where` the model was named, for what is neither, and for a folder with a `revision`.
     """
     folder = next((p for p in (base / model, Path(model)) if p.is_dir()), None)
     if folder is None:
@@ -127,6 +127,9 @@ def from_model(model: str, revision: str | None, base: Path, where: Where | None
         if found is None:
             return Start(model, "hub", "pre", repo=model, revision=revision, tokenizer=model)
         return replace(_of_folder(model, found), kind="hub", repo=model, revision=revision, commit=commit_of(found))
+    if revision:
+        message = f"`revision: {revision}` belongs to a model on the Hub, and `model: {model}` is a folder here"
+        raise InputError(message, where=where, fix="remove `revision`, or name a Hub id that is no folder here")
     return _of_folder(model, folder)
 
 

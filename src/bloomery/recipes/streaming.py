@@ -13,6 +13,7 @@ from bloomery.data.config import SourceSpec
 from bloomery.data.stream import Short, Stream, filled, opened, rows_by_file
 from bloomery.families.registry import Family, load_family, proxy_mix
 from bloomery.families.schema import CuratedSource
+from bloomery.recipes.access import unset
 from bloomery.recipes.checks import tokens_by_source
 from bloomery.recipes.counts import cache_dir
 from bloomery.recipes.load import Loaded
@@ -74,8 +75,8 @@ def _size_known(plan: Plan) -> bool:
 
 
 def check(loaded: Loaded, plan: Plan) -> Iterator[Problem]:
-    """What is missing in the cache where the network is forbidden."""
-    if not forbidden() or not _size_known(plan):
+    """What is missing in the cache where the network is forbidden, or the token that it would be fetched with."""
+    if not _size_known(plan):
         return
     wanted = takes(plan)
     for source in plan.sources:
@@ -83,7 +84,11 @@ def check(loaded: Loaded, plan: Plan) -> Iterator[Problem]:
         if source.name not in wanted or not any(path.startswith("hf://") for path in spec.remote):
             continue
         stream, tokens = opened(spec, cache_dir()), wanted[source.name]
-        if stream is None or not stream.holds(tokens):
+        if stream is not None and stream.holds(tokens):
+            continue
+        if not forbidden():
+            yield from unset(loaded, spec.token) if spec.token else ()
+        else:
             here = stream.tokens if stream else 0
             message = f"`{source.name}`: {here:,} of {tokens:,} tokens are in the cache, {tokens - here:,} are missing"
             yield Problem(f"{message}, and the network is forbidden", loaded.place("data"), _how(plan, wanted))

@@ -210,7 +210,7 @@ def _later(family: Family, start: str, to: str | None) -> str:
         )
     if to is None:
         return after[-1]
-    family.checkpoint(to)
+    family.checkpoint(to, "--to ")
     if to not in after:
         raise InputError(f"`--to {to}` is no later stage than `{start}`", fix=f"use one of {', '.join(after)}")
     return to

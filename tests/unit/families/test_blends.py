@@ -8,6 +8,7 @@ import pytest
 
 from bloomery.core.errors import InputError
 from bloomery.core.resources import families_dir
+from bloomery.data.hubfiles import Dataset, members
 from bloomery.families.describe import described
 from bloomery.families.registry import PROXIES, Family, added_sources, load_family, proxy_mix, read_family
 from bloomery.families.schema import CuratedSource
@@ -16,6 +17,34 @@ BOTH = {"safety", "instruction-following"}
 SHIPPED = [
     read_family(path) for path in sorted([*families_dir().glob("*.yaml"), *families_dir().glob("*/family.yaml")])
 ]
+
+MATHS = ("finemath-3plus", "finemath-4plus", "infiwebmath-3plus", "infiwebmath-4plus")
+LANGUAGES = (
+    "arb_Arab cmn_Hani deu_Latn ell_Grek fas_Arab fra_Latn ita_Latn jpn_Jpan por_Latn rus_Cyrl spa_Latn vie_Latn"
+)
+CARDS = {
+    "HuggingFaceTB/finemath": {name: {"train": f"{name}/train-*"} for name in MATHS},
+    "HuggingFaceTB/smoltalk2": {
+        "Mid": {"OpenThoughts3_1.2M": "Mid/OpenThoughts3_1.2M-*", "Llama_Nemotron": "Mid/Llama_Nemotron-*"},
+        "SFT": {"s1k_1.1_think": "SFT/s1k_1.1_think-*", "OpenThoughts3_1.2M_think": "SFT/OpenThoughts3_1.2M_think-*"},
+    },
+    "HuggingFaceFW/fineweb-2": {
+        name: {"train": f"data/{name}/train/*", "test": f"data/{name}/test/*"}
+        for name in ("dan_Latn", "hin_Deva", "kor_Hang", "tha_Thai")
+    },
+    "epfml/FineWeb2-HQ": {name: {"train": f"{name}/*"} for name in LANGUAGES.split()},
+}
+"""Configurations and splits of data sets without a default, from their cards: what names none, or another, fails."""
+
+
+def recorded(repo: str) -> Dataset:
+    """A data set as its card has it, with a file for each split."""
+    configs = [
+        {"config_name": name, "data_files": [{"split": split, "path": path} for split, path in splits.items()]}
+        for name, splits in CARDS[repo].items()
+    ]
+    files = [path.replace("*", "0.parquet") for splits in CARDS[repo].values() for path in splits.values()]
+    return Dataset(repo, "a" * 40, None, tuple(configs), dict.fromkeys(files, 1))
 
 
 def categories(mix: list[CuratedSource]) -> dict[str, float]:
@@ -67,9 +96,25 @@ def test_before_fine_tuning_safety_rows_are_plain_text() -> None:
 def test_what_is_added_leaves_published_proportions_alone() -> None:
     mix = load_family("smollm3-3b").mix("pretrained")
     share = {source.name: source.share for source in mix}
-    assert share["fineweb-edu"] / share["dclm"] == pytest.approx(33.47 / 37.19)
+    assert share["fineweb-edu"] / share["dclm"] == pytest.approx(0.333 / 0.37, rel=1e-3)
     assert mix[-2:] == added_sources("text")
     assert "1.00%  coconot (safety): allenai/coconot/original, ODC-By  [added]" in described(load_family("smollm3-3b"))
+
+
+def test_a_source_names_the_configuration_and_split_that_its_data_set_has() -> None:
+    stand_ins = [source for stage in ("pre", "mid", "post") for source in proxy_mix("proxy", stage)]
+    sources = [source for family in SHIPPED for mix in family.mixes.values() for source in mix] + stand_ins
+    known = [source for source in sources if source.hf in CARDS]
+    assert {source.hf for source in known} == set(CARDS)
+    for source in known:
+        assert members(recorded(str(source.hf)), source.config, source.split or "train"), source.name
+
+
+def test_what_stands_in_says_for_what() -> None:
+    web = load_family("marin-8b").mix("starling")[0]
+    assert web.stands_for == "Nemotron-CC" and "stands_for" not in web.spec()
+    assert "ODC-By  [computed]  [in place of Nemotron-CC]\n" in described(load_family("marin-8b"))
+    assert "ODC-By  [computed]  [in place of dolmino-mix-0324]" in described(load_family("olmo2-32b"))
 
 
 def test_adding_to_a_mix_that_is_not_there_is_refused(tmp_path: Path) -> None:

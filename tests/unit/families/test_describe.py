@@ -36,6 +36,9 @@ def test_the_page_of_a_family_has_everything() -> None:
         ("marin-8b", "averaging   ema"),
         ("smollm3-3b", "fine-tuning 2e-05"),
         ("smollm3-3b", "averaging   soup  [recalled]"),
+        ("olmo2-13b", "rate        computed 9e-05  [recalled], published 9e-05\n  peak        0.0009  [recalled]\n"),
+        ("olmo2-32b", "rate        computed 0, published 0\n  peak        0.0006\n"),
+        ("nemotron3-nano-30b", "batch       25,165,824 tokens  [computed]"),
     ],
 )
 def test_what_is_special_is_said(name: str, says: str) -> None:
@@ -43,13 +46,13 @@ def test_what_is_special_is_said(name: str, says: str) -> None:
 
 
 def test_every_family_can_be_described() -> None:
-    for family in all_families():
+    for family in all_families()[0]:
         text = described(family)
         assert all(f"\n{stage}  " in text for stage in family.file.checkpoints), family.name
 
 
 def test_the_list_is_ordered_by_size_within_a_series() -> None:
-    names = [family.name for family in in_order(all_families())]
+    names = [family.name for family in in_order(all_families()[0])]
     assert names.index("olmo2-7b") < names.index("olmo2-13b") < names.index("olmo2-32b")
     assert names.index("smollm2-360m") < names.index("smollm2-1.7b") < names.index("smollm3-3b")
 

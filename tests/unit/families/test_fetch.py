@@ -93,6 +93,14 @@ def test_what_cannot_be_fetched_is_told_and_what_came_before_it_stays(tmp_path: 
     assert "pages" in bloomery("families", "show", "far", within=tmp_path).out.partition("in the cache")[2]
 
 
+def test_offline_the_fix_is_what_helps_and_no_download_into_another_cache(
+    tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    said = " ".join(fetch(tmp_path, "--tokens", "200k").err.split())
+    assert "fix: unset HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE" in said and "hf download" not in said
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

@@ -17,6 +17,7 @@ from bloomery.core.errors import InputError
 from bloomery.core.secret import Secret
 from bloomery.families.hub import Finding, verify
 from bloomery.families.registry import read_family
+from bloomery.recipes.fetching import rows_on_hub
 
 THEN, NOW, OTHER = "a" * 40, "b" * 40, "c" * 40
 TOKEN = "hf_a-token-that-must-not-be-told"
@@ -42,7 +43,12 @@ checkpoints:
   here: {{folder: weights}}
 curated:
   mix:
-    - {{name: rows, hf: open/rows, share: 40%}}
+    - {{name: rows, hf: open/rows, config: maths, share: 20%}}
+    - {{name: every-split, hf: open/rows, config: talk, split: all, share: 5%}}
+    - {{name: no-config, hf: open/rows, share: 5%}}
+    - {{name: no-split, hf: open/rows, config: talk, share: 5%}}
+    - {{name: by-address, path: "hf://open/rows/talk/*.parquet", share: 2%}}
+    - {{name: no-file, path: "hf://open/rows/chat/*.parquet", share: 3%}}
     - {{name: lost-rows, hf: open/no-rows, share: 30%}}
     - {{name: old-rows, hf: open/rows, revision: v9, share: 20%}}
     - {{name: closed-rows, hf: gated/rows, share: 10%}}
@@ -50,10 +56,20 @@ curated:
 STATES = {
     "branch": "present", "tag": "present", "pinned": "present", "unpinned": "missing", "gone": "missing",
     "moved": "moved", "nowhere": "missing", "gated": "gated", "secret": "gated", "broken": "unclear",
-    "mix/rows": "present", "mix/lost-rows": "missing", "mix/old-rows": "missing", "mix/closed-rows": "gated",
+    "mix/rows": "present", "mix/every-split": "present", "mix/no-config": "missing", "mix/no-split": "missing",
+    "mix/by-address": "present", "mix/no-file": "missing",
+    "mix/lost-rows": "missing", "mix/old-rows": "missing", "mix/closed-rows": "gated",
 }  # fmt: skip
 REFS = {"branches": [["main", NOW], ["stage1-step9", THEN]], "tags": [["v1.0", NOW]]}
-
+CARD = {
+    "license": "odc-by",
+    "configs": [
+        {"config_name": "maths", "data_files": [{"split": "train", "path": "maths/*.parquet"}]},
+        {"config_name": "talk", "data_files": [{"split": s, "path": f"talk/{s}*"} for s in ("short", "long")]},
+    ],
+}
+"""The card of `open/rows`: a configuration for each subject, splits that are called after their source."""
+FILES = ["README.md", "maths/0.parquet", "talk/short-0.parquet", "talk/long-0.parquet"]
 
 KNOWN = {False: ("open/model", "gated/model", "gated/secret"), True: ("open/rows", "gated/rows")}
 """Models, and data sets."""
@@ -72,6 +88,12 @@ class Recorded(BaseHTTPRequestHandler):
         allowed = self.headers.get("authorization") == f"Bearer {TOKEN}"
         if self.path == f"/api/models/open/model/revision/{OTHER}":
             self.answer(200, {"id": "open/model", "sha": OTHER})
+        elif self.path.startswith(f"/api/datasets/open/rows/revision/{NOW}"):
+            self.answer(200, {"id": "open/rows", "sha": NOW, "cardData": CARD})
+        elif self.path.startswith(f"/api/datasets/gated/rows/revision/{NOW}") and allowed:
+            self.answer(200, {"id": "gated/rows", "sha": NOW})
+        elif f"/rows/tree/{NOW}" in self.path and (allowed or "/open/" in self.path):
+            self.answer(200, [{"type": "file", "path": name, "size": 9, "oid": "0" * 40} for name in FILES])
         elif "/revision/" in self.path:
             self.answer(404, {"error": "Invalid rev id"}, "RevisionNotFound")
         elif repository == "open/broken":
@@ -91,7 +113,7 @@ class Recorded(BaseHTTPRequestHandler):
     def ref(name: str, commit: str) -> dict[str, str]:
         return {"name": name, "ref": f"refs/heads/{name}", "targetCommit": commit}
 
-    def answer(self, status: int, body: dict[str, Any], code: str | None = None) -> None:
+    def answer(self, status: int, body: Any, code: str | None = None) -> None:
         data = json.dumps(body).encode()
         self.send_response(status)
         self.send_header("content-type", "application/json")
@@ -130,7 +152,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def found(path: Path, token: Secret | None = None) -> dict[str, Finding]:
-    return {finding.stage: finding for finding in verify([read_family(path)], token)}
+    return {finding.stage: finding for finding in verify([read_family(path)], rows_on_hub(), token)}
 
 
 @pytest.fixture
@@ -155,9 +177,20 @@ def test_every_state_is_found(hub: type[Recorded], tiny: Path) -> None:
     assert states["broken"].detail == "the Hub answered 503"
 
 
+def test_a_data_set_without_the_configuration_split_or_file_that_a_run_would_read_is_missing(
+    hub: type[Recorded], tiny: Path
+) -> None:
+    said = {stage: finding.detail for stage, finding in found(tiny).items()}
+    assert said["mix/no-config"] == "`hf: open/rows` has 2 configurations, and none of them is the default"
+    assert said["mix/no-split"] == "`hf: open/rows` has no split `train`; it has long, short"
+    assert said["mix/no-file"] == "`path: hf://open/rows/chat/*.parquet` matches no file of the dataset"
+    assert said["mix/rows"] == said["mix/every-split"] == said["mix/by-address"] == ""
+
+
 def test_a_repository_is_asked_for_once(hub: type[Recorded], tiny: Path) -> None:
     found(tiny)
     paths = [path for path, _ in hub.asked]
+    assert sum(path.startswith("/api/datasets/open/rows/tree/") for path in paths) == 1
     assert paths.count("/api/models/open/model/refs") == paths.count("/api/models/open/model/auth-check") == 1
 
 
@@ -184,14 +217,15 @@ def test_what_is_wrong_is_printed_by_name_and_ends_with_status_2(
     assert "tiny/gone  open/model@stage1-step8  missing: the repository has no such revision" in text
     assert f"tiny/moved  open/model@main  moved: it was commit {THEN[:12]}" in text
     assert "tiny/mix/lost-rows  open/no-rows@main  missing: there is no such repository" in text
-    assert "7 present, 5 missing, 1 moved, 1 unclear" in text
+    assert "9 present, 8 missing, 1 moved, 1 unclear" in text
     assert TOKEN not in text
 
 
 def test_gated_alone_is_no_fault(hub: type[Recorded], tiny: Path, bloomery: Callable[..., tuple[int, str]]) -> None:
-    wrong = ("unpinned", "gone", "moved", "nowhere", "broken", "mix/lost-rows", "mix/old-rows")
-    keys = (*wrong[:5], "- {name: lost-rows", "- {name: old-rows")
-    text = FAMILY.replace("share: 40%", "share: 90%")
+    rows = ("no-config", "no-split", "no-file", "lost-rows", "old-rows")
+    wrong = ("unpinned", "gone", "moved", "nowhere", "broken", *(f"mix/{name}" for name in rows))
+    keys = (*wrong[:5], *(f"- {{name: {name}" for name in rows))
+    text = FAMILY.replace("share: 20%}", "share: 83%}", 1)
     tiny.write_text("\n".join(line for line in text.splitlines() if not line.strip().startswith(keys)) + "\n")
     status, text = bloomery("tiny", "--json")
     assert status == 0

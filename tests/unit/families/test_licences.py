@@ -35,5 +35,5 @@ def test_every_note_has_words() -> None:
 
 
 def test_every_licence_of_the_shipped_mixes_is_known() -> None:
-    sources = [(f.name, s) for f in all_families() for mix in f.mixes.values() for s in mix]
+    sources = [(f.name, s) for f in all_families()[0] for mix in f.mixes.values() for s in mix]
     assert [(family, s.name, s.licence) for family, s in sources if terms(s.licence) is None] == []

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
+from typing import Any
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
-from bloomery.families.lr import FamilySchedule, lr_at_tokens, plasticity
+from bloomery.families.lr import Count, FamilySchedule, lr_at_tokens, plasticity
 
 TOKENS_PER_STEP = 4096
 APERTUS = FamilySchedule(
@@ -82,11 +85,31 @@ def test_one_minus_sqrt_lies_below_linear() -> None:
     assert (below, above) == (pytest.approx(1 - math.sqrt(0.25)), pytest.approx(0.75))
 
 
-def test_a_schedule_that_lacks_its_horizon_says_so() -> None:
-    with pytest.raises(ValueError, match="needs `horizon`"):
-        lr_at_tokens(FamilySchedule(kind="cosine", peak=1e-3), 10)
-    with pytest.raises(ValueError, match="needs `horizon` and `anneal_from`"):
-        lr_at_tokens(FamilySchedule(kind="wsd", peak=1e-3, horizon=10), 10)
+def test_a_count_is_a_whole_number_from_zero() -> None:
+    count = TypeAdapter(Count)
+    assert [count.validate_python(value) for value in (0, 1.2e9, "4001B")] == [0, 1_200_000_000, 4_001_000_000_000]
+    for value in (-3, float("inf"), float("nan"), True, "-3"):
+        with pytest.raises(ValueError):
+            count.validate_python(value)
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"kind": "cosine"}, "a schedule of `kind: cosine` needs `horizon`"),
+        ({"kind": "linear"}, "needs `horizon`"),
+        ({"kind": "wsd", "horizon": 10}, "a schedule of `kind: wsd` needs `anneal_from`"),
+        ({"kind": "cosine", "horizon": 10, "warmup": 10}, "the decay goes from 10 to 10 tokens"),
+        ({"kind": "wsd", "horizon": 10, "anneal_from": 10}, "the decay goes from 10 to 10 tokens"),
+        ({"kind": "wsd", "horizon": 10, "anneal_from": 11}, "the decay goes from 11 to 10 tokens"),
+        ({"kind": "wsd", "horizon": 10, "anneal_from": 4, "warmup": 5}, "after a warm-up of 5"),
+        ({"kind": "cosine", "horizon": 10, "stretch": {"begin": 10, "planned": 10}}, "from 10 to 10 tokens"),
+        ({"kind": "cosine", "horizon": 10, "stretch": {"begin": 5, "planned": 12}}, "from 5 to 12 tokens"),
+    ],
+)
+def test_a_schedule_whose_numbers_allow_no_decay_is_refused(keys: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(says)):
+        FamilySchedule.model_validate({"peak": 1e-3, **keys})
 
 
 @pytest.mark.parametrize(("left", "heat"), [(1.0, "hot"), (0.9, "hot"), (0.2, "warm"), (0.02, "warm"), (0.0, "cold")])

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from bloomery.cli import main
 from bloomery.core.errors import InputError
-from bloomery.families.registry import Family, family_files, load_family, read_family
+from bloomery.families.registry import Family, all_families, family_files, load_family, read_family
 from bloomery.families.rules import RULES, choose_start
 
 HEAD = """\
@@ -60,6 +61,83 @@ def test_a_stage_the_family_lacks_is_answered_with_the_nearest_one(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
+    ("name", "stage", "meant"),
+    [
+        ("olmo3-7b", "long-contxt", "long-context"),
+        ("olmo3-7b", "long", "long-context"),
+        ("olmo3-7b", "thinkng", "thinking"),
+        ("olmo3-7b", "instruct", "posttrained"),
+        ("olmo3-7b", "sft", "posttrained"),
+        ("olmo3-7b", "annealed", "midtrained"),
+        ("olmo2-1b", "long-context", "midtrained"),
+        ("llama3-8b", "midtrained", "pretrained"),
+        ("marin-32b", "posttrained", "midtrained"),
+    ],
+)
+def test_a_stage_by_another_name_is_answered_with_the_one_that_is_meant(name: str, stage: str, meant: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load_family(name).checkpoint(stage)
+    assert caught.value.fix == f"use `start: {meant}`"
+    with pytest.raises(InputError) as caught:
+        load_family(name).checkpoint(stage, "--stage ")
+    assert caught.value.fix == f"use `--stage {meant}`"
+
+
+def test_a_stage_that_means_nothing_is_answered_with_no_choice() -> None:
+    with pytest.raises(InputError) as caught:
+        load_family("olmo3-7b").checkpoint("final-v2")
+    assert caught.value.fix == "use `start:` with one of them"
+
+
+def test_a_family_without_a_scaffold_is_lent_one() -> None:
+    with pytest.raises(InputError) as caught:
+        load_family("olmo2-1b").checkpoint("scaffold")
+    assert "add `scaffold: {depth: 12}`" in str(caught.value.fix)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The families of a working folder: `tiny`, whose mixes stand beside it."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "families"
+    folder.mkdir()
+    (folder / "tiny.yaml").write_text(HEAD + STAGES + "curated: mixes.yaml\n")
+    (folder / "mixes.yaml").write_text("a:\n  - {name: x, share: 100%, path: p, licence: CC0}\n")
+    return folder
+
+
+def test_a_file_of_mixes_beside_a_family_is_no_family(project: Path) -> None:
+    assert {"tiny", "ember"} <= family_files().keys() and "mixes" not in family_files()
+    families, faults = all_families()
+    assert "tiny" in [family.name for family in families] and faults == []
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (HEAD.replace("tiny", "other") + STAGES, "mine.yaml:1: `name: other` is another name than the file's"),
+        ("", "mine.yaml:1: is not the mapping of a family's keys"),
+        (HEAD.replace("tiny", "mine") + "checkpoint: {}\n", "`checkpoints` is missing"),
+    ],
+)
+def test_a_file_that_is_no_family_says_why_when_it_is_asked_for(project: Path, text: str, says: str) -> None:
+    (project / "mine.yaml").write_text(text)
+    with pytest.raises(InputError) as caught:
+        load_family("mine")
+    assert says in str(caught.value)
+
+
+def test_a_file_at_fault_is_told_after_the_other_families(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "mine.yaml").write_text(HEAD + STAGES)
+    with pytest.raises(SystemExit) as ended:
+        main(("families", "list"))
+    told = capsys.readouterr()
+    assert ended.value.code == 2
+    assert "tiny" in told.out and "ember" in told.out
+    assert "mine.yaml:1: `name: tiny` is another name" in told.err
+
+
+@pytest.mark.parametrize(
     ("text", "line", "says"),
     [
         (HEAD + STAGES + "colour: red\n", 11, "no key `colour`"),
@@ -70,6 +148,14 @@ def test_a_stage_the_family_lacks_is_answered_with_the_nearest_one(tmp_path: Pat
         (HEAD + STAGES + "eval: [{name: g, role: general, kind: generate, path: p}]\n", 11, "`grader` belongs to"),
         (HEAD + STAGES.replace("lr: 0", "curated: none"), 10, "`checkpoints.posttrained.curated: none` is no mix"),
         (HEAD + STAGES.replace("kind: constant", "kind: flat"), 9, "schedule.kind"),
+        (HEAD + STAGES.replace("kind: constant", "kind: cosine"), 9, "`kind: cosine` needs `horizon`"),
+        (HEAD + STAGES.replace("4001B", "-3"), 9, "`checkpoints.pretrained.tokens`: -3 is no number"),
+        (HEAD + STAGES.replace("4001B", ".inf"), 9, "`checkpoints.pretrained.tokens`: inf is no number"),
+        (HEAD.replace("100k", "0") + STAGES, 5, "`parameters: 0`: input should be greater than 0"),
+        (HEAD + STAGES.replace("lr: 0", "lr: 1"), 10, "saved at a rate of 1, above 0.001"),
+        (HEAD + STAGES.replace("lr: 0", "lr: .nan"), 10, "finite number"),
+        (HEAD + "transformers: abc\n" + STAGES, 8, "`transformers: abc`: string should match"),
+        (HEAD + STAGES.replace("a/b", "a/b c/d"), 9, "`checkpoints.pretrained.repo: a/b c/d`: string should match"),
     ],
 )
 def test_a_family_file_at_fault_is_named_with_its_line(tmp_path: Path, text: str, line: int | None, says: str) -> None:

@@ -52,7 +52,7 @@ def test_every_rule_is_the_one_of_some_cell() -> None:
 
 @pytest.mark.parametrize("kind", get_args(Kind))
 def test_every_kind_volume_and_distance_has_a_rule_in_every_family(kind: Kind) -> None:
-    for family in all_families():
+    for family in all_families()[0]:
         for tokens in (1.0, 1e6, 1e7, 1e9, 1e13):
             for distance in get_args(Distance):
                 assert choose_start(family, kind, tokens, distance)[0] in family.file.checkpoints

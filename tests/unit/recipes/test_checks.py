@@ -134,8 +134,9 @@ def test_a_family_cannot_trust_its_own_code(recipe: Load, here: Path) -> None:
 
 @pytest.mark.parametrize("text", ["model: org/name\nrevision: abc\n", "family: far\nstart: base\n"])
 def test_a_model_on_the_hub_is_no_reason_to_refuse_and_is_planned_without_its_files(
-    recipe: Load, here: Path, text: str
+    recipe: Load, here: Path, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE")
     (here / "families" / "far.yaml").write_text(
         "name: far\ntitle: Far\nlicence: MIT\narchitecture: LlamaForCausalLM\nparameters: 100k\ncontext: 131072\n"
         "tokenizer: hub\ncheckpoints:\n  base: {repo: org/far, revision: '1234567', tokens: 1T, lr: 0, peak_lr: 1e-4}\n"

@@ -204,6 +204,14 @@ def test_a_model_without_a_family_trains_on_the_domain_alone(recipe: Load) -> No
     assert dict(segments(blended)[0].share) == pytest.approx({"text": 0.3, "pairs": 0.7})
 
 
+def test_a_revision_beside_a_folder_is_refused(recipe: Load) -> None:
+    loaded = recipe("model: families/weights\nrevision: v9\ndata: {domain: text.jsonl}\n")
+    with pytest.raises(InputError, match="`model: families/weights` is a folder here") as caught:
+        resolve(loaded)
+    assert str(caught.value.where).endswith("recipe.yaml:1")
+    assert "remove `revision`" in str(caught.value.fix)
+
+
 def test_a_run_continues_from_a_run_at_the_rate_that_it_ended_at(recipe: Load, here: Path) -> None:
     before = resolve(recipe(TEXT + "start: hot\n", "schedule.kind=constant"))
     folder = here / "runs" / "first"
