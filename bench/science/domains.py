@@ -43,7 +43,9 @@ def moderation(data: Path, work: Path) -> dict[str, Any]:
     if not all(path.exists() for path in files.values()):
         found = _rows(data / "domain_moderation" / "civil_comments_train.jsonl.xz")
         rows = sorted(map(_judged, found), key=lambda row: hashlib.sha256(row["id"].encode()).digest())
-        rows = list({" ".join(row["prompt"].split()): row for row in rows}.values())  # some comments are there twice
+        rows = list(
+            {"".join(filter(str.isalnum, row["prompt"].casefold())): row for row in rows}.values()
+        )  # some comments are there twice
         held = [row for label in ("ok", "toxic") for row in [r for r in rows if r["response"] == label][:300]]
         kept = {row["id"] for row in held}
         _save(files["eval"], held)
