@@ -77,7 +77,8 @@ class FamilySchedule(BaseModel):
         begin, horizon = self.begin, int(self.horizon or 0)
         if not self.warmup <= begin < horizon:
             message = f"the decay goes from {begin:,} to {horizon:,} tokens, after a warm-up of {self.warmup:,}"
-            raise InputError(message, fix=f"make `warmup` at most `{start}`, and that less than `horizon`")
+            before = "" if start == "warmup" else f"`warmup` at most `{start}`, and "
+            raise InputError(message, fix=f"make {before}`{start}` less than `horizon`")
         if self.stretch and not begin <= self.stretch.begin < self.stretch.planned <= horizon:
             message = f"`stretch` goes from {self.stretch.begin:,} to {self.stretch.planned:,} tokens"
             raise InputError(message, fix=f"make `begin` less than `planned`, both from `{start}` to `horizon`")

@@ -130,14 +130,13 @@ def all_families() -> tuple[list[Family], list[InputError]]:
 def load_family(name: str) -> Family:
     """Read and check a family by name. Raises `InputError` with the nearest name, or the file and line at fault."""
     files = family_files()
-    if (own := _own_dir() / f"{name}.yaml").is_file():
-        files = {name: own, **files}
-    if name not in files:
+    own = {path.stem: path for path in _own_dir().glob("*.yaml")}
+    if name not in files and name not in own:
         raise InputError(
             f"there is no family `{name}`{nearest(name, files)}",
             fix="see `bloomery families list`, add a file to ./families, or use `model:` with a folder or Hub id",
         )
-    return read_family(files[name])
+    return read_family(files.get(name) or own[name])
 
 
 def read_family(path: Path) -> Family:

@@ -112,6 +112,12 @@ def test_a_schedule_whose_numbers_allow_no_decay_is_refused(keys: dict[str, Any]
         FamilySchedule.model_validate({"peak": 1e-3, **keys})
 
 
+def test_advice_on_a_schedule_names_no_key_against_itself() -> None:
+    with pytest.raises(ValidationError) as caught:
+        FamilySchedule.model_validate({"kind": "cosine", "peak": 1e-3, "horizon": 10, "warmup": 10})
+    assert caught.value.errors()[0]["ctx"]["error"].fix == "make `warmup` less than `horizon`"
+
+
 @pytest.mark.parametrize(("left", "heat"), [(1.0, "hot"), (0.9, "hot"), (0.2, "warm"), (0.02, "warm"), (0.0, "cold")])
 def test_plasticity_follows_the_rate_that_is_left(left: float, heat: str) -> None:
     assert plasticity(left * 3e-4, 3e-4) == heat

@@ -127,6 +127,11 @@ def test_a_file_that_is_no_family_says_why_when_it_is_asked_for(project: Path, t
     assert says in str(caught.value)
 
 
+def test_a_path_is_no_name_of_a_family(project: Path) -> None:
+    with pytest.raises(InputError, match=r"there is no family `\.\./families/tiny`"):
+        load_family("../families/tiny")
+
+
 def test_a_file_at_fault_is_told_after_the_other_families(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (project / "mine.yaml").write_text(HEAD + STAGES)
     with pytest.raises(SystemExit) as ended:
