@@ -43,6 +43,8 @@ def test_every_combination_and_every_run_named_is_an_experiment(here: Path) -> N
         ("grid: {sed: [0]}\n", "rates.yaml:3: with sed=0: .*no key `sed`"),
         ("grid: {seed: [0]}\nruns: [{seed: -1}]\n", "rates.yaml:4: with seed=-1"),
         ("runs: [{seed: 1}, {seed: 1}]\n", "rates-01 and rates-02 are the same experiment"),
+        ("grid: {data.share: [10%, 0.1]}\n", "rates-01 and rates-02 are the same experiment"),
+        ("runs: [{name: mine, seed: 1}]\n", "an experiment of a sweep has no `name` of its own"),
         (f"grid: {{seed: {list(range(201))}}}\n", "more than 200"),
     ],
 )
@@ -74,3 +76,13 @@ def test_nothing_begins_where_one_experiment_is_refused(here: Path) -> None:
     refused = bloomery("sweep", "rates.yaml", within=here)
     assert refused.status == 2 and "rates-02: `method: qlora` needs a GPU" in refused.err
     assert not (here / "runs" / "rates-01").exists()
+
+
+def test_a_run_of_another_recipe_is_not_taken_for_an_experiment(here: Path) -> None:
+    assert bloomery("run", "recipe.yaml", "name=rates-01", within=here).status == 0
+    refused = bloomery("sweep", str(sweep(here, "grid: {seed: [7]}\n")), within=here)
+    assert refused.status == 2 and "`rates-01` is there already, and is a run of another recipe" in refused.err
+    (here / "runs" / "other-01").mkdir()
+    (here / "other.yaml").write_text("recipe: recipe.yaml\ngrid: {seed: [7]}\n")
+    refused = bloomery("sweep", "other.yaml", within=here)
+    assert refused.status == 2 and "`other-01` is there already, and is no run" in refused.err

@@ -19,8 +19,31 @@ def check(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
     if threads and threads > cores:
         message = f"`threads: {threads}` is more than the {cores} that this machine runs at once"
         yield Problem(message, loaded.place("threads"), f"remove `threads`, or set it to at most {cores}")
+    yield from _schedule(loaded, plan)
+    settle, steps = plan.get("optim.settle"), plan.get("budget.steps")
+    if settle > steps:
+        message = f"`optim.settle: {settle}` is more than the {steps} steps of the run"
+        yield Problem(message, loaded.place("optim.settle"), "remove it, or lower it")
     warmup, anneal = plan.get("schedule.warmup"), plan.get("schedule.anneal")
     if plan.get("schedule.kind") == "wsd" and warmup + anneal > 1 + 1e-9:
         message = f"`schedule.warmup` and `schedule.anneal` take {warmup + anneal:.0%} of the run together"
         key = "schedule.anneal" if loaded.recipe.schedule.anneal is not None else "schedule.warmup"
         yield Problem(message, loaded.place(key), f"lower `{key}` until they take 100 % at most")
+
+
+def _schedule(loaded: Loaded, plan: Plan) -> Iterator[Problem]:
+    """Pieces longer than the run, a decay that rises, and settings that a schedule of its kind has no use for."""
+    steps, kind, asked = plan.get("budget.steps"), plan.get("schedule.kind"), loaded.recipe.schedule
+    for key, piece in (("warmup", asked.warmup), ("anneal", asked.anneal)):
+        if piece is not None and piece.unit != "share" and piece.value > steps:
+            message = f"`schedule.{key}: {piece.value:g} steps` is more than the {steps} steps of the run"
+            yield Problem(message, loaded.place(f"schedule.{key}"), "lower it, or write a part such as `20%`")
+    final, lr = plan.get("schedule.final"), plan.get("schedule.lr")
+    if asked.final is not None and final > lr:
+        message = f"`schedule.final: {final:g}` is above the rate of the run, {lr:g}: it would rise at the end"
+        yield Problem(message, loaded.place("schedule.final"), "lower it, or raise `schedule.lr`")
+    merged = asked.anneal_by == "merge"
+    unused = {"anneal": kind != "wsd" and not merged, "shape": kind != "wsd", "final": kind == "constant"}
+    for key in (key for key, idle in unused.items() if idle and getattr(asked, key) is not None):
+        message = f"`schedule.{key}` says how a held rate falls, and a {kind} schedule does not use it"
+        yield Problem(message, loaded.place(f"schedule.{key}"), "remove it, or set `schedule.kind: wsd`")

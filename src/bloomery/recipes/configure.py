@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from bloomery.data.config import SourceSpec
 from bloomery.recipes.curriculum import through_stages
+from bloomery.recipes.defaults import SETTLE_PART
 from bloomery.recipes.plan import Plan
 from bloomery.train.config import Optim, Preference, Schedule, TrainConfig
 
@@ -34,7 +35,7 @@ def train_config(plan: Plan, arm: str = "blend", seed: int | None = None) -> Tra
         keep_last=plan.get("checkpoints.keep"),
         validate_every=plan.get("eval.every"),
         seed=plan.get("seed") if seed is None else seed,
-        settle=min(settle, steps),
+        settle=min(settle, steps if plan.origin("optim.settle") == "user" else int(SETTLE_PART * steps)),
     )
 
 

@@ -11,7 +11,7 @@ from bloomery.core.errors import DamagedError, InputError, Where, nearest
 from bloomery.core.files import read_json, write_json
 
 Origin = Literal["user", "family", "stage default", "derived"]
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ HEADLINES = (
     "schedule.kind",
     "schedule.lr",
     "schedule.warmup",
+    "optim.settle",
     "keep.general",
     "context",
     "data.long_context",

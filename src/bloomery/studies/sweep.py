@@ -58,6 +58,9 @@ class SweepResult:
         return html_table(self.headings, self.rows)
 
 
+ANOTHER = "give the sweep another `name`"
+
+
 def run_sweep(sweep: Sweep, root: Path = RUNS, *, quiet: bool = False) -> SweepResult:
     """Run what is left of a sweep, and write its table to `root/NAME.sweep/` after each run.
 
@@ -67,6 +70,8 @@ def run_sweep(sweep: Sweep, root: Path = RUNS, *, quiet: bool = False) -> SweepR
     """
     folder = root / f"{sweep.name}.sweep"
     _same_as_before(sweep, folder)
+    for one in sweep.experiments:
+        _refuse_in_the_way(one, root)
     left = list(_left(sweep, root))
     for one in left:
         _refuse(one, root)
@@ -115,6 +120,15 @@ def _record(one: Experiment, root: Path) -> RunRecord | None:
     return read_run(RunFolder.open(folder)) if (folder / "recipe.yaml").is_file() else None
 
 
+def _refuse_in_the_way(one: Experiment, root: Path) -> None:
+    """A folder of the experiment's name that is no run of it: its figures are not this sweep's."""
+    folder = root / one.name
+    recipe = folder / "recipe.yaml"
+    if folder.exists() and not (recipe.is_file() and recipe.read_text(encoding="utf-8") == one.loaded.text()):
+        what = "a run of another recipe" if recipe.is_file() else "no run"
+        raise InputError(f"`{one.name}` is there already, and is {what}", where=Where(folder), fix=ANOTHER)
+
+
 def _refuse(one: Experiment, root: Path) -> None:
     try:
         refuse(explain(one.loaded, place=root).problems)
@@ -146,9 +160,7 @@ def _asked(sweep: Sweep) -> dict[str, Any]:
 def _same_as_before(sweep: Sweep, folder: Path) -> None:
     file = folder / "sweep.json"
     if file.is_file() and canonical_hash(read_json(file)) != canonical_hash(_asked(sweep)):
-        raise InputError(
-            f"the sweep `{sweep.name}` asked for something else before", where=Where(file), fix="give it another `name`"
-        )
+        raise InputError(f"the sweep `{sweep.name}` asked for something else before", where=Where(file), fix=ANOTHER)
 
 
 def _shown(record: RunRecord | None, name: str) -> str:

@@ -101,6 +101,9 @@ def _place(number: int, gridded: int, where: Mapping[str, Where], path: Path) ->
 
 
 def _experiment(base: Loaded, name: str, settings: Mapping[str, Any], place: Where) -> Experiment:
+    if "name" in settings:
+        fix = f"remove it; this one is `{name}`, after the `name` of the sweep"
+        raise InputError("an experiment of a sweep has no `name` of its own", where=place, fix=fix)
     try:
         return Experiment(name, settings, with_changes(base, {**settings, "name": name}))
     except InputError as error:
@@ -111,7 +114,7 @@ def _experiment(base: Loaded, name: str, settings: Mapping[str, Any], place: Whe
 def _distinct(experiments: tuple[Experiment, ...], path: Path) -> None:
     seen: dict[str, str] = {}
     for one in experiments:
-        key = repr(sorted(one.settings.items(), key=lambda pair: pair[0]))
+        key = repr(one.loaded.recipe.model_copy(update={"name": None}))
         if key in seen:
             raise InputError(
                 f"{seen[key]} and {one.name} are the same experiment", where=Where(path, 1), fix="keep one"

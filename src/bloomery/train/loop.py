@@ -8,15 +8,17 @@ Where the rows come from (a blend, a preference set, rollouts) is the source's a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
 from bloomery.core.errors import DamagedError
 from bloomery.train.checkpoint import Checkpoint, check_disk, newest_whole, sweep_unfinished
 from bloomery.train.job import TrainJob, TrainState
+from bloomery.train.parallel import World
 from bloomery.train.progress import Meter, Progress
 from bloomery.train.schedule import lr_at
-from bloomery.train.signals import stop_requests
+from bloomery.train.signals import Stop, stop_requests
 from bloomery.train.step import StepResult
 from bloomery.train.trainer import Trainer
 from bloomery.train.validate import held_out_loss
@@ -48,8 +50,11 @@ def train(job: TrainJob) -> TrainResult:
     job.steering.begin(trainer)
     state, path = _start(trainer)
     steps, began, result = job.config.schedule.steps, monotonic(), None
-    meter = Meter(trainer.module.model, job.world)
     with stop_requests() as stop, Progress(steps, state.step, quiet=job.quiet or not job.world.first) as progress:
+        if path is None:
+            progress.settling(job.config.settle)
+            trainer.settle(partial(_asked, job.world, stop))
+        meter = Meter(trainer.module.model, job.world)
         for batch in job.source.steps(state.step, steps):
             lr = lr_at(batch.step, job.config.schedule) * job.steering.rate(batch.step, state.course)
             result = trainer.step(batch, lr)
@@ -59,7 +64,7 @@ def train(job: TrainJob) -> TrainResult:
             if state.step % job.config.log_every == 0:
                 trainer.log("step", state.step, tokens=state.tokens, **figures)
             progress.step(figures)
-            stopping = job.world.any(stop.requested) if job.world.size > 1 else stop.requested
+            stopping = _asked(job.world, stop)
             last = stopping or state.step == steps
             saving = _due(state.step, job.config.checkpoint_every, last)
             if saving or _due(state.step, job.config.validate_every, last):
@@ -94,7 +99,6 @@ def _start(trainer: Trainer) -> tuple[TrainState, Path | None]:
         about = {"packing": job.loaded.packing, "why": job.loaded.why, "bytes_read": trainer.bytes_read}
         trainer.log("start", 0, parameters=parameters, **about)
         _validate(trainer, TrainState())
-        trainer.settle()
         return TrainState(), None
     state = trainer.restore(found)
     job.source.restore(state.source)
@@ -110,6 +114,11 @@ def _validate(trainer: Trainer, state: TrainState, saving: bool = False) -> None
         trainer.log("validate", state.step, held_out=held_out.name, **found)
         if saving and held_out is trainer.job.held_out[0] and found["loss"] < state.best.get("loss", float("inf")):
             state.best = {"loss": found["loss"], "checkpoint": f"step-{state.step:08d}"}
+
+
+def _asked(world: World, stop: Stop) -> bool:
+    """Whether any process was asked to stop; all of them call this together."""
+    return world.any(stop.requested) if world.size > 1 else stop.requested
 
 
 def _due(step: int, every: int, last: bool) -> bool:

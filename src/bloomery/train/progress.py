@@ -94,6 +94,16 @@ class Progress:
         if self._bar:
             self._bar.stop()
 
+    def settling(self, steps: int) -> None:
+        """Say that steps come before the first that trains."""
+        if not steps or self._quiet:
+            return
+        say = f"filling the optimiser's moments by {steps} steps"
+        if self._bar:
+            self._bar.update(self._task, say=say)
+        else:
+            print(say, file=sys.stderr, flush=True)
+
     def step(self, figures: dict[str, float]) -> None:
         """Show one step's figures."""
         self._done += 1

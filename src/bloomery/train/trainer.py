@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import torch
@@ -66,14 +68,20 @@ class Trainer:
             fix = f"look at these rows (`bloomery data show RUN --step {batch.step}`), or lower schedule.lr"
             raise TrainingError(f"step {batch.step}: {error.message}", where=Where(self.job.folder), fix=fix) from None
 
-    def settle(self) -> None:
+    def settle(self, stopping: Callable[[], bool]) -> None:
         """Fill the optimiser's moments from the first steps' rows, at rate zero: the weights stay as they are.
 
         AdamW that begins at a trained checkpoint's rate with empty moments takes steps of full size in every direction,
         where those of the run that led there were a quarter of it: from a hot checkpoint general loss rises at once.
+        Raises `KeyboardInterrupt` where it should stop: nothing is trained yet, so there is nothing to save.
         """
+        began, tokens = monotonic(), 0
         for batch in self.job.source.steps(0, self.config.settle):
-            self.step(batch, 0.0)
+            if stopping():
+                raise KeyboardInterrupt
+            tokens += self.step(batch, 0.0).tokens
+        if self.config.settle:
+            self.log("settle", 0, steps=self.config.settle, tokens=tokens, seconds=monotonic() - began)
 
     def save(self, state: TrainState) -> Path:
         """Publish a checkpoint, then drop old ones. Raises `TrainingError` rather than save non-finite weights."""

@@ -9,6 +9,7 @@ import pytest
 import torch
 from toys import ToySource, toy_config, toy_job, toy_model
 
+from bloomery.core.events import read_events
 from bloomery.train.checkpoint import Checkpoint
 from bloomery.train.loop import train
 from bloomery.train.trainer import Trainer
@@ -31,7 +32,7 @@ def trained(folder: Path, settle: int = SETTLE, stop_at: int | None = None) -> d
 def test_weights_stay_as_they_are_and_moments_are_those_of_the_first_steps(tmp_path: Path) -> None:
     trainer = Trainer(toy_job(tmp_path, toy_config(settle=SETTLE)))
     before = {name: p.detach().clone() for name, p in trainer.masters.parameters.items()}
-    trainer.settle()
+    trainer.settle(lambda: False)
     for name, parameter in trainer.masters.parameters.items():
         assert torch.equal(parameter, before[name])
         state = trainer.optimiser.state[parameter]
@@ -53,6 +54,15 @@ def test_stopped_and_resumed_is_bit_identical(tmp_path: Path, stop_at: int) -> N
     parts = trained(tmp_path / "parts")
     assert whole.keys() == parts.keys()
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_it_is_told_and_stops_when_asked(tmp_path: Path) -> None:
+    train(toy_job(tmp_path / "told", toy_config(settle=2)))
+    (told,) = read_events(tmp_path / "told" / "events.jsonl", "settle")
+    assert told["steps"] == 2 and told["tokens"] > 0
+    trainer = Trainer(toy_job(tmp_path / "asked", toy_config(settle=SETTLE)))
+    with pytest.raises(KeyboardInterrupt):
+        trainer.settle(lambda: True)
 
 
 def test_it_changes_what_comes_of_a_run(tmp_path: Path) -> None:
