@@ -32,6 +32,8 @@ memory: {device: cpu, precision: fp32}
 threads: 1
 """
 STEPS = 24
+SETTLED = int(0.15 * STEPS)
+"""Steps before the first that trains: the start is hot."""
 
 
 def begun(here: Path) -> Path:
@@ -119,7 +121,7 @@ def test_killed_and_resumed_it_decides_the_same(held: tuple[Path, Told], tmp_pat
 def test_asked_to_stop_between_measurements_it_decides_nothing_more(held: tuple[Path, Told]) -> None:
     here, _ = held
     asked = ("run", "held.yaml", "eval.every=2 steps", "name=stopped")
-    ended = run_to(here, *asked, at="bloomery.train.trainer:train_step", times=9, number=signal.SIGTERM)
+    ended = run_to(here, *asked, at="bloomery.train.trainer:train_step", times=9 + SETTLED, number=signal.SIGTERM)
     assert ended == 128 + signal.SIGTERM
     assert max(decisions(here / "runs" / "stopped")) == 8
     whole = bloomery("run", "held.yaml", "eval.every=2 steps", "name=unstopped", within=here)

@@ -19,7 +19,7 @@ memory: {device: cpu, precision: fp32}
 threads: 1
 """
 CHAIN: list[tuple[str, str, dict[str, Any], float]] = [
-    ("low", "text.jsonl", {"method": "lora", "lora.rank": 4}, 10 * PEAK),  # hot: goes on at its own rate
+    ("low", "text.jsonl", {"method": "lora", "lora.rank": 4}, PEAK),  # hot: goes on at its own rate
     ("all", "text.jsonl", {}, 0.3 * PEAK),  # the first one decayed: cold, re-warmed
     ("low-sft", "pairs.jsonl", {"method": "lora", "lora.rank": 4, "lora.rslora": True}, 10 * 0.1 * PEAK),
     ("more", "text.jsonl", {"objective": "text"}, 0.3 * PEAK),

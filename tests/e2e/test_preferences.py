@@ -40,7 +40,7 @@ def test_ember_learns_invented_preferences_beside_its_replay(tmp_path: Path) -> 
     write_rows(tmp_path / "pairs.jsonl", rows[60:])
     write_rows(tmp_path / "heldout.jsonl", rows[:60])
     (tmp_path / "recipe.yaml").write_text(
-        "family: ember\ndata: {domain: pairs.jsonl, share: 80%}\nbudget: 20k tokens\n"
+        "family: ember\ndata: {domain: pairs.jsonl, share: 80%}\nbudget: 60k tokens\n"
         "eval: {domain: heldout.jsonl, suites: none}\nmemory: {device: cpu}\nthreads: 1\n"
     )
     told = bloomery("run", "recipe.yaml", "name=kind", within=tmp_path)

@@ -74,6 +74,8 @@ def _said(model: type[BaseModel], problem: Any, key: str) -> tuple[str, str | No
         return f"`{key}` is missing", f"add `{key}`"
     if isinstance(cause, ValueError):
         return f"`{key}`: {cause}", f"change `{key}`"
+    if not key:
+        return "the file has no keys", "write `key: value` lines"
     return f"`{key}: {problem['input']}`: {problem['msg'][0].lower()}{problem['msg'][1:]}", f"change `{key}`"
 
 

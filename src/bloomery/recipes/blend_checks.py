@@ -9,10 +9,12 @@ from bloomery.families.licences import NOTES, forbids, terms
 from bloomery.recipes.curated import MEANING, NONE
 from bloomery.recipes.load import Loaded
 from bloomery.recipes.machine import Machine
-from bloomery.recipes.mixing import FLOOR
+from bloomery.recipes.mixing import FLOOR, OWN
 from bloomery.recipes.plan import Plan, Source
 from bloomery.recipes.problem import Problem
 
+EXACT = 1e-6
+"""Shares that sum to within this of 1 do."""
 FEW_SAMPLES = 1000
 """General samples below which fine-tuning forgets conversations: the ability saturates at about a thousand (Dong et
 al., arXiv 2310.05492)."""
@@ -20,9 +22,35 @@ SAMPLE_TOKENS = 250
 """Tokens in a general conversation, roughly: tulu-3's have 300, ember's 35."""
 
 
+def check_parts(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
+    """Parts of the domain, or of curated sources of one's own, that are no parts of a whole."""
+    roles = ("domain", "curated") if plan.get("curated.mix") == OWN else ("domain",)
+    for role in roles:
+        sources = [source for source in plan.sources if source.role == role]
+        given = [source.share for source in sources if source.share is not None]
+        free, total = [source.name for source in sources if source.share is None], sum(given)
+        if not given or (free and total < 1 - EXACT) or (not free and abs(total - 1) <= EXACT):
+            continue
+        said = f"the shares of the {role} sources sum to {total:.4g}"
+        message = f"{said}, which leaves nothing to `{free[0]}`" if free and total <= 1 + EXACT else f"{said}, not 1"
+        place = loaded.place(f"data.{role}.0.share") or loaded.place(f"data.{role}")
+        yield Problem(message, place, "make them sum to 100 %, less what sources without a `share` are to get")
+
+
 def check_floor(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
-    """A share that leaves less replay than stops forgetting; `curated: none` says that none is wanted."""
-    if {source.role for source in plan.sources} != {"domain", "curated"}:
+    """A share that leaves less replay than stops forgetting, or that leaves it to nothing.
+
+    `curated: none` says that none is wanted.
+    """
+    roles = {source.role for source in plan.sources}
+    asked = plan.origin("data.share") == "user" and plan.get("data.share") < 1
+    if roles == {"domain"} and asked and plan.origin("curated.mix") != "user":
+        yield Problem(
+            f"`data.share: {plan.get('data.share'):.4g}` leaves the rest to curated data, and there is none",
+            loaded.place("data.share"),
+            "add `curated` under `data`: proxy, embedded, self or a list of sources; or remove `share`",
+        )
+    if roles != {"domain", "curated"}:
         return
     phases = plan.get("asked.phases")
     asked = [(f"phases.{n}.share", phase["share"]) for n, phase in enumerate(phases) if phase["share"] is not None]

@@ -20,6 +20,7 @@ def check(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
         message = f"`threads: {threads}` is more than the {cores} that this machine runs at once"
         yield Problem(message, loaded.place("threads"), f"remove `threads`, or set it to at most {cores}")
     yield from _schedule(loaded, plan)
+    yield from _phases(loaded, plan)
     settle, steps = plan.get("optim.settle"), plan.get("budget.steps")
     if settle > steps:
         message = f"`optim.settle: {settle}` is more than the {steps} steps of the run"
@@ -29,6 +30,21 @@ def check(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
         message = f"`schedule.warmup` and `schedule.anneal` take {warmup + anneal:.0%} of the run together"
         key = "schedule.anneal" if loaded.recipe.schedule.anneal is not None else "schedule.warmup"
         yield Problem(message, loaded.place(key), f"lower `{key}` until they take 100 % at most")
+
+
+def _phases(loaded: Loaded, plan: Plan) -> Iterator[Problem]:
+    """Phases that do not make up the run, or are no step of it."""
+    steps, phases = plan.get("budget.steps"), plan.get("asked.phases")
+    lengths = []
+    for place, phase in enumerate(phases):
+        ((unit, amount),) = phase["length"].items()
+        lengths.append(amount * steps if unit == "share" else amount)
+        if round(lengths[-1]) < 1:
+            message = f"the phase `{phase['name']}` lasts {lengths[-1]:.2g} of the run's {steps} steps: not one"
+            yield Problem(message, loaded.place(f"phases.{place}.length"), "make it longer, or remove it")
+    if phases and abs(sum(lengths) - steps) > len(phases):
+        message = f"the phases last {sum(lengths):g} steps together, and the run {steps}"
+        yield Problem(message, loaded.place("phases"), "change their lengths, or write them as parts of the run")
 
 
 def _schedule(loaded: Loaded, plan: Plan) -> Iterator[Problem]:

@@ -13,7 +13,7 @@ from bloomery.data.config import SourceSpec
 from bloomery.data.sources import source_files
 from bloomery.models.guard import CODE, FORBIDDEN, PICKLES, unopened
 from bloomery.recipes.access import check_access
-from bloomery.recipes.blend_checks import check_floor, check_licences
+from bloomery.recipes.blend_checks import check_floor, check_licences, check_parts
 from bloomery.recipes.bounds import check as check_bounds
 from bloomery.recipes.curriculum import check as check_curriculum
 from bloomery.recipes.fit import memory_limit, need, planned, trainable_parameters
@@ -238,6 +238,8 @@ def _nearest_fit(plan: Plan, shape: ModelShape, machine: Machine, limit: int) ->
     lora = plan.updated({"method": plan.values["method"].__class__("lora", "derived")})
     if plan.get("method") == "full" and need(lora, shape, planned(plan), machine).total <= limit:
         return "use `method: lora`, which fits"
+    if plan.get("method") != "full" and plan.origin("lora.rank") == "user":
+        return "lower `lora.rank`, use a smaller model, or a machine with more memory"
     return "use a smaller model, or a machine with more memory"
 
 
@@ -264,6 +266,7 @@ CHECKS: tuple[Check, ...] = (
     check_long,
     check_curriculum,
     _supply,
+    check_parts,
     check_floor,
     check_licences,
     _proof,

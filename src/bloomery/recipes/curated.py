@@ -21,7 +21,7 @@ NONE, SELF = "none", "self"
 
 MEANING = {
     NONE: "nothing general is replayed: what is forgotten is neither held back nor measured",
-    "proxy": "proxy: open data in place of the model's own, which are closed. They show whether general text like them "
+    "proxy": "proxy: open data in place of the model's own. They show whether general text like them "
     "is kept, not whether the model's own training data is",
     "embedded": "proxy: installed documentation and generated exercises in place of the model's own data. They show "
     "whether technical English and short exercises are kept, and nothing beyond them",

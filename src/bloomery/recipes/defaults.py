@@ -43,7 +43,7 @@ PREFERENCE_WARMUP = 0.1
 """Zephyr (2310.16944) and Tulu 3 (2411.15124) warm up over a tenth of the steps."""
 
 LORA_FACTOR = 10
-"""Adapters want about ten times the rate of full fine-tuning (2405.09673)."""
+"""Adapters want about ten times the rate of full fine-tuning (2405.09673); of continued training, see below."""
 
 BETAS = (0.9, 0.95)
 """AdamW's momenta: OLMo 2, SmolLM3."""
@@ -83,7 +83,9 @@ def learning_rate(start: Start, objective: Objective, method: str, batch: int) -
     """The rate a run holds or decays from.
 
     Hot and warm checkpoints continue at their own rate (OLMo 2, SmolLM2, Apertus), scaled by the square root of
-    the batch when it is smaller than the checkpoint's (2205.10343); cold ones are re-warmed.
+    the batch when it is smaller than the checkpoint's (2205.10343); cold ones are re-warmed. Adapters take more only
+    where full training takes little, in fine-tuning: ten times a hot checkpoint's rate took ember from 3.2 to 10.9
+    nats within five steps.
     """
     factor, adapter = (LORA_FACTOR, f", x {LORA_FACTOR} for adapters") if method != "full" else (1, "")
     peak, known = start.peak_lr, "the checkpoint's peak"
@@ -104,10 +106,10 @@ def learning_rate(start: Start, objective: Objective, method: str, batch: int) -
     if start.kind == "scaffold":
         return Value(_round(peak), "family", "the family's peak: training starts from nothing")
     if start.plasticity == "cold" or start.lr is None:
-        return Value(_round(REWARM * peak * factor), "derived", f"cold: re-warmed to {REWARM:g} x {known}{adapter}")
+        return Value(_round(REWARM * peak), "derived", f"cold: re-warmed to {REWARM:g} x {known}")
     ratio = _smaller(start, batch)
-    why = f"{start.plasticity}: continues at the rate the checkpoint was saved at{_said(ratio)}{adapter}"
-    return Value(_round(start.lr * ratio * factor), "derived", why)
+    why = f"{start.plasticity}: continues at the rate the checkpoint was saved at{_said(ratio)}"
+    return Value(_round(start.lr * ratio), "derived", why)
 
 
 def _smaller(start: Start, batch: int) -> float:
@@ -149,11 +151,11 @@ def schedule_shape(start: Start, objective: Objective) -> dict[str, Value]:
     }
 
 
-def betas(asked: tuple[float, float] | None, start: Start) -> Value:
-    """AdamW's momenta: those that led to the checkpoint, where they are known."""
+def betas(asked: tuple[float, float] | None, start: Start, objective: Objective) -> Value:
+    """AdamW's momenta: of continued training those that led to the checkpoint, where they are known."""
     if asked is not None:
         return Value(list(asked), "user")
-    if start.betas is not None:
+    if start.betas is not None and objective == "text":
         return Value(list(start.betas), "family", "the checkpoint's own")
     return Value(list(BETAS), "stage default", "OLMo 2, SmolLM3")
 

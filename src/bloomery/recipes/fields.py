@@ -89,7 +89,7 @@ def _parts(value: Any, info: ValidationInfo) -> dict[str, float]:
             return found
     said = sum(number / 100 if whole and not text else number for number, text in numbers.values())
     raise InputError(
-        f"the categories under `{key}` sum to {said * 100:.6g} %, not 100 %",
+        f"the categories under `{'data.curated' if key == 'categories' else key}` sum to {said * 100:.6g} %, not 100 %",
         fix="make them sum to 100 %; they divide what `data.share` leaves to curated data",
     )
 

@@ -55,7 +55,7 @@ def resolve(loaded: Loaded, samples: Mapping[str, Sample] | None = None, before:
     objective: defaults.Objective = values["objective"].value
     values |= data_values(loaded, family, start, objective, samples)
     values |= made.values if made else {}
-    values |= _budget(loaded, objective, start) | _schedule(loaded, start, objective) | _optim(loaded, start)
+    values |= _budget(loaded, objective, start) | _schedule(loaded, start, objective) | _optim(loaded, start, objective)
     values |= _hardware(loaded, start) | proof_values(loaded, family, start, objective)
     values |= preference.settings(loaded, objective) | {"eval.general": general_text(values)}
     plan = with_token(Plan(values), loaded.recipe.token)
@@ -155,12 +155,12 @@ def _schedule(loaded: Loaded, start: Start, objective: defaults.Objective) -> Va
     return values
 
 
-def _optim(loaded: Loaded, start: Start) -> Values:
+def _optim(loaded: Loaded, start: Start, objective: defaults.Objective) -> Values:
     optim = loaded.recipe.optim
     values = {
         f"optim.{key}": as_set(loaded, f"optim.{key}", getattr(optim, key)) for key in ("eps", "weight_decay", "clip")
     }
-    values["optim.betas"] = defaults.betas(optim.betas, start)
+    values["optim.betas"] = defaults.betas(optim.betas, start, objective)
     if optim.settle is not None:
         values["optim.settle"] = Value(optim.settle, "user")
     if optim.batch is not None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from bloomery.core.errors import InputError
 from bloomery.recipes import defaults
 from bloomery.recipes.fit import fitted
 from bloomery.recipes.long_context import longest
@@ -87,6 +88,11 @@ def _budget_tokens(plan: Plan, sources: Sequence[Source], tokens: Mapping[str, f
         batch = asked or defaults.batch_tokens(start_of(plan), plan.get("objective"), None, longest(plan))
         return amount * batch.value, (origin, f"{amount:g} steps of {batch.value:,} tokens")
     role = "domain" if any(source.role == "domain" for source in sources) else "curated"
+    if role == "domain" and not _mean_share(plan):
+        raise InputError(
+            f"`budget: {amount:g} epochs` counts passes over the domain, and `data.share: 0%` takes none of it",
+            fix="write the budget in tokens, or raise `data.share`",
+        )
     one = sum(tokens.get(source.name, 0.0) for source in sources if source.role == role)
     part = _mean_share(plan) if role == "domain" else 1 - _mean_share(plan)
     why = f"{amount:g} epoch{'s' * (amount != 1)} of {one:,.0f} {role} tokens, which are {part:.0%} of all"
@@ -96,7 +102,7 @@ def _budget_tokens(plan: Plan, sources: Sequence[Source], tokens: Mapping[str, f
 def _mean_share(plan: Plan) -> float:
     """Domain share over the whole run; a phase given in steps counts as an equal part."""
     phases = plan.get("asked.phases")
-    usual: float = plan.get("data.share")
+    usual: float = plan.get("data.share") if any(source.role == "curated" for source in plan.sources) else 1.0
     if not phases:
         return usual
     lengths = [phase["length"].get("share", 1 / len(phases)) for phase in phases]
@@ -130,10 +136,9 @@ def _arms(plan: Plan, tokens: Mapping[str, float]) -> list[Arm]:
     """The blend, then the controls: what proof of not forgetting needs beside it."""
     sources, batch = plan.sources, plan.get("optim.batch_tokens")
     whole, steps = plan.get("budget.tokens"), plan.get("budget.steps")
-    domain_tokens = whole * _mean_share(plan)
-    blend = Arm(
-        "blend", whole, steps, plan.get("data.share"), tuple(_segments(plan, steps, tokens)), "the recipe's blend"
-    )
+    segments = tuple(_segments(plan, steps, tokens))
+    domain_tokens = whole * _domain_part(sources, segments, steps)
+    blend = Arm("blend", whole, steps, plan.get("data.share"), segments, "the recipe's blend")
     arms = [blend]
     for name in plan.get("asked.arms"):
         share = 0.0 if name == "curated-only" else 1.0
@@ -143,6 +148,15 @@ def _arms(plan: Plan, tokens: Mapping[str, float]) -> list[Arm]:
         segments = ({"start": 0, "share": fractions},)
         arms.append(Arm(name, round(used), count, share, segments, _WHY[name]))
     return arms
+
+
+def _domain_part(sources: Sequence[Source], segments: Sequence[Mapping[str, Any]], steps: int) -> float:
+    """The domain's part of all tokens, by the steps that each segment lasts."""
+    domain = {source.name for source in sources if source.role == "domain"}
+    ends = [*(segment["start"] for segment in segments[1:]), steps]
+    parts = (sum(share for name, share in segment["share"].items() if name in domain) for segment in segments)
+    lengths = (end - segment["start"] for segment, end in zip(segments, ends, strict=True))
+    return float(sum(length * part for length, part in zip(lengths, parts, strict=True)) / steps)
 
 
 _WHY = {

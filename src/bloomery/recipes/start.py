@@ -234,16 +234,13 @@ def start_of(plan: Plan) -> Start:
 def _rates(plan: Plan) -> tuple[float | None, float | None]:
     """(rate that continued pre-training would go on at, its peak) after a run of this plan; None where not known.
 
-    A rate of adapters counts as what it stands for in full training. One of fine-tuning or preferences says nothing
-    about pre-training: what follows re-warms, from the peak that was known before.
+    One of fine-tuning or preferences says nothing about pre-training: what follows re-warms, from the peak that was
+    known before.
     """
-    from bloomery.recipes.defaults import LORA_FACTOR
-
     peak: float | None = plan.get("start.peak_lr")
     if plan.get("objective") != "text":
         return None, peak
-    factor = 1 if plan.get("method") == "full" else LORA_FACTOR
-    return final_lr(plan) / factor, peak or plan.get("schedule.lr") / factor
+    return final_lr(plan), peak or plan.get("schedule.lr")
 
 
 def final_lr(plan: Plan) -> float:

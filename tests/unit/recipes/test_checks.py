@@ -90,6 +90,14 @@ def test_a_hostile_or_empty_model_folder_is_refused_before_anything_is_read(reci
         (TEXT + "schedule: {kind: linear, anneal: 20%}\n", "a linear schedule does not use it"),
         (TEXT + "schedule: {kind: constant, final: 1e-5}\n", "a constant schedule does not use it"),
         (TEXT + "optim: {settle: 100000}\n", "`optim.settle: 100000` is more than the"),
+        (
+            TEXT + "phases: [{name: a, length: 5 steps}, {name: b, length: 5 steps}]\n",
+            "the phases last 10 steps together",
+        ),
+        (
+            TEXT + "phases: [{name: a, length: 99.9%}, {name: b, length: 0.1%}]\n",
+            "the phase `b` lasts 0.079 of the run's 79 steps",
+        ),
         (TEXT + "phases: [{name: a, length: 100%, curated: {talk: 100%}}]\n", "names `talk`, which is not in the"),
         ("family: tiny\nstart: scaffold\nmethod: lora\nbudget: 10k tokens\n", "a scaffold has none"),
         ("family: tiny\nstart: hot\nbudget: 10k tokens\narms: [domain-only]\n", "needs domain data"),
@@ -210,3 +218,34 @@ def test_room_is_looked_for_where_the_run_will_lie(recipe: Load, here: Path, mon
     [problem] = check_disk([plan, plan], Path("other"))
     assert "GB of disk" in problem.message and problem.where == Where(here / "other")
     assert asked == [here / "other"] * 2
+
+
+@pytest.mark.parametrize(
+    ("domain", "says"),
+    [
+        ("[{path: text.jsonl, share: 60%}, {path: more.jsonl, share: 60%}]", "sum to 1.2, not 1"),
+        ("[{path: text.jsonl, share: 10%}, {path: more.jsonl, share: 20%}]", "sum to 0.3, not 1"),
+        ("[{path: text.jsonl, share: 100%}, {path: more.jsonl}]", "sum to 1, which leaves nothing to `more`"),
+        ("[{path: text.jsonl, share: 60%}, {path: more.jsonl}]", ""),
+    ],
+)
+def test_parts_of_the_domain_that_are_no_parts_of_a_whole_are_refused(recipe: Load, domain: str, says: str) -> None:
+    loaded = recipe(TEXT)
+    (loaded.base / "more.jsonl").write_text((loaded.base / "text.jsonl").read_text())
+    told = [problem.message for problem in problems(recipe(TEXT.replace("text.jsonl", domain)))]
+    assert [message for message in told if "shares of the domain" in message] == [
+        f"the shares of the domain sources {says}"
+    ] * bool(says)
+
+
+def test_a_share_that_leaves_tokens_to_no_data_is_refused(recipe: Load) -> None:
+    loaded = recipe(TEXT)
+    rows(loaded.base / "own.jsonl", [{"text": "slag " * 20} for _ in range(50)])
+    own = {"path": "own.jsonl", "share": "0%"}
+    assert "sum to 0, not 1" in problems(recipe(TEXT, f"data.curated=[{json.dumps(own)}]"))[0].message
+    model = recipe(TEXT.replace("family: tiny\nstart: hot", "model: families/weights"), "data.share=40%")
+    assert any("there is none" in problem.message and "data.share" in problem.message for problem in problems(model))
+
+
+def test_passes_over_a_domain_that_is_not_taken_are_refused(recipe: Load) -> None:
+    assert "`data.share: 0%` takes none of it" in only(recipe(TEXT, "data.share=0%", "budget=2 epochs")).message

@@ -179,7 +179,7 @@ def test_steps_that_cannot_work_are_explained_as_a_refusal(recipe: Load) -> None
 @pytest.mark.parametrize(
     ("more", "left"),
     [
-        ("method: lora\nschedule: {kind: constant}\n", (1e-4, 1e-3, "warm")),  # a tenth of it in full training
+        ("method: lora\nschedule: {kind: constant}\n", (1e-3, 1e-3, "hot")),
         ("schedule: {kind: constant, lr: 1e-3}\n", (1e-3, 1e-3, "hot")),
         ("objective: sft\nschedule: {kind: constant}\n", (None, 1e-3, "cold")),  # says nothing of pre-training
     ],
