@@ -37,7 +37,8 @@ def domain(name: str, data: Path, work: Path) -> dict[str, Any]:
 def moderation(data: Path, work: Path) -> dict[str, Any]:
     """`{"train": sources, "eval": sources}` of comments to be called ok or toxic (Civil Comments, CC0).
 
-    `toxic` is the share of annotators who called a comment so; held out are as many of one kind as of the other.
+    `toxic` is the share of annotators who called a comment so; there are as many of one kind as of the other,
+    held out and trained on.
     """
     files = {half: work / "data" / f"moderation-{half}.jsonl" for half in ("train", "eval")}
     if not all(path.exists() for path in files.values()):
@@ -49,7 +50,8 @@ def moderation(data: Path, work: Path) -> dict[str, Any]:
         held = [row for label in ("ok", "toxic") for row in [r for r in rows if r["response"] == label][:300]]
         kept = {row["id"] for row in held}
         _save(files["eval"], held)
-        _save(files["train"], [row for row in rows if row["id"] not in kept])
+        left = [[r for r in rows if r["response"] == label and r["id"] not in kept] for label in ("ok", "toxic")]
+        _save(files["train"], [row for pair in zip(*left, strict=False) for row in pair])
     return {half: [{"path": str(path), "name": f"moderation-{half}"}] for half, path in files.items()}
 
 

@@ -154,7 +154,7 @@ def test_a_key_is_refused_by_line(here: Path, line: str, message: str) -> None:
         ("data.shar=30%", "command line: there is no key `data.shar` (did you mean `share`?)"),
         ("optim.batch=3 epochs", "`optim.batch: 3 epochs`"),
         ("model=nowhere", "command line: `model: nowhere` is no folder here"),
-        ("data.curated={web: 30, code: 60}", "the categories under `categories` sum to 90 %, not 100 %"),
+        ("data.curated={web: 30, code: 60}", "the categories under `data.curated` sum to 90 %, not 100 %"),
         ("name=a/b", "`name: a/b`"),
     ],
 )
