@@ -43,16 +43,18 @@ def advise(
     keep: float | None = 0.01,
     measure: bool = False,
     download: bool = False,
+    columns: Mapping[str, str] | None = None,
 ) -> Advice:
     """Where data should enter a family, how and with what blend, with reasons and a ready recipe.
 
     `keep` is the largest relative rise of general bits per byte, None for none. `measure` forks the stages in short
-    runs; `download` allows weights to be fetched. Raises `InputError` for data that no run could read.
+    runs; `download` allows weights to be fetched; `columns` names columns by role. Raises `InputError` for data that
+    no run could read.
     """
     from bloomery.studies.advise import advise as look
 
     several = [paths] if isinstance(paths, str | Path) else paths
-    return look([str(path) for path in several], family, keep=keep, measure=measure, download=download)
+    return look([str(path) for path in several], family, keep=keep, measure=measure, download=download, columns=columns)
 
 
 def run(

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from bloomery.cli.output import Json, print_json
+from bloomery.core.errors import InputError
 
 
 def add_to(app: typer.Typer) -> None:
@@ -22,6 +23,7 @@ def advise(
     out: Annotated[Path | None, typer.Option(help="File to write the recipe to.")] = None,
     measure: Annotated[bool, typer.Option("--measure", help="Fork the stages in short runs and predict.")] = False,
     download: Annotated[bool, typer.Option("--download", help="Fetch weights that are not here, to measure.")] = False,
+    columns: Annotated[list[str] | None, typer.Option(metavar="ROLE=NAME", help="Which column is what.")] = None,
     json: Json = False,
 ) -> None:
     """Say where your data should enter a family, how, and with what blend, as a ready recipe.
@@ -35,13 +37,22 @@ def advise(
 
     held = None if keep == "none" else parse_share(keep, "keep")
     folder = out.parent if out else Path()
-    found = look(data, family, keep=held, measure=measure, download=download, folder=folder, say=_say)
+    roles = _roles(columns or [])
+    found = look(data, family, keep=held, measure=measure, download=download, columns=roles, folder=folder, say=_say)
     if json:
         print_json(found.to_json())
     else:
         typer.echo(str(found))
     if out:
         typer.echo(f"wrote {found.write(out)}", err=True)
+
+
+def _roles(columns: list[str]) -> dict[str, str]:
+    """`response=sql` by role. Raises `InputError` for what is no pair."""
+    pairs = [one.partition("=") for one in columns]
+    if wrong := next((one for one, (role, _, name) in zip(columns, pairs, strict=True) if not (role and name)), None):
+        raise InputError(f"`--columns {wrong}` names no column", fix="write a role and a column: response=sql")
+    return {role: name for role, _, name in pairs}
 
 
 def _say(text: str) -> None:

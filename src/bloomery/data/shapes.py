@@ -146,11 +146,11 @@ def detect(first: Record, spec: SourceSpec) -> Columns:
     have = ", ".join(first.fields) or "none"
     missing = dict(sorted((m for m in missing.items() if m[1]), key=lambda m: m[0] in PREFERENCES))
     lacks = "; ".join(f"{shape} needs {' and '.join(roles)}" for shape, roles in missing.items())
-    role = next(iter(missing.values()))[0]
+    longest = max(first.fields, key=lambda name: len(str(first.fields[name])), default="name")
     raise InputError(
         f"source `{spec.label}`: the columns ({have}) fit no shape: {lacks}",
         where=first.where,
-        fix=f"name the column, for example `columns: {{{role}: {next(iter(first.fields), 'name')}}}`",
+        fix=f"name the columns: `columns: {{text: {longest}}}`, for example, or both `prompt` and `response`",
     )
 
 

@@ -127,14 +127,14 @@ def _plain(config: Any) -> Any:
 
 def _same_vocabulary(one: Path, other: Path) -> None:
     """Refuse models in which a number is another token. Special tokens may be renamed, as chat models do."""
-    first, second = _vocabulary(one), _vocabulary(other)
-    if first is None or second is None:
+    if not any((place / TOKENIZER).is_file() for place in (one, other)):
         return
+    first, second = _vocabulary(one), _vocabulary(other)
     for token in sorted(first.keys() & second.keys()):
         if first[token] != second[token]:
             numbers = f"{first[token]} in {one} and {second[token]} here"
             raise InputError(f"the token {token!r} is number {numbers}", where=Where(other), fix=SAME_TOKENIZER)
-    plain = {token for place in (one, other) for token in read_json(place / "tokenizer.json")["model"]["vocab"]}
+    plain = {*_numbered(one), *_numbered(other)}
     if alone := sorted(plain & (first.keys() ^ second.keys())):
         raise InputError(
             f"the token {alone[0]!r} is only in the vocabulary of one of {one} and this model",
@@ -146,16 +146,34 @@ def _same_vocabulary(one: Path, other: Path) -> None:
 SAME_TOKENIZER = "merge models that share a tokenizer"
 
 
-def _vocabulary(folder: Path) -> dict[str, int] | None:
-    """Number of each token; None for a folder without a tokenizer.json whose vocabulary is a mapping."""
-    path = folder / "tokenizer.json"
-    if not path.is_file():
-        return None
-    tokenizer = read_json(path)
-    known = tokenizer.get("model", {}).get("vocab")
+TOKENIZER = "tokenizer.json"
+
+
+def _vocabulary(folder: Path) -> dict[str, int]:
+    """Number of each token, added ones too. Raises `InputError` for what cannot be compared."""
+    added = _tokenizer(folder).get("added_tokens", [])
+    return _numbered(folder) | {one["content"]: one["id"] for one in added}
+
+
+def _numbered(folder: Path) -> dict[str, int]:
+    """Number of each token of the vocabulary: a mapping, or pieces in order with their scores (Unigram)."""
+    known = _tokenizer(folder).get("model", {}).get("vocab")
+    if isinstance(known, list):
+        return {str(piece): number for number, (piece, _) in enumerate(known)}
     if not isinstance(known, dict):
-        return None
-    return known | {added["content"]: added["id"] for added in tokenizer.get("added_tokens", [])}
+        raise InputError(
+            "has no vocabulary that could be compared", where=Where(folder / TOKENIZER), fix=SAME_TOKENIZER
+        )
+    return known
+
+
+def _tokenizer(folder: Path) -> dict[str, Any]:
+    path = folder / TOKENIZER
+    found = read_json(path) if path.is_file() else None
+    if not isinstance(found, dict):
+        what = "is no tokenizer" if path.is_file() else "is missing, and the other model has one"
+        raise InputError(what, where=Where(path), fix=SAME_TOKENIZER)
+    return found
 
 
 def _same_tensors(one: Weights, other: Weights) -> None:

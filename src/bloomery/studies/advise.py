@@ -7,7 +7,7 @@ What comes from a rule and what from a measurement is told apart everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
@@ -45,6 +45,9 @@ FEWEST_TOKENS = 5_000
 
 LARGE_DOCUMENT = 20_000
 """Tokens a row, on average, from which few rows are whole books, not too little data."""
+
+PASSES = (2.0, 1.0, 0.5, 0.25, 0.1)
+"""Passes over the data that are tried where more cannot be blended."""
 
 Say = Callable[[str], None]
 
@@ -103,10 +106,11 @@ def advise(
     keep: float | None = KEEP,
     measure: bool = False,
     download: bool = False,
+    columns: Mapping[str, str] | None = None,
     folder: Path | None = None,
     say: Say = lambda text: None,
 ) -> Advice:
-    """Advice for files, folders, globs, `builtin:NAME` or `demo`.
+    """Advice for files, folders, globs, `builtin:NAME` or `demo`, whose `columns` may be named by role.
 
     `keep` is the largest relative rise of general bits per byte, None for none; `download` allows weights and general
     text to be fetched; `measure` forks the stages; `folder` is where the recipe will lie (default: here). Raises
@@ -117,12 +121,12 @@ def advise(
     if start is None:
         raise InputError(f"the family `{family}` has no trained checkpoint", fix="use `start: scaffold` in a recipe")
     here = start.tokenizer if start.tokenizer and (Path(start.tokenizer) / "tokenizer.json").is_file() else None
-    look = look_at(data, here, start.chat_template)
+    look = look_at(data, here, start.chat_template, columns)
     stages = distances(known, look, download, say)
     distance = far_or_near(stages)
     rule = rule_for(look.kind, look.tokens, distance)
     few = "" if look.kind == "reward" else too_little(look)
-    advice = Advice(family, look, distance, stages, rule, few or rule.first)
+    advice = Advice(family, look, distance, stages, rule, few or _first(look, rule))
     if look.kind == "reward" or few:
         return advice
     choice = _choice(known, look, rule, distance, keep)
@@ -130,6 +134,15 @@ def advise(
     if not measure:
         return advice
     return _measured(advice, known, keep, folder or Path(), say)
+
+
+def _first(look: Look, rule: Rule) -> str:
+    """What to do before training, or instead; where an answer may stand in a column of another name, that."""
+    unnamed = [name for one in look.sources for name in one.unnamed]
+    if look.kind != "reward" or not unnamed:
+        return rule.first
+    told = ", ".join(f"`{name}`" for name in dict.fromkeys(unnamed))
+    return f"where one of {told} holds the answers, say so: --columns response={unnamed[0]}; else {rule.first}"
 
 
 def too_little(look: Look) -> str:
@@ -156,18 +169,27 @@ def _choice(family: Family, look: Look, rule: Rule, distance: Distance, keep: fl
 
 def _with_recipe(advice: Advice, choice: Choice, folder: Path) -> Advice:
     """The advice with its recipe; where the family brings no general data for it, without a share and a budget."""
-    specs = [one.spec for one in advice.look.sources if one.kind != "reward"]
-    text = recipe_text(choice, specs, folder)
-    _, plan = checked(text, folder)
+    specs = [one.spec for one in advice.look.sources if one.kind != "reward" and one.rows > 1]
+    choice, text, plan = _bearable(choice, specs, folder)
     if plan.plan is not None and plan.plan.get("curated.mix") is None:
-        choice = replace(choice, share=None, keep=None)
-        text = recipe_text(choice, specs, folder)
-        _, plan = checked(text, folder)
+        choice, text, plan = _bearable(replace(choice, share=None, keep=None), specs, folder)
     known = forgetting(choice.share[0] if choice.share else 1.0, _parameters(advice.family))
     bounds = (known.low, known.high, f"by rule, on record: {known.source}")
     return replace(
         advice, choice=choice, recipe=text, plan=plan, gain=_gain_by_rule(advice, choice.start[0]), forgetting=bounds
     )
+
+
+def _bearable(choice: Choice, specs: Sequence[Mapping[str, Any]], folder: Path) -> tuple[Choice, str, Explanation]:
+    """The recipe, with fewer passes over the data where the curated data would have to be read too often for it."""
+    fewer = f"fewer than {choice.epochs[0]:g}, so that the curated data beside it is not read too often"
+    for epochs in (choice.epochs[0], *(one for one in PASSES if one < choice.epochs[0])):
+        tried = choice if epochs == choice.epochs[0] else replace(choice, epochs=(epochs, fewer))
+        text = recipe_text(tried, specs, folder)
+        _, plan = checked(text, folder)
+        if not any("epochs" in problem.message for problem in plan.problems):
+            return tried, text, plan
+    return tried, text, plan
 
 
 def _parameters(family: str) -> int | None:

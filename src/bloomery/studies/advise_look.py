@@ -52,7 +52,8 @@ class Looked:
     tokens: int
     exact: bool
     twice: float | None
-    typical: float = 0.0
+    unnamed: tuple[str, ...] = ()
+    """Columns of text that no role is guessed from, where there are only questions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +86,20 @@ class Look:
         return sum((one.twice or 0.0) * one.rows for one in self.sources) / max(1, self.rows)
 
 
-def look_at(data: Sequence[str], tokenizer: str | None, template: str | None) -> Look:
+def look_at(
+    data: Sequence[str], tokenizer: str | None, template: str | None, columns: Mapping[str, str] | None = None
+) -> Look:
     """Look at files, folders, globs, `builtin:NAME` and `demo`.
 
     `tokenizer` is a folder on this machine, None where it is not here: tokens are then a quarter of the characters.
+    `columns` names columns by role, for every file. Rows that cannot be used are left out where others can be.
     Raises `InputError` for what is not there, is empty, or no run could read.
     """
-    specs = [spec for word in data for spec in _specs(word)]
+    named = {"columns": dict(columns)} if columns else {}
+    specs = [spec | (named if "path" in spec else {}) for word in data for spec in _specs(word)]
     if not specs:
         raise InputError("there is no data to look at", fix="name files, folders or globs")
-    sources = tuple(_looked(spec, tokenizer, template) for spec in specs)
+    sources = tuple(_looked_at(spec, tokenizer, template) for spec in specs)
     return Look(sources, _together([one.kind for one in sources]))
 
 
@@ -103,9 +108,16 @@ def examples(spec: Mapping[str, Any], most: int | None = None) -> Iterator[Examp
     source = SourceSpec.model_validate(dict(spec))
     columns = None
     for record in islice(iter_records(source, Path()), most):
-        if columns is None and not _asks_only(record):
+        if columns is None and (source.columns or not _asks_only(record)):
             columns = detect(record, source)
-        yield Example("", record.where, messages=_question(record)) if columns is None else to_example(record, columns)
+        try:
+            if columns is None:
+                yield Example("", record.where, messages=_question(record))
+            else:
+                yield to_example(record, columns)
+        except InputError:
+            if source.bad_rows == "stop":
+                raise
 
 
 def _specs(word: str) -> list[dict[str, Any]]:
@@ -129,6 +141,18 @@ def _is_table(file: Path) -> bool:
     return format_of(file) != "text"
 
 
+def _looked_at(spec: dict[str, Any], tokenizer: str | None, template: str | None) -> Looked:
+    """A source as it is, or without its bad rows where these are few."""
+    try:
+        return _looked(spec, tokenizer, template)
+    except InputError as error:
+        if error.fix and "`columns:" in error.fix:
+            error.fix = f"{error.fix}; here by --columns ROLE=NAME"
+        if not (error.fix and "bad_rows" in error.fix):
+            raise
+    return _looked({**spec, "bad_rows": "skip"}, tokenizer, template)
+
+
 def _looked(spec: dict[str, Any], tokenizer: str | None, template: str | None) -> Looked:
     source = SourceSpec.model_validate(spec)
     if is_remote(source):
@@ -142,7 +166,8 @@ def _looked(spec: dict[str, Any], tokenizer: str | None, template: str | None) -
     columns = _columns(source)
     if not columns:
         rows, characters = _size_of_questions(spec)
-        return Looked(spec, "reward", "questions without answers", rows, round(characters / 4), False, None)
+        others = _unnamed(source)
+        return Looked(spec, "reward", "questions without answers", rows, round(characters / 4), False, None, others)
     kind = _kind_of(first, columns.partition(":")[0])
     if tokenizer and _bytes(source) <= COUNTED:
         return _counted(spec, source, kind, columns, tokenizer, template)
@@ -171,7 +196,7 @@ def _counted(
 def _columns(source: SourceSpec) -> str:
     """The shape and columns of a source as the first row has them; empty where its rows only ask."""
     record = next(iter_records(source, Path()))
-    if _asks_only(record):
+    if not source.columns and _asks_only(record):
         return ""
     return str(detect(record, source))
 
@@ -184,6 +209,16 @@ def _asks_only(record: Record) -> bool:
         return last.get("role", last.get("from")) in ("user", "human")
     answers = {name for role in ("output", "response", "text", "chosen") for name in NAMES[role]}
     return any(name in fields for name in NAMES["prompt"]) and not any(name in fields for name in answers)
+
+
+BESIDE = frozenset({"reference_answer", "ground_truth", "data_source", "source", "category", "task", "difficulty"})
+"""Columns beside a question that are about it, not its answer, as sets for rewards have them."""
+
+
+def _unnamed(source: SourceSpec) -> tuple[str, ...]:
+    fields = next(iter_records(source, Path())).fields
+    known = {*NAMES["prompt"], *NAMES["id"], *NAMES["messages"], *NAMES["system"], *BESIDE}
+    return tuple(name for name, value in fields.items() if isinstance(value, str) and name not in known)
 
 
 def _question(record: Record) -> tuple[dict[str, Any], ...]:

@@ -68,7 +68,10 @@ def _source(source: Mapping[str, Any], folder: Path) -> str:
         return f"{{builtin: {source['builtin']}}}"
     path = Path(str(source["path"])).expanduser()
     told = str(path) if path.is_absolute() else os.path.relpath(path, folder)
-    return f"{{path: {_quoted(told)}}}"
+    columns = ", ".join(f"{role}: {_quoted(name)}" for role, name in source.get("columns", {}).items())
+    more = f", columns: {{{columns}}}" if columns else ""
+    more += f", bad_rows: {source['bad_rows']}" if "bad_rows" in source else ""
+    return f"{{path: {_quoted(told)}{more}}}"
 
 
 def _quoted(text: str) -> str:

@@ -67,6 +67,11 @@ def _advised(advice: Advice) -> Iterator[tuple[str, str]]:
     if choice is None:
         yield "recipe", "none: training on this data as it is cannot be advised"
         return
+    if alone := [
+        str(one.spec.get("path", "")) for one in advice.look.sources if one.kind != "reward" and one.rows == 1
+    ]:
+        told = f"{', '.join(alone)}: one document each, of which none can be held out; split it, or add more"
+        yield "left out", told
     yield "start", f"{choice.start[0]}: {choice.start[1]}"
     yield "method", f"{choice.method[0]}: {choice.method[1]}"
     if choice.share is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -77,8 +78,8 @@ def micro_run(
 ) -> list[Point]:
     """Train a recipe, with `key=value` overrides, in `folder`, and return its points, the start first.
 
-    `watched` tokens of each held-out set are scored at the start and at `every` part of it; how many that were in all
-    stands in `POINTS` as `scored`.
+    `watched` tokens of each kind of held-out rows, domain and general, are scored at the start and at `every` part of
+    it; how many that were in all stands in `POINTS` as `scored`.
 
     A finished one is read back; an interrupted one goes on. Afterwards the folder holds its recipe, log and points,
     but no weights. Raises `InputError` for what `bloomery explain` refuses, and where the folder holds a micro-run of
@@ -126,7 +127,8 @@ def _trained(short: Loaded, place: RunFolder, events: EventLog, say: Say, tokens
         verify_ours(Path(plan.get("start.folder")))
     prepared = prepare(plan, place.path, say)
     prepared.plan.write(place.plan)
-    watched = [_spread(held, tokens) for held in prepared.held]
+    sets = Counter(held.role for held in prepared.held)
+    watched = [_spread(held, tokens / sets[held.role]) for held in prepared.held]
     with _world(plan) as world:
         arm = ArmRun("blend", plan.get("seed"), place.path)
         result, _ = train_steps(prepared, arm, world, events, watched, quiet=True)
@@ -154,7 +156,7 @@ def _world(plan: Plan) -> Iterator[Any]:
         leave_world()
 
 
-def _spread(held: Held, tokens: int) -> HeldOut:
+def _spread(held: Held, tokens: float) -> HeldOut:
     """Rows at equal distances through a held-out set, about `tokens`; their bytes by how many a token of it has."""
     import numpy as np
 

@@ -21,6 +21,8 @@ from bloomery.core.errors import BloomeryError, DamagedError, InputError, Where
 from bloomery.core.files import MANIFEST, building_folder, canonical_hash, lock, read_json, write_json
 from bloomery.lineage.parents import QUEUE, about_made
 from bloomery.lineage.provenance import Start, model_hash
+from bloomery.recipes.checks import refuse
+from bloomery.recipes.explain import explain
 from bloomery.recipes.find import find_model
 from bloomery.recipes.start import RUNS
 from bloomery.studies.front import Standing, standing
@@ -72,6 +74,7 @@ def run_reentry(reentry: Reentry, name: str | None = None, root: Path = RUNS, *,
     folder = root / f"{name or reentry.run.name}{QUEUE}"
     say: Say = (lambda text: None) if quiet else (lambda text: print(text, file=sys.stderr, flush=True))
     _same_as_before(reentry, folder)
+    _refuse_reanneal(reentry, folder)
     folder.mkdir(parents=True, exist_ok=True)
     with lock(folder / ".lock", f"re-entry `{folder.name}`"):
         write_json(folder / "reenter.json", reentry.asked())
@@ -94,6 +97,17 @@ def run_reentry(reentry: Reentry, name: str | None = None, root: Path = RUNS, *,
         if made.winner and not made.interrupted:
             _publish(bench, next(c for c in reentry.candidates() if c.name == made.winner.name))
         return made
+
+
+def _refuse_reanneal(reentry: Reentry, folder: Path) -> None:
+    """What the re-anneal's own recipe would be refused for, before anything is scored."""
+    if not any(one.by == REANNEAL for one in reentry.candidates()) or (folder / REANNEAL).exists():
+        return
+    try:
+        refuse(explain(reentry.recipe(), place=folder).problems)
+    except InputError as error:
+        fix = f"give the re-anneal another `--budget`; of its recipe: {error.fix}"
+        raise InputError(f"the re-anneal: {error.message}", where=error.where, fix=fix) from None
 
 
 def _stand(reference: EvalResult, result: EvalResult, baseline: bool = False) -> Standing:

@@ -29,8 +29,10 @@ def compare_shares(loaded: Loaded, shares: Sequence[float], tokens: float, say: 
     Written to `root/NAME.shares/`; called again it goes on. Raises `InputError` for shares of which nothing can be
     learnt, and as `study.begin` does.
     """
-    if len(set(shares)) < 2 or not all(0 < share <= 1 for share in shares):
-        told = ",".join(f"{100 * share:g}" for share in shares)
+    told = ",".join(f"{100 * share:g}" for share in shares)
+    if 0 in shares:
+        raise InputError(f"`--shares {told}`: nothing of a domain is learnt from 0 % of it", fix="leave the 0 out")
+    if len(set(shares)) < 2:
         raise InputError(f"`--shares {told}` compares nothing", fix="name two or more, such as 100,90,70,50")
     folder = root / f"{loaded.name}.shares"
     study = begin(loaded, tokens, folder, say)
@@ -57,8 +59,12 @@ def compare_shares(loaded: Loaded, shares: Sequence[float], tokens: float, say: 
 
 
 def percents(text: str) -> list[float]:
-    """`100,90,70,50` as fractions. Raises `InputError` for what is no share."""
-    return [parse_share(part if "%" in part else f"{part.strip()}%", "--shares") for part in text.split(",")]
+    """`100,90,70,50` as fractions. Raises `InputError` for what is no share, or could be percents or fractions."""
+    parts = [part.strip() for part in text.split(",")]
+    if small := [part for part in parts if "%" not in part and part.startswith((".", "0."))]:
+        fix = "write `50` or `0.5%`"
+        raise InputError(f"`--shares {text}`: {small[0]} may be a part of the whole or of a per cent", fix=fix)
+    return [parse_share(part if "%" in part else f"{part}%", "--shares") for part in parts]
 
 
 def _asked(share: float, tokens: float, pinned: Sequence[str]) -> Asked:

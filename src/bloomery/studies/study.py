@@ -61,12 +61,19 @@ def begin(loaded: Loaded, shortest: float, folder: Path, say: Say) -> Study:
     full = resolved(loaded, say)
     _refuse_unmeasurable(loaded, full)
     short = short_plan(loaded, [f"budget={round(shortest)} tokens"], folder, say)
-    steps = short.arm().steps
+    steps, batch, longest = short.arm().steps, short.get("optim.batch_tokens"), short.get("context")
+    if batch < longest:
+        raise InputError(
+            f"`optim.batch: {batch} tokens` is less than a row may have ({longest:,}), and a step takes whole rows: "
+            "micro-runs would not have the tokens and shares that they are compared at",
+            where=loaded.place("optim.batch"),
+            fix=f"set `optim.batch` to {longest:,} tokens or more, or lower `data.context`",
+        )
     if steps < LEAST_STEPS:
-        batch = short.get("optim.batch_tokens")
         raise InputError(
             f"a micro-run of {shortest:,.0f} tokens has {steps} steps of {batch:,}, fewer than {LEAST_STEPS}",
-            fix=f"give `--tokens` for longer ones, or lower `optim.batch` below {shortest / LEAST_STEPS:,.0f} tokens",
+            fix=f"give `--tokens` of {LEAST_STEPS * batch:,} or more"
+            + ("" if batch == longest else ", or lower `optim.batch`"),
         )
     return Study(loaded, full, short, folder)
 
