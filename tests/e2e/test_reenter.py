@@ -110,6 +110,12 @@ def test_a_re_entry_that_cannot_be_is_refused(early: Path, arguments: tuple[str,
     assert not (early / "runs" / "early.reenter").exists()
 
 
+def test_a_re_anneal_that_could_not_run_is_refused_before_anything_is_scored(early: Path) -> None:
+    refused = bloomery("reenter", "early", "--budget", "90M tokens", "--name", "long", within=early)
+    assert refused.status == 2 and "the re-anneal: " in refused.err and "another `--budget`" in refused.err, refused.err
+    assert not (early / "runs" / "long.reenter").exists()
+
+
 def test_a_family_that_ends_with_the_runs_own_stage_is_refused(work: Path) -> None:
     lines = [line for line in FAMILY.splitlines() if not line.startswith("  chat:")]
     (work / "families" / "toy.yaml").write_text("\n".join(lines))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -146,11 +147,11 @@ def _looked_at(spec: dict[str, Any], tokenizer: str | None, template: str | None
     try:
         return _looked(spec, tokenizer, template)
     except InputError as error:
+        with contextlib.suppress(InputError):
+            return _looked({**spec, "bad_rows": "skip"}, tokenizer, template)
         if error.fix and "`columns:" in error.fix:
             error.fix = f"{error.fix}; here by --columns ROLE=NAME"
-        if not (error.fix and "bad_rows" in error.fix):
-            raise
-    return _looked({**spec, "bad_rows": "skip"}, tokenizer, template)
+        raise
 
 
 def _looked(spec: dict[str, Any], tokenizer: str | None, template: str | None) -> Looked:

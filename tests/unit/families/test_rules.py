@@ -77,6 +77,15 @@ def test_a_strict_budget_takes_less_domain_and_a_larger_model_bears_more() -> No
     assert small < large < domain_share(0.05, "far", 8_000_000_000)[0] < domain_share(None, "near", None)[0]
 
 
+def test_the_share_of_a_strict_budget_lies_between_the_sizes_that_were_measured() -> None:
+    assert domain_share(0.005, "far", 460_000_000)[0] == 0.3
+    assert domain_share(0.005, "far", 1_200_000_000)[0] == pytest.approx(0.39, abs=0.005)  # half-way by logarithm
+    assert domain_share(0.005, "far", 3_100_000_000)[0] == 0.48
+    for outside in (3_000_000, 70_000_000_000):
+        assert "lies outside" in domain_share(0.005, "far", outside)[1]
+    assert "between them" in domain_share(0.005, "far", 1_200_000_000)[1]
+
+
 def test_more_domain_is_never_on_record_to_forget_less() -> None:
     for parameters in (3_000_000, 1_000_000_000, 8_000_000_000):
         highs = [forgetting(share, parameters).high for share in (0.1, 0.3, 0.45, 0.5, 0.75, 1.0)]

@@ -220,7 +220,7 @@ def test_a_merge_beyond_the_numbers_of_its_type_is_refused(tmp_path: Path) -> No
         merge_models([a, b], tmp_path / "out", Merge("graft", 1.0), base=x)
 
 
-def vocabulary(place: Path, tokens: dict[str, int], special: dict[str, int] | None = None) -> None:
+def vocabulary(place: Path, tokens: Any, special: dict[str, int] | None = None) -> None:
     added = [{"content": token, "id": number, "special": True} for token, number in (special or {}).items()]
     (place / "tokenizer.json").write_text(json.dumps({"model": {"vocab": tokens}, "added_tokens": added}))
     (place / "manifest.json").unlink(missing_ok=True)
@@ -232,15 +232,28 @@ def vocabulary(place: Path, tokens: dict[str, int], special: dict[str, int] | No
         ({"an": 1, "the": 0}, {}, "the token 'an' is number 0 in .*/a and 1 here"),
         ({"an": 0, "a": 1}, {}, "the token 'a' is only in the vocabulary of one"),
         ({"an": 0, "the": 1}, {"<end>": 3}, "the token '<end>' is number 2"),
+        ([["the", -1.0], ["an", -2.0]], {}, "the token 'an' is number 0 in .*/a and 1 here"),
+        (None, {}, "has no vocabulary that could be compared"),
     ],
 )
 def test_another_vocabulary_is_refused_by_token(
-    tmp_path: Path, tokens: dict[str, int], special: dict[str, int], says: str
+    tmp_path: Path, tokens: Any, special: dict[str, int], says: str
 ) -> None:
     a, b = (folder(tmp_path / name, seed) for seed, name in enumerate("ab"))
     vocabulary(a, {"an": 0, "the": 1}, {"<end>": 2})
     vocabulary(b, tokens, special)
     with pytest.raises(InputError, match=says):
+        merge_models([a, b], tmp_path / "out", Merge("linear", 0.5))
+
+
+def test_what_has_no_tokenizer_beside_one_that_has_is_refused(tmp_path: Path) -> None:
+    a, b = (folder(tmp_path / name, seed) for seed, name in enumerate("ab"))
+    vocabulary(a, [["an", -1.0], ["the", -2.0]])
+    with pytest.raises(InputError, match="is missing, and the other model has one"):
+        merge_models([a, b], tmp_path / "out", Merge("linear", 0.5))
+    vocabulary(b, {})
+    (b / "tokenizer.json").write_text("[]")
+    with pytest.raises(InputError, match="is no tokenizer"):
         merge_models([a, b], tmp_path / "out", Merge("linear", 0.5))
 
 

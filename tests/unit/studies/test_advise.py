@@ -153,6 +153,35 @@ def test_rows_without_answers_are_not_trained_on_and_advice_says_what_to_do(
         advice.write(tmp_path / "recipe.yaml")
 
 
+def test_an_answer_in_a_column_of_another_name_is_asked_for_and_may_be_named(
+    quick: list[list[str]], tmp_path: Path
+) -> None:
+    found = [{"prompt": f"how many are in {n}", "sql": f"select count(*) from t{n}"} for n in range(2000)]
+    file = rows(tmp_path / "x.jsonl", found)
+    assert "--columns response=sql" in str(advise([file]))
+    named = advise([file], columns={"response": "sql"}, folder=tmp_path)
+    assert named.look.kind == "sft" and named.recipe is not None and "columns: {response: 'sql'}" in named.recipe
+    assert explain(load_recipe(named.write(tmp_path / "recipe.yaml"))).can_run
+
+
+def test_a_few_bad_rows_and_a_single_document_are_left_out_and_said(quick: list[list[str]], tmp_path: Path) -> None:
+    (tmp_path / "mixed").mkdir()
+    rows(tmp_path / "mixed" / "x.jsonl", [*KINDS["sft"] * 1000, {"prompt": "who", "response": ""}])
+    (tmp_path / "mixed" / "page.md").write_text("One page of text, and no other.\n" * 20)
+    advice = advise(["mixed"], folder=tmp_path)
+    assert advice.recipe is not None and "bad_rows: skip" in advice.recipe and "page.md" not in advice.recipe
+    assert "left out" in str(advice) and "one document each" in str(advice)
+
+
+def test_no_more_passes_are_advised_than_the_curated_data_beside_them_bears(
+    quick: list[list[str]], tmp_path: Path
+) -> None:
+    long = [{"prompt": f"how many are in store {n}", "response": f"there are {n} of them " * 60} for n in range(12_000)]
+    advice = advise([rows(tmp_path / "x.jsonl", long)], keep=0.005, folder=tmp_path)
+    assert advice.choice is not None and advice.choice.epochs[0] < 2 and "read too often" in advice.choice.epochs[1]
+    assert advice.plan is not None and advice.plan.can_run
+
+
 @pytest.mark.parametrize(
     ("kind", "count", "tokens", "says"),
     [
