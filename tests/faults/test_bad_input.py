@@ -45,7 +45,7 @@ DATA: dict[str, tuple[list[object] | bytes, str, str]] = {
     "a missing column": (
         [{"story": "b", "head": "c"}],
         "domain.jsonl:1: source `domain`: the columns (story, head) fit no shape",
-        "name the column, for example `columns: {",
+        "name the columns: `columns: {text: story}`, for example, or both `prompt` and `response`",
     ),
     "a row with an image": (
         [*GOOD, {"text": "a", "image": {"bytes": "x"}}],
