@@ -6,7 +6,6 @@ Exit status: 0 done and within `keep`, 1 a run stopped itself, 2 bad input, 3 fo
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 import typer
@@ -47,10 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     An error of ours is printed as one paragraph, without a traceback; anything else is a bug and keeps it.
     """
-    from bloomery.launch.local import run_here
+    from bloomery.launch.local import leave, run_here
 
     def job() -> int:
         app(args=None if arguments is None else list(arguments), prog_name="bloomery")
         return 0
 
-    sys.exit(run_here(job))
+    leave(run_here(job))
