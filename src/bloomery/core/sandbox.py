@@ -42,9 +42,11 @@ class Outcome:
 
 
 def call_each(
-    file: Path, function: str, items: Sequence[Any], limits: Limits, level: Level = "process"
+    file: Path, function: str, items: Sequence[Any], limits: Limits, level: Level = "process", spread: bool = False
 ) -> list[Outcome]:
     """Call `function(item)` of a Python file for every JSON item; one outcome each, in order.
+
+    With `spread`, an item's own items (a list) or keys (a mapping) are the arguments. Coroutines are awaited.
 
     A call that raises, hangs, dies or returns no JSON has an `error`; the others keep their values. At `isolated` the
     function sees no other file than its own. Raises `InputError` when the file is missing, does not import or lacks
@@ -54,7 +56,7 @@ def call_each(
         raise InputError("is not a file", where=Where(file), fix="name a Python file that defines the function")
     require(level)
     if level == "trusted":
-        return _here(file, function, items)
+        return _here(file, function, items, spread)
     outcomes: list[Outcome] = []
     died = 0
     while len(outcomes) < len(items):
@@ -62,28 +64,28 @@ def call_each(
             gone = Outcome(error=f"not called: the {died} calls before it took the process down")
             outcomes += [gone] * (len(items) - len(outcomes))
             break
-        found = _run(file.resolve(), function, items[len(outcomes) :], limits, level)
+        found = _run(file.resolve(), function, items[len(outcomes) :], limits, level, spread)
         whole = found and found[-1].error is None
         died = 0 if whole or len(found) > 1 else died + 1
         outcomes += found
     return outcomes
 
 
-def _here(file: Path, function: str, items: Sequence[Any]) -> list[Outcome]:
+def _here(file: Path, function: str, items: Sequence[Any], spread: bool) -> list[Outcome]:
     """The calls in this process: what the code breaks, it breaks here."""
     try:
         called = sandbox_worker.load(file.resolve(), function)
     except Exception as error:
         raise InputError(f"the function cannot be used: {error}", where=Where(file)) from error
-    answers = (json.loads(sandbox_worker.call(called, item, Exception)) for item in items)
+    answers = (json.loads(sandbox_worker.call(called, item, spread, Exception)) for item in items)
     return [Outcome(answer.get("value"), answer.get("error")) for answer in answers]
 
 
-def _run(file: Path, function: str, items: Sequence[Any], limits: Limits, level: Level) -> list[Outcome]:
+def _run(file: Path, function: str, items: Sequence[Any], limits: Limits, level: Level, spread: bool) -> list[Outcome]:
     """Outcomes up to and including the first item that took the process down."""
     with tempfile.TemporaryDirectory(prefix="bloomery-") as folder:
         process = subprocess.Popen(
-            _command(Path(folder), file, function, items, limits, level),
+            _command(Path(folder), file, {"function": function, "items": list(items), "spread": spread}, limits, level),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -99,15 +101,16 @@ def _run(file: Path, function: str, items: Sequence[Any], limits: Limits, level:
             process.stdout.close()
 
 
-def _command(folder: Path, file: Path, function: str, items: Sequence[Any], limits: Limits, level: Level) -> list[str]:
-    """The command line of a worker that has `items` to call the function with."""
-    budget = int(START_SECONDS + limits.seconds * len(items)) + 1
-    inside = f"{BOX}/{file.name}" if level == "isolated" else str(file)
-    job = {"file": inside, "function": function, "items": list(items), "memory": limits.memory, "cpu_seconds": budget}
+def _command(folder: Path, file: Path, job: dict[str, Any], limits: Limits, level: Level) -> list[str]:
+    """The command line of a worker that has the items of `job` to call the function with."""
+    budget = int(START_SECONDS + limits.seconds * len(job["items"])) + 1
+    job |= {"file": str(file), "memory": limits.memory, "cpu_seconds": budget}
     worker = Path(sandbox_worker.__file__).read_text()
-    files = {"sandbox_worker.py": worker, "job.json": json.dumps(job)}
+    files = {"sandbox_worker.py": worker}
     if level == "isolated":
         files[file.name] = file.read_text()
+        job["file"] = f"{BOX}/{file.name}"
+    files["job.json"] = json.dumps(job)
     return command(level, folder, ["sandbox_worker.py", "job.json"], files, limits, budget)
 
 

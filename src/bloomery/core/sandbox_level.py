@@ -63,7 +63,7 @@ def require(level: str) -> None:
     if level == "isolated" and (problem := _no_walls()):
         raise InputError(
             f"`level: isolated` cannot be had on this machine: {problem}",
-            fix="allow user namespaces (sysctls user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns; "
+            fix="allow user namespaces (sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns; "
             "in a container: --security-opt seccomp=unconfined --security-opt systempaths=unconfined), or, for code"
             " you have read, set `level: process` and `trusted: true`",
         )

@@ -6,7 +6,9 @@ library only: the interpreter is isolated and does not see this package.
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
+import inspect
 import json
 import os
 import resource
@@ -28,13 +30,16 @@ def main() -> None:
         return
     results.write(json.dumps({"ready": True}) + "\n")
     for item in job["items"]:
-        results.write(call(function, item) + "\n")
+        results.write(call(function, item, job["spread"]) + "\n")
 
 
-def call(function: Any, item: Any, caught: type[BaseException] = BaseException) -> str:
-    """{"value"} or {"error"} as JSON."""
+def call(function: Any, item: Any, spread: bool, caught: type[BaseException] = BaseException) -> str:
+    """{"value"} or {"error"} as JSON; `spread` makes arguments of a list's items or a mapping's keys."""
     try:
-        return json.dumps({"value": function(item)}, default=_plain)
+        value = (function(**item) if isinstance(item, dict) else function(*item)) if spread else function(item)
+        if inspect.iscoroutine(value):
+            value = asyncio.run(value)
+        return json.dumps({"value": value}, default=_plain)
     except caught as error:
         return json.dumps({"error": _name(error)})
 
