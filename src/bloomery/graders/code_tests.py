@@ -1,7 +1,7 @@
 """Inside the sandbox: runs an answer's program, then the row's tests on what it defined, and tells how many passed.
 
-Started by path beside `answer.py`, `tests.json` and each test as a file; the standard library only. The word to answer with is read from
-standard input once the program has run, so a program that just exits cannot have said it.
+Started by path beside `answer.py`, `tests.json` and each test as a file; the standard library only. The word to answer
+with is read from standard input once the program has run, so a program that just exits cannot have said it.
 """
 
 from __future__ import annotations
