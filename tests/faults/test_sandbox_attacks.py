@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -33,7 +33,6 @@ ATTACKS = {
     "read /etc/shadow": "open('/etc/shadow').read()",
     "read it through the old root": "open(os.path.join('/proc/1', 'root', 'etc', 'shadow')).read()",
     "read the user's file": "open({secret!r}).read()",
-    "list the home": "os.listdir({home!r})[0]",
     "read the starter's environment": "open('/proc/1/environ').read()",
     "find a secret in the environment": "os.environ['BLOOMERY_TOKEN']",
     "reach a server on this machine": "socket.create_connection(('127.0.0.1', {port}), 2)",
@@ -53,7 +52,6 @@ ATTACKS = {
     "be traced": "sure(libc.ptrace(0, 0, 0, 0))",
     "read memory outside": "open('/proc/{pid}/mem', 'rb').read(1)",
     "kill a process outside": "os.kill({pid}, 0)",
-    "kill the first process": "os.kill(1, 9)",
     "become root": "os.setuid(0)",
     "make a user namespace": "sure(libc.unshare(0x10000000))",
     "clone into a user namespace": "sure(libc.syscall({clone}, 0x10000000 | 17, 0, 0, 0, 0))",
@@ -86,7 +84,6 @@ def test_no_attack_succeeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     with socket.create_server(("127.0.0.1", 0)) as server, subprocess.Popen(["sleep", "60"]) as other:
         known = {
             "secret": str(secret),
-            "home": str(Path.home()),
             "port": server.getsockname()[1],
             "pid": other.pid,
             "clone": sandbox_calls.CLONE[column],
@@ -96,12 +93,12 @@ def test_no_attack_succeeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             f"try: print({name!r}, 'SUCCEEDED', {code.format(**known)})\nexcept BaseException: print('refused')"
             for name, code in ATTACKS.items()
         ]
+        lines.append("try: os.kill(1, 9)\nexcept OSError: pass\nprint('alive')")  # may be sent, and must not arrive
         said = attack("\n".join(lines), tmp_path)
         other.kill()
-    home_in_view = [line for line in said.splitlines() if "SUCCEEDED" in line]
-    allowed = {"list the home"} if str(sys.base_prefix).startswith(str(Path.home())) else set()
-    assert [line for line in home_in_view if not any(line.startswith(name) for name in allowed)] == []
-    assert said.count("refused") + len(home_in_view) == len(ATTACKS)
+    assert said.endswith("alive\n")
+    assert [line for line in said.splitlines() if "SUCCEEDED" in line] == []
+    assert said.count("refused") == len(ATTACKS)
     assert "canary" not in said
 
 
@@ -116,7 +113,7 @@ def test_the_same_attacks_succeed_without_walls(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("walls")
 def test_a_fork_bomb_meets_its_limit_and_dies_whole(tmp_path: Path) -> None:
-    code = """
+    counted = """
 import time
 made = 0
 while True:
@@ -126,15 +123,20 @@ while True:
     except OSError:
         break
 print("made", made, flush=True)
-time.sleep(600)
 """
-    said = attack(code, tmp_path, Limits(seconds=3, memory=1 << 30, processes=32))
-    made = int(said.split()[1])
-    assert 0 < made < 32 and "longer than 3 s" in said
-    left = (
-        subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout if Path("/bin/ps").exists() else ""
-    )
-    assert "/box/main.py" not in left
+    said = attack(counted, tmp_path, Limits(seconds=60, processes=32))
+    assert 0 < int(said.split()[1]) < 32
+    endless = "while True:\n    try: os.fork()\n    except OSError: pass"
+    assert "longer than 1 s" in attack(endless, tmp_path, Limits(seconds=1, processes=32))
+    assert not [command for command in _commands() if b"/box/main.py" in command]
+
+
+def _commands() -> list[bytes]:
+    found = []
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(place.read_bytes())
+    return found
 
 
 @pytest.mark.usefixtures("walls")

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import secrets
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from bloomery.core.errors import InputError
-from bloomery.core.sandbox_level import Level, Limits, check_level
+from bloomery.core.sandbox_level import Level, Limits, check_level, require
 from bloomery.core.sandbox_program import run_program
 from bloomery.graders import code_tests
 from bloomery.graders.payload import Metric, Sample, Score
 
+MOST_AT_ONCE = 16
+"""Programs at a time, one for each core: each may use `memory`."""
 BLOCK = re.compile(r"^```[ \t]*(?:python|py|python3)?[ \t]*\n(.*?)^```", re.DOTALL | re.MULTILINE | re.IGNORECASE)
 
 
@@ -52,7 +56,9 @@ class Code:
 
         Raises `InputError` when the machine does not offer the level.
         """
-        return [self._one(sample) for sample in samples]
+        require(self.level)
+        with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_AT_ONCE)) as pool:
+            return list(pool.map(self._one, samples))
 
     def _one(self, sample: Sample) -> Score:
         program = program_of(sample.answer)

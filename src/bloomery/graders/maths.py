@@ -21,6 +21,9 @@ MOST = 20_000
 class Maths:
     """1 where the answer's result equals `reference_answer`, or one of them; 0 too where it holds no result.
 
+    The result is what math-verify takes for it: in a box, in LaTeX, after "answer is", the last one; or what follows
+    `####`.
+
     LaTeX is parsed and simplified by programs that hostile input can keep busy for years, so both run in a process that
     is killed.
     """
@@ -43,7 +46,7 @@ class Maths:
         items = []
         for at, sample in enumerate(samples):
             try:
-                texts = {"wanted": references(sample), "answer": sample.answer[-MOST:]}
+                texts = {"wanted": references(sample), "answer": _result(sample.answer)}
                 items.append((at, texts | {"seconds": self.seconds}))
             except ValueError as error:
                 scores[at] = Score(sample.id, None, reason=str(error))
@@ -56,6 +59,11 @@ class Maths:
             return []
         limits = Limits(self.seconds * 2 + 1, 4 << 30)  # the worker's own limit comes first, and costs no new process
         return call_each(Path(maths_worker.__file__), "equal", items, limits, self.level)
+
+
+def _result(answer: str) -> str:
+    """The end of an answer; of one with GSM8K's mark, what follows it."""
+    return answer[-MOST:].rsplit("####", 1)[-1]
 
 
 def _score(sample: Sample, outcome: Outcome) -> Score:
