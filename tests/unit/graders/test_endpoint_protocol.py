@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bloomery.core.errors import InputError
 from bloomery.core.http import HttpError, Reply
@@ -17,6 +19,7 @@ from bloomery.graders.endpoint import Endpoint
 from bloomery.graders.load import load_grader
 from bloomery.graders.pace import Breaker, Clock, Outage, Rate, backoff, retry_after
 from bloomery.graders.payload import Sample, Score
+from bloomery.graders.replies import FORMATS, SINGLE, Invalid, read
 
 
 class Time:
@@ -283,3 +286,36 @@ def test_a_rate_is_kept_on_average_and_bursts_for_a_second() -> None:
 def test_a_spec_that_cannot_work_is_refused(more: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         load_grader({"type": "endpoint", "url": "https://reward.example/", **more})
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(["a", "b"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["id", "aggregate_reward_score", "error", "rewards", "reward", "metrics_list", "metadata"]),
+            inner,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(JSON, st.sampled_from(sorted(FORMATS)))
+def test_any_json_is_a_finite_score_or_none(value: Any, form: str) -> None:
+    ids = ["a"] if form in SINGLE else ["a", "b"]
+    try:
+        verdicts = FORMATS[form](value, ids)
+    except Invalid:
+        return
+    assert len(verdicts) == len(ids)
+    assert all((one.score is None) == bool(one.reason) for one in verdicts)
+    assert all(type(one.score) is float and math.isfinite(one.score) for one in verdicts if one.score is not None)
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_json_or_invalid(body: bytes) -> None:
+    try:
+        read(body)
+    except Invalid as error:
+        assert str(error)
