@@ -9,10 +9,11 @@ from pathlib import Path
 from bloomery.core.errors import InputError
 from bloomery.core.sandbox import Outcome, call_each
 from bloomery.core.sandbox_level import Level, Limits, check_level
-from bloomery.graders import maths_worker
 from bloomery.graders.payload import Sample, Score
 from bloomery.graders.template import references
 
+WORKER = Path(__file__).with_name("maths_worker.py")
+"""By path: math-verify is slow to import, and is of use in the other process only."""
 MOST = 20_000
 """Characters of an answer's end that are parsed; the result stands there."""
 
@@ -58,7 +59,7 @@ class Maths:
         if not items:
             return []
         limits = Limits(self.seconds * 2 + 1, 4 << 30)  # the worker's own limit comes first, and costs no new process
-        return call_each(Path(maths_worker.__file__), "equal", items, limits, self.level)
+        return call_each(WORKER, "equal", items, limits, self.level)
 
 
 def _result(answer: str) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -278,3 +281,9 @@ def test_a_sum_is_checked_where_all_its_components_are() -> None:
 def test_a_sum_that_cannot_work_is_refused(more: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         load_grader({"type": "multi", **more})
+
+
+def test_loading_graders_imports_no_algebra_and_leaves_logging_alone() -> None:
+    code = "import logging, sys, bloomery.graders.load; print(logging.root.manager.disable, 'sympy' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=True)
+    assert told.stdout.split() == ["0", "False"]
