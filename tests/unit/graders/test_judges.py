@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -240,3 +242,28 @@ def test_a_server_without_a_reply_is_a_problem(step: Any, tries: int, monkeypatc
     wire = Wire(step)
     said = over(wire, monkeypatch)
     assert said.problem and not said.text and len(wire.sent) == tries
+
+
+def test_a_judge_on_this_machine_is_asked_over_http() -> None:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            score = 1.0 if "good" in asked["messages"][-1]["content"] else 0.25
+            body = json.dumps(completion(json.dumps({"reasoning": "", "score": score}))).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/v1"
+        spec = {"type": "score_model", "input": "Rate {{ sample.output_text }}", "url": url}
+        private = load_grader({**spec, "private": True}).grade([sample("good"), sample("poor"), sample("good", "c")])
+        [refused] = load_grader({**spec, "tries": 1}).grade([sample("good")])
+        server.shutdown()
+    assert [score.aggregate_reward_score for score in private] == [1.0, 0.25, 1.0]
+    assert refused.aggregate_reward_score is None and "private: true" in refused.reason
