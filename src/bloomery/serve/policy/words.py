@@ -1,0 +1,91 @@
+"""Word lists as patterns over folded text, in which digits and signs may stand for letters.
+
+Words match whole, whatever their case, accents, width or script of look-alike letters. `0 1 3 4 5 7 8 9 @ $ ! + |`
+may stand for the letters they look like, as long as a letter is left. A space in an entry is up to three characters of
+white space, hyphens or underscores; a `*` at the end of an entry stands for up to twelve letters.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import regex  # type: ignore[import-untyped]
+
+from bloomery.core.errors import InputError
+from bloomery.serve.policy.fold import fold
+from bloomery.serve.policy.pattern import Pattern
+
+_SIGNS = {"a": "4@", "b": "8", "e": "3", "g": "9", "i": "1!|", "l": "1|", "o": "0", "s": "5$", "t": "7+"}
+STEM = 12
+GAP = 3
+_BETWEEN = r"[^.!?\n]"
+"""What may stand between words of one sentence."""
+_END = ""
+
+
+def word_pattern(entries: Iterable[str]) -> Pattern:
+    """One pattern for all entries. Raises `InputError` for an entry without a letter and for a list without entries."""
+    source, longest = _any_of(entries)
+    return Pattern(source, longest + 1, folded=True)
+
+
+def near_pattern(groups: Sequence[Sequence[str]], gap: int, any_order: bool, without: Sequence[str]) -> Pattern:
+    """One entry of each group in one sentence, in order, at most `gap` characters apart.
+
+    In `any_order` the groups may come in every order. A sentence that holds an entry of `without`, as far as the match
+    can reach and as far before it, does not count.
+    """
+    found = [_any_of(group) for group in groups]
+    longest = sum(length for _, length in found) + gap * (len(found) - 1) + 1
+    orders = itertools.permutations(found) if any_order else [found]
+    between = rf"{_BETWEEN}{{1,{gap}}}?"
+    source = "|".join(between.join(source for source, _ in order) for order in orders)
+    if not without:
+        return Pattern(source, longest, folded=True)
+    not_with, more = _any_of(without)
+    # Last, so that it is looked for only where the rest matched.
+    alone = rf"(?<!{not_with}{_BETWEEN}{{0,{2 * longest}}})(?!{_BETWEEN}{{0,{longest}}}{not_with})"
+    return Pattern(f"(?:{source}){alone}", 2 * longest + more, folded=True)
+
+
+def _any_of(entries: Iterable[str]) -> tuple[str, int]:
+    """(source of a pattern for any of the entries, most characters it matches)."""
+    tree: dict[str, Any] = {}
+    longest = 0
+    for entry in entries:
+        plain, stem = _plain(entry)
+        node = tree
+        for character in plain:
+            node = node.setdefault(character, {})
+        node[_END] = bool(node.get(_END)) or stem
+        longest = max(longest, len(plain) + GAP * plain.count(" ") + STEM * stem)
+    if not tree:
+        raise InputError("a word list has no words", fix="add some, or remove it")
+    a_letter = r"(?=[\w@$!|+]{0,11}?[^\W\d_])"
+    return rf"(?<!\w){a_letter}{_group(tree)}(?!\w)", max(longest, STEM)
+
+
+def _plain(entry: str) -> tuple[str, bool]:
+    """(folded entry with single spaces, whether it is a stem)."""
+    stem = entry.endswith("*")
+    plain = " ".join(regex.sub(r"[\s_-]+", " ", fold(entry.removesuffix("*"))).split())
+    if not any(character.isalpha() for character in plain) or "*" in plain:
+        raise InputError(f"`{entry}` is no entry of a word list", fix="write a word, or a word and a final `*`")
+    return plain, stem
+
+
+def _group(node: dict[str, Any]) -> str:
+    """The pattern of everything below a node of the tree; longer entries first, so that they win."""
+    ways = [_letter(character) + _group(below) for character, below in sorted(node.items()) if character != _END]
+    if _END in node:
+        ways.append(rf"\w{{0,{STEM}}}" if node[_END] else "")
+    return ways[0] if len(ways) == 1 else f"(?:{'|'.join(ways)})"
+
+
+def _letter(character: str) -> str:
+    if character == " ":
+        return rf"[\s_-]{{1,{GAP}}}"
+    signs = _SIGNS.get(character)
+    return f"[{character}{regex.escape(signs, special_only=False)}]" if signs else str(regex.escape(character))
