@@ -174,10 +174,3 @@ def _place(where: Mapping[str, Where], key: str, file: Path) -> Where:
     parts = key.split(".")
     around = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
     return next((where[known] for known in around if known in where), Where(file, 1))
-
-
-def settings(loaded: Loaded) -> dict[str, Any]:
-    """The policy as it guards, as JSON: categories of the floor first."""
-    shown = {name: category.model_dump(mode="json", exclude_defaults=True) for name, category in loaded.floor.items()}
-    own = {name: c.model_dump(mode="json", exclude_defaults=True) for name, c in loaded.policy.categories.items()}
-    return {"policy": str(loaded.path), "hash": loaded.hash, "floor": shown, "categories": own}
