@@ -43,15 +43,13 @@ def train_head(
 ) -> Head:
     """A head that tells harmful from safe texts, whose threshold lets at most `blocked_safe` of safe rows be flagged.
 
-    Of the distinct texts, by their hash, 8 tenths train, one calibrates and sets the threshold, one measures both rates.
-    The epoch is kept whose loss on the calibrating tenth is lowest. The same rows give the same head.
+    Of the distinct texts, by their hash, 8 tenths train, one calibrates and sets the threshold, one measures both
+    rates. The epoch is kept whose loss on the calibrating tenth is lowest. The same rows give the same head.
 
     Raises `InputError` for fewer than 40 rows of either kind, and for a text that is given as both.
     """
     kinds = _distinct(texts, harmful)
-    parts = np.array(
-        [int(hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(), 16) % 10 for text in kinds]
-    )
+    parts = np.array([_tenth(text) for text in kinds])
     rows = _Rows([features(text) for text in kinds], np.array(list(kinds.values()), np.bool_))
     learn, settle, check = rows.part(parts < 8), rows.part(parts == 8), rows.part(parts == 9)
     for part in (learn, settle, check):
@@ -70,6 +68,10 @@ def train_head(
         },
     }
     return Head(weights, bias, scale, threshold, about)
+
+
+def _tenth(text: str) -> int:
+    return int(hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(), 16) % 10
 
 
 def _distinct(texts: Sequence[str], harmful: Sequence[bool]) -> dict[str, bool]:

@@ -52,19 +52,21 @@ def near_pattern(groups: Sequence[Sequence[str]], gap: int, any_order: bool, wit
 
 def _any_of(entries: Iterable[str]) -> tuple[str, int]:
     """(source of a pattern for any of the entries, most characters it matches)."""
-    tree: dict[str, Any] = {}
-    longest = 0
+    trees: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+    longest = STEM
     for entry in entries:
         plain, stem = _plain(entry)
-        node = tree
+        node = trees[plain.split(" ")[0].isdecimal()]
         for character in plain:
             node = node.setdefault(character, {})
         node[_END] = bool(node.get(_END)) or stem
         longest = max(longest, len(plain) + GAP * plain.count(" ") + STEM * stem)
-    if not tree:
-        raise InputError("a word list has no words", fix="add some, or remove it")
+    # A number is no word: `455` is not another spelling of a word unless an entry begins with a number itself.
     a_letter = r"(?=[\w@$!|+]{0,11}?[^\W\d_])"
-    return rf"(?<!\w){a_letter}{_group(tree)}(?!\w)", max(longest, STEM)
+    ways = [before + _group(tree) for before, tree in zip((a_letter, ""), trees, strict=True) if tree]
+    if not ways:
+        raise InputError("a word list has no words", fix="add some, or remove it")
+    return rf"(?<!\w)(?:{'|'.join(ways)})(?!\w)", longest
 
 
 def _plain(entry: str) -> tuple[str, bool]:
