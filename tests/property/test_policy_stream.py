@@ -94,7 +94,7 @@ def run(categories: Sequence[Armed], pieces: Sequence[str]) -> tuple[str, Decisi
         released, decision = running.feed(piece, final=number == len(pieces))
         out += released
         if decision is not None:
-            assert RANK[decision.action] > RANK[last.action]
+            assert RANK[decision.action] >= RANK[last.action]
             last = decision
     return out, running.decision, last, told
 

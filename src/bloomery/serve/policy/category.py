@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bloomery.core.errors import InputError, Where, nearest
+from bloomery.core.errors import InputError, Where
 from bloomery.graders.load import load_grader
 from bloomery.serve.policy.decision import Action
 from bloomery.serve.policy.head import load_head
@@ -55,8 +55,7 @@ def _arm(loaded: Loaded, order: int, name: str, category: Category, floor: bool,
         told = f"{detector.kind} {number + 1}"
         with _at(loaded, f"categories.{name}.detectors.{number}"):
             if detector.kind in ("regex", "words", "near"):
-                groups = loaded.policy.groups if not floor else {}
-                patterns.append((told, _pattern(detector, loaded.path.parent, groups)))
+                patterns.append((told, _pattern(detector, loaded.path.parent)))
             else:
                 wholes.append(_whole(told, detector, loaded.path.parent, ask))
     allowed = []
@@ -95,25 +94,14 @@ class _at:
             raise InputError(f"`{self.key}`: {error.message}", where=place, fix=error.fix) from None
 
 
-def _pattern(detector: Detector, base: Path, groups: Mapping[str, list[str]]) -> Pattern:
+def _pattern(detector: Detector, base: Path) -> Pattern:
     if detector.words is not None:
         return word_pattern(words_of(detector, base))
     if detector.near is not None:
-        lists = [_group(entry, groups) for entry in detector.near]
-        return near_pattern(lists, detector.gap, detector.any_order, detector.without)
+        return near_pattern(detector.near, detector.gap, detector.any_order, detector.without)
     assert detector.regex is not None
     holds = CHECKS[detector.check] if detector.check else None
     return Pattern(detector.regex, detector.longest, detector.ignore_case, detector.fold, holds)
-
-
-def _group(entry: list[str] | str, groups: Mapping[str, list[str]]) -> list[str]:
-    if isinstance(entry, list):
-        return entry
-    if entry not in groups:
-        raise InputError(
-            f"there is no group `{entry}`{nearest(entry, groups)}", fix="name one of `groups`, or write a list"
-        )
-    return groups[entry]
 
 
 def _whole(name: str, detector: Detector, base: Path, ask: Ask | None) -> Whole:

@@ -82,7 +82,7 @@ def load_head(folder: Path) -> Head:
     from safetensors.numpy import load_file
 
     if not (folder / "head.json").is_file():
-        raise InputError("is no classifier head", where=Where(folder), fix="train one: bloomery policy train NAME ...")
+        raise InputError(f"`{folder}` is no classifier head", fix="train one: bloomery policy train NAME --rows ...")
     verify_folder(folder)
     facts = read_json(folder / "head.json")
     if (facts.get("format"), facts.get("slots"), facts.get("sizes")) != (_FORMAT, SLOTS, list(SIZES)):

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from bloomery.core.errors import InputError, Where, nearest
-from bloomery.core.files import canonical_hash
+from bloomery.core.files import canonical_hash, sha256_file
+from bloomery.core.secret import secret_in
 from bloomery.core.validation import checked, keys_in
 from bloomery.core.yaml import load_yaml
 from bloomery.serve.policy.schema import Category, Policy
@@ -50,8 +51,17 @@ def load_policy(path: Path | str) -> Loaded:
     if not policy.categories:
         message = "has no categories of its own; the floor guards without any policy"
         raise InputError(message, where=Where(file, 1), fix="add `categories`, or `extends:` a template")
-    marked = canonical_hash([policy.model_dump(mode="json"), canonical_hash(load_yaml(FLOOR)[0])])
+    marked = canonical_hash([policy.model_dump(mode="json"), load_yaml(FLOOR)[0], _contents(policy)])
     return Loaded(policy, floor(), where, file, marked)
+
+
+def _contents(policy: Policy) -> dict[str, str]:
+    """The hash of every file that the policy names, where it is there: word lists and heads."""
+    detectors = [detector for category in policy.categories.values() for detector in category.detectors]
+    named = [Path(own.words) for own in detectors if isinstance(own.words, str)]
+    named += [Path(own.head, "head.json") for own in detectors if own.head is not None]
+    named += [Path(own.head, "head.safetensors") for own in detectors if own.head is not None]
+    return {str(path): sha256_file(path) for path in named if path.is_file()}
 
 
 def load_guard(path: Path, log: Callable[[dict[str, Any]], None]) -> Any:
@@ -96,6 +106,7 @@ def _read(file: Path, chain: tuple[Path, ...]) -> tuple[dict[str, Any], dict[str
         raise InputError("is no mapping of keys", where=Where(file, 1), fix="see `bloomery policy templates`")
     where = {key: Where(file, line) for key, line in lines.items()}
     _refuse_below_floor(data, where)
+    _refuse_secret(data, "", where, file)
     merged: dict[str, Any] = {}
     places: dict[str, Where] = {}
     named = data.get("extends") or []
@@ -103,6 +114,7 @@ def _read(file: Path, chain: tuple[Path, ...]) -> tuple[dict[str, Any], dict[str
         above, found = _read(_parent(name, file, where["extends"]), (*chain, file))
         above = {key: value for key, value in above.items() if key not in ("extends", "name", "bounds")}
         merged, places = _merge(merged, above), places | found
+    data = _with_groups(data, merged.get("groups"), where)
     return _merge(merged, _anchored(data, file.parent)), {key: w for key, w in places.items() if key} | where
 
 
@@ -118,6 +130,44 @@ def _refuse_below_floor(data: Mapping[str, Any], where: Mapping[str, Where]) -> 
             where=where.get(keys[0]),
             fix=f"remove `{keys[0]}`; for a stricter rule add a category under a name of your own",
         )
+
+
+def _with_groups(data: dict[str, Any], above: Any, where: Mapping[str, Where]) -> dict[str, Any]:
+    """The mapping with the names in `near` replaced by their lists: a file means what it says, whoever extends it."""
+    groups = (above if isinstance(above, dict) else {}) | (
+        data["groups"] if isinstance(data.get("groups"), dict) else {}
+    )
+
+    def replaced(value: Any, key: str) -> Any:
+        if isinstance(value, list):
+            return [replaced(inner, f"{key}.{place}") for place, inner in enumerate(value)]
+        if not isinstance(value, dict):
+            return value
+        found = {name: replaced(inner, f"{key}.{name}") for name, inner in value.items()}
+        if isinstance(value.get("near"), list):
+            found["near"] = [_group(entry, groups, where.get(key)) for entry in value["near"]]
+        return found
+
+    return data | {"categories": replaced(data["categories"], "categories")} if "categories" in data else data
+
+
+def _group(entry: Any, groups: Mapping[str, Any], where: Where | None) -> Any:
+    if not isinstance(entry, str):
+        return entry
+    if entry not in groups:
+        said = f"there is no group `{entry}`{nearest(entry, groups)}"
+        raise InputError(said, where=where, fix="name one of `groups`, or write a list")
+    return groups[entry]
+
+
+def _refuse_secret(value: Any, key: str, where: Mapping[str, Where], file: Path) -> None:
+    """A secret typed into a policy would be shown by `check` and lie in whatever keeps the file."""
+    inner = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for name, below in inner:
+        _refuse_secret(below, f"{key}.{name}".lstrip("."), where, file)
+    if isinstance(value, str) and (variable := secret_in(value)):
+        said = f"`{key}` holds the value of the environment variable {variable}"
+        raise InputError(said, where=_place(where, key, file), fix=f"write `{{env: {variable}}}` where a key takes it")
 
 
 def _parent(name: Any, file: Path, where: Where) -> Path:

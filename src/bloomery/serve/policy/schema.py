@@ -47,8 +47,8 @@ class Detector(Keys):
     """A regular expression."""
     words: list[str] | str | None = None
     """Words and phrases, or a text file with one on each line."""
-    near: list[list[str] | str] | None = Field(None, min_length=2, max_length=4)
-    """Two to four lists of words, or names of `groups`: one of each, in this order, in one sentence."""
+    near: list[list[str]] | None = Field(None, min_length=2, max_length=4)
+    """Two to four lists of words, or names of the file's `groups`: one of each, in this order, in one sentence."""
     head: str | None = None
     """A folder that `bloomery policy train` wrote."""
     ask: str | None = None
@@ -183,7 +183,7 @@ class Policy(Keys):
     log_text: bool = False
     """Log what was found, not only its hash."""
     groups: dict[str, list[str]] = {}
-    """Word lists by name, for `near`."""
+    """Word lists by name, for `near` in this file and in those that extend it."""
     categories: dict[str, Category] = {}
     bounds: Bounds = Bounds()
 

@@ -137,7 +137,7 @@ class Pass:
         ]
         self.told = told
         self.waiting: list[Finding] = []
-        self.decision = Decision("allow")
+        self.decision, self.strength = Decision("allow"), (RANK["allow"], False)
         self.released, self.blocked = 0, False
 
     def feed(self, piece: str, final: bool = False) -> tuple[str, Decision | None]:
@@ -171,7 +171,9 @@ class Pass:
     def _act(self, finding: Finding, out: list[str]) -> None:
         action = finding.action
         self.told(finding, self.text.raw[finding.span.start : finding.span.end])
-        if RANK[action] > RANK[self.decision.action]:
+        strength = RANK[action], finding.category.floor
+        if action != "allow" and strength > self.strength:
+            self.strength = strength
             self.decision = Decision(action, finding.category.name, finding.reason, _shown(finding.category, action))
         if action in ("block", "mask"):
             out.append(self._up_to(finding.span.start))
