@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bloomery.core.errors import InputError, Where, nearest
 from bloomery.core.files import canonical_hash, sha256_file
@@ -14,6 +14,10 @@ from bloomery.core.secret import secret_in
 from bloomery.core.validation import checked, keys_in
 from bloomery.core.yaml import load_yaml
 from bloomery.serve.policy.schema import Category, Policy
+
+if TYPE_CHECKING:
+    from bloomery.serve.policy.guard import PolicyGuard
+    from bloomery.serve.policy.whole import Ask
 
 TEMPLATES = Path(__file__).parent / "templates"
 FLOOR = Path(__file__).parent / "floor.yaml"
@@ -64,11 +68,15 @@ def _contents(policy: Policy) -> dict[str, str]:
     return {str(path): sha256_file(path) for path in named if path.is_file()}
 
 
-def load_guard(path: Path, log: Callable[[dict[str, Any]], None]) -> Any:
-    """The guard that the policy at `path` describes. `log` is called with every decision."""
+def load_guard(path: Path, log: Callable[[dict[str, Any]], None], ask: Ask | None = None) -> PolicyGuard:
+    """The guard that the policy at `path` describes.
+
+    `log` is called with every decision; `ask` puts a question to the served model, for policies that use `ask`. Raises
+    `InputError` with file and line for a policy that cannot guard.
+    """
     from bloomery.serve.policy.guard import PolicyGuard
 
-    return PolicyGuard(load_policy(path), log)
+    return PolicyGuard(load_policy(path), log, ask)
 
 
 def find_policy(name: Path | str) -> Path:
