@@ -1,8 +1,9 @@
 """Regular expressions over a text that is still growing.
 
-A match is decided from a stretch of text whose place is fixed: starts in [64 k, 64 k + 64) are looked for in the text
-up to 64 k + 64 + `longest`. So what is found never depends on how the text arrived. Partial matching tells, after every
-piece, before which place nothing can begin any more: everything before it may be released at once.
+A match is decided from a stretch of text whose place is fixed: starts in [b k, b k + b) are looked for in the text up
+to b k + b + `longest`, where b is `longest`, or 64 if that is more. So what is found never depends on how the text
+arrived. Partial matching tells, after every piece, before which place nothing can begin any more: everything before it
+may be released at once.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from bloomery.serve.policy.fold import Text
 SECONDS = 0.25
 """What one search may take; a pattern with nested repeats can run for years on forty characters."""
 BLOCK = 64
-"""Starts that are decided together. With `longest` it bounds what is held back for a match that is not whole."""
+"""Fewest starts that are decided together."""
 LONGEST = 256
 
 
@@ -79,6 +80,11 @@ class Scan:
         self.open = 0  # no match that is not reported begins before it
 
     @property
+    def block(self) -> int:
+        """Starts that are decided together: as many as a match is long, so that no text is searched more than twice."""
+        return max(BLOCK, self.pattern.longest)
+
+    @property
     def clear(self) -> int:
         """Place in the raw text before which every match that begins is known."""
         return self.text.start_of(self.open) if self.pattern.folded else self.open
@@ -87,8 +93,8 @@ class Scan:
         """Matches decided since the last call, in raw places. Raises TimeoutError when one search takes too long."""
         view = self.text.folded if self.pattern.folded else self.text.raw
         found: list[Span] = []
-        while self.settled + BLOCK + self.pattern.longest <= len(view) or (final and self.settled < len(view)):
-            stop = self.settled + BLOCK
+        while self.settled + self.block + self.pattern.longest <= len(view) or (final and self.settled < len(view)):
+            stop = self.settled + self.block
             self._settle(view, stop, min(stop + self.pattern.longest, len(view)), found)
             self.settled = stop
         self.open = len(view) if final else self._opening(view)

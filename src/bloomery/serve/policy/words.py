@@ -7,7 +7,6 @@ white space, hyphens or underscores; a `*` at the end of an entry stands for up 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -39,15 +38,24 @@ def near_pattern(groups: Sequence[Sequence[str]], gap: int, any_order: bool, wit
     """
     found = [_any_of(group) for group in groups]
     longest = sum(length for _, length in found) + gap * (len(found) - 1) + 1
-    orders = itertools.permutations(found) if any_order else [found]
     between = rf"{_BETWEEN}{{1,{gap}}}?"
-    source = "|".join(between.join(source for source, _ in order) for order in orders)
+    sources = [source for source, _ in found]
+    source = _in_any_order(sources, between) if any_order else between.join(sources)
     if not without:
         return Pattern(source, longest, folded=True)
     not_with, more = _any_of(without)
     # Last, so that it is looked for only where the rest matched.
     alone = rf"(?<!{not_with}{_BETWEEN}{{0,{2 * longest}}})(?!{_BETWEEN}{{0,{longest}}}{not_with})"
     return Pattern(f"(?:{source}){alone}", 2 * longest + more, folded=True)
+
+
+def _in_any_order(sources: Sequence[str], between: str) -> str:
+    """The parts in every order; orders that begin alike share their beginning."""
+    if len(sources) == 1:
+        return sources[0]
+    rest = ([*sources[:place], *sources[place + 1 :]] for place in range(len(sources)))
+    ways = (source + between + _in_any_order(others, between) for source, others in zip(sources, rest, strict=True))
+    return f"(?:{'|'.join(ways)})"
 
 
 def _any_of(entries: Iterable[str]) -> tuple[str, int]:
