@@ -1,0 +1,1 @@
+"""Serving a model: an endpoint, and the policy that guards it."""
