@@ -46,7 +46,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "olmo2": {"model_type": "olmo2"},
     "olmo2, tied": {"model_type": "olmo2", "tie_word_embeddings": True},
     "olmo3": {"model_type": "olmo3", "sliding_window": 32},
-    "olmo3, yarn": {"model_type": "olmo3", "sliding_window": 32, "rope_parameters": YARN},
+    "olmo3, yarn": {"model_type": "olmo3", "sliding_window": 32, "rope_parameters": {"full_attention": YARN}},
     "gpt_neox": {"model_type": "gpt_neox", "hidden_act": "gelu", "rotary_pct": 0.25},
     "gpt_neox, one after the other": {"model_type": "gpt_neox", "hidden_act": "gelu", "use_parallel_residual": False},
 }

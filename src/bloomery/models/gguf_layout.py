@@ -147,10 +147,11 @@ def _olmo3(config: Any) -> Numbers:
     found: Numbers = {"attention.sliding_window": int(config.sliding_window)}
     if rope["rope_type"] != "yarn":
         return found
+    usual = 0.1 * math.log(rope["factor"]) + 1  # YaRN's own (arXiv 2309.00071), which llama.cpp multiplies with
     return found | {
         "rope.scaling.type": "yarn",
         "rope.scaling.factor": float(rope["factor"]),
-        "rope.scaling.attn_factor": float(rope.get("attention_factor") or 1.0),
+        "rope.scaling.attn_factor": float(rope.get("attention_factor") or usual) / usual,
         "rope.scaling.original_context_length": int(rope["original_max_position_embeddings"]),
     }
 
@@ -173,6 +174,7 @@ def _full(config: Any) -> Numbers:
 
 def _gpt_neox(config: Any) -> Numbers:
     return {
+        "attention.head_count_kv": int(config.num_attention_heads),
         "attention.layer_norm_epsilon": float(config.layer_norm_eps),
         "use_parallel_residual": bool(config.use_parallel_residual),
     }
