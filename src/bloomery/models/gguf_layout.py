@@ -142,11 +142,14 @@ def _olmo3(config: Any) -> Numbers:
     """Every fourth layer sees everything; llama.cpp holds that pattern itself, so another one is refused."""
     wanted = ["full_attention" if i % 4 == 3 else "sliding_attention" for i in range(config.num_hidden_layers)]
     if list(config.layer_types) != wanted:
-        raise InputError("llama.cpp takes every fourth layer of olmo3 as full attention, and this model's differ")
+        raise InputError("llama.cpp takes every fourth layer of olmo3 as full attention, and this model's differ", fix=OTHERWISE)
     rope = rope_of(config)
     found: Numbers = {"attention.sliding_window": int(config.sliding_window)}
     if rope["rope_type"] != "yarn":
         return found
+    plain = rope.get("beta_fast", 32) == 32 and rope.get("beta_slow", 1) == 1 and rope.get("truncate", True)
+    if not plain or rope.get("mscale"):
+        raise InputError("llama.cpp takes YaRN's own bounds, 32 and 1, and this model's differ", fix=OTHERWISE)
     usual = 0.1 * math.log(rope["factor"]) + 1  # YaRN's own (arXiv 2309.00071), which llama.cpp multiplies with
     return found | {
         "rope.scaling.type": "yarn",
@@ -159,7 +162,7 @@ def _olmo3(config: Any) -> Numbers:
 def _smollm3(config: Any) -> Numbers:
     """Every fourth layer has no rotary positions; llama.cpp holds that pattern itself, so another one is refused."""
     if list(config.no_rope_layers) != [int((i + 1) % 4 != 0) for i in range(config.num_hidden_layers)]:
-        raise InputError("llama.cpp leaves out positions in every fourth layer of smollm3, and this model's differ")
+        raise InputError("llama.cpp leaves out positions in every fourth layer of smollm3, and this model's differ", fix=OTHERWISE)
     if getattr(config, "use_sliding_window", False):
         raise InputError("llama.cpp's smollm3 has no sliding window", fix=OTHERWISE)
     return {}
