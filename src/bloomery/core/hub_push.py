@@ -87,7 +87,9 @@ def _refusal(repo: str, error: Exception, token: Secret, made: bool) -> InputErr
         fix = f"give it the right to write to `{owner}`, or choose another owner{again}"
         return InputError(f"the access token in {token.env} may not write to `{repo}`", fix=fix)
     if status in (409, 412):
-        return InputError(f"`{repo}` was changed while it was being pushed to: {reason(error)}", fix="look, and run again")
+        return InputError(
+            f"`{repo}` was changed while it was being pushed to: {reason(error)}", fix="look, and run again"
+        )
     return InputError(
         f"`{repo}` cannot be pushed to the Hub: {reason(error)}", fix=f"check your network, and run again{again}"
     )

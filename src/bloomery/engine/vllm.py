@@ -58,7 +58,11 @@ class VllmClient:
         headers = {"authorization": f"Bearer {token}"} if token else {}
         limits = httpx2.Limits(max_connections=AT_ONCE)
         self.http = httpx2.Client(
-            base_url=url, headers=headers, timeout=httpx2.Timeout(patience, connect=10.0), limits=limits, trust_env=False
+            base_url=url,
+            headers=headers,
+            timeout=httpx2.Timeout(patience, connect=10.0),
+            limits=limits,
+            trust_env=False,
         )
         self.url, self.mode, self.exact, self.scores = url, mode, exact, scores
         self.model, self._context = self._find(model)
@@ -136,7 +140,9 @@ class VllmClient:
         served = {m["id"]: m.get("max_model_len") for m in answer.json()["data"]}
         name = wanted or next(iter(served), "")
         if name not in served or not served[name]:
-            raise InputError(f"the vLLM server at {self.url} has no model `{name}`", fix=f"name one of {', '.join(served)}")
+            raise InputError(
+                f"the vLLM server at {self.url} has no model `{name}`", fix=f"name one of {', '.join(served)}"
+            )
         return name, int(served[name])
 
 

@@ -51,10 +51,7 @@ def vllm_command() -> list[str]:
 class VllmServer:
     """A running server for the model in `folder`; a context manager. `url` and `token` reach it.
 
-    `adapters` is the highest rank of LoRA adapters it takes, 0 for none. `reload` lets `update` put new weights into
-    the running server; it opens vLLM's development routes, which ask for no token: any local user can reach them, and
-    a wrong call kills the server. Without it `update` starts the server again.
-    `arguments` go to vLLM as they are.
+    `adapters` is the highest rank of LoRA adapters it takes, 0 for none. `arguments` go to vLLM as they are.
     """
 
     def __init__(
@@ -66,11 +63,10 @@ class VllmServer:
         arguments: Sequence[str] = (),
         name: str = "model",
         adapters: int = 0,
-        reload: bool = False,
         patience: float = START_SECONDS,
     ) -> None:
         self.command, self.arguments = list(command or vllm_command()), list(arguments)
-        self.name, self.adapters, self.reload, self.patience = name, adapters, reload, patience
+        self.name, self.adapters, self.patience = name, adapters, patience
         self.log, self.token = log, secrets.token_urlsafe(32)
         self._start(folder)
 
@@ -88,18 +84,15 @@ class VllmServer:
         return VllmService(self.url, self.token, model=self.name)
 
     def update(self, folder: Path) -> None:
-        """Answer with the weights in `folder`, of the same architecture, from now on; adapters are to be loaded again."""
+        """Answer with the weights in `folder` from now on; adapters are to be loaded again, and `url` is another.
+
+        The server starts again, which takes as long as its first start. vLLM can read weights into a running server
+        (`reload_weights`), but only through development routes that ask for no token, and vLLM 0.32 on a CPU then
+        answered with other weights than it was given, without an error.
+        """
         guard.check_folder(folder)
-        if not self.reload:
-            self.stop()
-            self._start(folder)
-            return
-        body = {"method": "reload_weights", "kwargs": {"weights_path": str(folder.resolve())}}
-        for path, given in (("/collective_rpc", body), ("/reset_prefix_cache", {})):
-            answer = httpx2.post(self.url + path, json=given, timeout=self.patience, trust_env=False)
-            if answer.status_code != 200:
-                raise BloomeryError(f"vLLM did not take the weights in {folder}: {answer.text[:300]}", fix="start it again")
-        self.folder = folder
+        self.stop()
+        self._start(folder)
 
     def alive(self) -> bool:
         """Whether it answers that it is well."""
@@ -155,8 +148,6 @@ class VllmServer:
         extra = {"VLLM_API_KEY": self.token, "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}
         if self.adapters:
             extra["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
-        if self.reload:
-            extra["VLLM_SERVER_DEV_MODE"] = "1"
         return without_secrets(os.environ) | extra
 
     def _wait(self) -> None:

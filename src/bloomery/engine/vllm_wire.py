@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -85,7 +86,9 @@ def completion_body(model: str, prompt: Sequence[int], sampling: Sampling, room:
         body |= {"stop_token_ids": list(sampling.stop_ids), "ignore_eos": True}
     if sampling.grammar is not None:
         key = {"json_schema": "json", "regex": "regex", "lark": "grammar"}[sampling.grammar.kind]
-        body["structured_outputs"] = {key: sampling.grammar.text}
+        # without white space: a small model may write spaces for ever, which a schema allows
+        tight = {"disable_any_whitespace": True} if key == "json" else {}
+        body["structured_outputs"] = {key: sampling.grammar.text, **tight}
     return body
 
 
@@ -130,17 +133,16 @@ def read_tokens(choice: Mapping[str, Any]) -> list[Token]:
     ids, told = choice.get("token_ids"), choice.get("logprobs") or {}
     reason = choice.get("finish_reason")
     ended: Reason | None = None if reason is None else _REASONS.get(reason, "error")
+    if ids == [] and ended is not None:
+        return [Token(-1, 0.0, ended=ended)]
     if ids is None or len(told.get("token_logprobs") or ()) != len(ids):
-        if reason is not None and not ids:
-            return [Token(-1, 0.0, ended=ended)]
         raise ValueError("the server tells no token ids or log-probabilities; vLLM 0.10.2 and later does")
     tokens = [
         Token(int(id_), float(logp), _top(told["top_logprobs"][i]))
         for i, (id_, logp) in enumerate(zip(ids, told["token_logprobs"], strict=True))
     ]
     if ended is not None:
-        last = tokens.pop() if tokens else Token(-1, 0.0)
-        tokens.append(Token(last.id, last.logprob, last.top, ended))
+        tokens[-1] = replace(tokens[-1], ended=ended)
     return tokens
 
 

@@ -15,7 +15,7 @@ from bloomery.core.errors import DamagedError, InputError, Where
 from bloomery.core.files import read_json, verify_ours
 from bloomery.models import guard
 from bloomery.models.gguf_check import Compared, compare, figures
-from bloomery.models.gguf_layout import Array, Layout, layout_of, numbers, places, rope_factors, to_file
+from bloomery.models.gguf_layout import Array, Layout, Numbers, layout_of, numbers, places, rope_factors, to_file
 from bloomery.models.gguf_words import Words, words_of
 from bloomery.models.load import config_of, load_tokenizer, load_weights
 from bloomery.models.slices import opened, tensor_files
@@ -45,7 +45,9 @@ def require_gguf() -> None:
 def check_kind(kind: str) -> None:
     """Raise `InputError` for a kind that is not written."""
     if kind not in KINDS:
-        raise InputError(f"`--gguf {kind}` is not written", fix=f"use {' or '.join(KINDS)}; llama-quantize makes others")
+        raise InputError(
+            f"`--gguf {kind}` is not written", fix=f"use {' or '.join(KINDS)}; llama-quantize makes others"
+        )
 
 
 def export_gguf(folder: Path, target: Path, kind: str, about: About, texts: Sequence[str] = ()) -> Compared:
@@ -62,11 +64,12 @@ def export_gguf(folder: Path, target: Path, kind: str, about: About, texts: Sequ
     settings = read_json(folder / "config.json")
     config = config_of(settings)
     layout = layout_of(config)
+    found = numbers(config, layout)
     tokenizer = load_tokenizer(folder)
     words = words_of(tokenizer, int(config.vocab_size), texts)
     original = figures(load_weights(folder, torch.float32), tokenizer, texts)
     try:
-        _write(folder, target, config, layout, words, kind, about)
+        _write(folder, target, config, layout, found, words, kind, about)
         return compare(target, folder, config, layout, words, original, tokenizer, kind, texts)
     except BaseException:
         target.unlink(missing_ok=True)
@@ -74,13 +77,13 @@ def export_gguf(folder: Path, target: Path, kind: str, about: About, texts: Sequ
 
 
 def _write(
-    folder: Path, target: Path, config: Any, layout: Layout, words: Words, kind: str, about: About
+    folder: Path, target: Path, config: Any, layout: Layout, found: Numbers, words: Words, kind: str, about: About
 ) -> None:
     import gguf
 
     writer = gguf.GGUFWriter(target, layout.name, use_temp_file=True)
     _describe(writer, kind, about)
-    for key, value in numbers(config, layout).items():
+    for key, value in found.items():
         _add(writer, f"{layout.name}.{key}", value)
     _add_words(writer, words, _ends(folder, words))
     names = places(config, layout)
@@ -124,7 +127,7 @@ def _add_tensor(writer: Any, place: str, tensor: Array, kind: str) -> None:
         return
     fits = kind != "q8_0" or tensor.shape[-1] % BLOCK == 0
     stored = GGMLQuantizationType[KINDS[kind] if fits else "F16"]
-    if float(np.abs(tensor).max()) > np.finfo(np.float16).max:
+    if float(np.abs(tensor).max()) > float(np.finfo(np.float16).max):
         raise InputError(f"`{place}` holds numbers beyond what f16 can", fix="serve the folder with vLLM, in bfloat16")
     writer.add_tensor(place, quants.quantize(tensor, stored), raw_dtype=stored)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -166,15 +168,14 @@ def _same_weights(model: nn.Module, folder: Path, kind: str, path: Path) -> None
             raise DamagedError(f"`{name}` reads back otherwise than it was written", where=Where(path))
 
 
-def _reload(
-    path: Path, reader: Any, config: Any, layout: Layout
-) -> tuple[nn.Module, str]:
+def _reload(path: Path, reader: Any, config: Any, layout: Layout) -> tuple[nn.Module, str]:
     """The model that the file holds, by transformers' own reader where it knows the architecture."""
     from transformers import AutoModelForCausalLM
 
     if config.model_type in READ_BY_TRANSFORMERS:
         opener: Any = AutoModelForCausalLM
-        model = opener.from_pretrained(path.parent, gguf_file=path.name, config=config, dtype=torch.float32)
+        with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that cannot be turned off
+            model = opener.from_pretrained(path.parent, gguf_file=path.name, config=config, dtype=torch.float32)
         return model, "transformers"
     return _rebuilt(path, reader, config, layout), "us"
 

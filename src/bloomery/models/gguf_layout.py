@@ -142,7 +142,9 @@ def _olmo3(config: Any) -> Numbers:
     """Every fourth layer sees everything; llama.cpp holds that pattern itself, so another one is refused."""
     wanted = ["full_attention" if i % 4 == 3 else "sliding_attention" for i in range(config.num_hidden_layers)]
     if list(config.layer_types) != wanted:
-        raise InputError("llama.cpp takes every fourth layer of olmo3 as full attention, and this model's differ", fix=OTHERWISE)
+        raise InputError(
+            "llama.cpp takes every fourth layer of olmo3 as full attention, and this model's differ", fix=OTHERWISE
+        )
     rope = rope_of(config)
     found: Numbers = {"attention.sliding_window": int(config.sliding_window)}
     if rope["rope_type"] != "yarn":
@@ -162,7 +164,9 @@ def _olmo3(config: Any) -> Numbers:
 def _smollm3(config: Any) -> Numbers:
     """Every fourth layer has no rotary positions; llama.cpp holds that pattern itself, so another one is refused."""
     if list(config.no_rope_layers) != [int((i + 1) % 4 != 0) for i in range(config.num_hidden_layers)]:
-        raise InputError("llama.cpp leaves out positions in every fourth layer of smollm3, and this model's differ", fix=OTHERWISE)
+        raise InputError(
+            "llama.cpp leaves out positions in every fourth layer of smollm3, and this model's differ", fix=OTHERWISE
+        )
     if getattr(config, "use_sliding_window", False):
         raise InputError("llama.cpp's smollm3 has no sliding window", fix=OTHERWISE)
     return {}

@@ -88,20 +88,24 @@ def words_of(tokenizer: Any, vocab_size: int, texts: Sequence[str] = ()) -> Word
     merges = tuple(" ".join(m) if isinstance(m, list) else m for m in model["merges"])
     split = find_split(tokenizer, model["vocab"], merges, added, (*PROBES, *texts))
     starts = _starts(tokenizer)
-    return Words(
-        tokens, kinds, merges, split, _special(tokenizer), starts, _template(tokenizer), _composes(described)
-    )
+    return Words(tokens, kinds, merges, split, _special(tokenizer), starts, _template(tokenizer), _composes(described))
 
 
 def find_split(
     tokenizer: Any, vocab: dict[str, int], merges: Sequence[str], added: Sequence[dict[str, Any]], texts: Sequence[str]
 ) -> Split:
-    """The first of `SPLITS` under which all texts give the tokenizer's own ids; else `InputError` with where they part."""
-    wanted = [tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
+    """The first of `SPLITS` under which all texts give the tokenizer's own ids; else `InputError` with where they part.
+
+    Every token's own text is tried too: a token that no merges make is one token only where whole words skip merges.
+    """
+    decoded = tokenizer.backend_tokenizer.decode_batch([[i] for i in sorted(vocab.values())], skip_special_tokens=False)
+    texts = [*texts, *(text for text in decoded if text and "\ufffd" not in text)]
+    wanted = [e.ids for e in tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False)]
     best: tuple[int, str, str] = (-1, "", "")
     for split in SPLITS:
         ours = build(vocab, merges, added, split)
-        wrong = [t for t, ids in zip(texts, wanted, strict=True) if ours.encode(t, add_special_tokens=False).ids != ids]
+        found = [e.ids for e in ours.encode_batch(texts, add_special_tokens=False)]
+        wrong = [text for text, one, other in zip(texts, wanted, found, strict=True) if one != other]
         if not wrong:
             return split
         if len(texts) - len(wrong) > best[0]:

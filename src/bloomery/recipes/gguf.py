@@ -53,4 +53,4 @@ def _about(found: Found) -> tuple[About, str]:
         facts = card_facts(found.run, Plan.read(found.run.plan))
         return About(facts.name, facts.licence, tuple(facts.ancestry) or (facts.base_model,)), model_card(facts)
     family: Any = load_family(found.family) if found.family else None
-    return About(public_name(found.name), family.spec.licence if family else ""), ""
+    return About(public_name(found.name), family.file.licence if family else ""), ""

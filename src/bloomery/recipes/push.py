@@ -69,7 +69,9 @@ def sendable(model: Path, target: Path) -> Path:
             if name in KEPT:
                 continue
             if path.is_symlink() or not any(fnmatch(name, pattern) for pattern in SENT):
-                raise InputError(f"`{name}` is no part of a model and is not pushed", fix="move it away", where=Where(model))
+                raise InputError(
+                    f"`{name}` is no part of a model and is not pushed", fix="move it away", where=Where(model)
+                )
             if path.suffix != ".safetensors" and (variable := secret_in(path.read_text(errors="replace"))):
                 raise InputError(f"`{name}` holds the value of {variable}", fix="remove it", where=Where(model))
             shutil.copyfile(path, building / name)
