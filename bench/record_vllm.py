@@ -11,6 +11,7 @@ import json
 import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -75,10 +76,8 @@ def adapter_asks(engine: VllmEngine, adapter: Path) -> None:
 
 def refused(ask: Callable[[], Any]) -> None:
     """An ask that the server may refuse; the refusal is recorded like any answer."""
-    try:
+    with suppress(BloomeryError):
         ask()
-    except BloomeryError:
-        pass
 
 
 def main() -> None:

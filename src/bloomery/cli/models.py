@@ -86,7 +86,9 @@ def export(
         str | None, typer.Option(help="Write a GGUF file for llama.cpp instead, compared with the model: f16 or q8_0.")
     ] = None,
     to: Annotated[str | None, typer.Option(help="Push to the Hub: hf:owner/name. Private where it is new.")] = None,
-    token_env: Annotated[str, typer.Option(help="Environment variable with the access token.")] = "HF_TOKEN",
+    token_env: Annotated[
+        str | None, typer.Option(help="Environment variable with the access token. Default: HF_TOKEN.")
+    ] = None,
     update: Annotated[bool, typer.Option("--update", help="Push over a repository that is there.")] = False,
     public: Annotated[bool, typer.Option("--public", help="Let everybody see a new repository.")] = False,
 ) -> None:

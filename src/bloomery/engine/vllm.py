@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2
 import numpy as np
@@ -30,6 +30,8 @@ from bloomery.engine.vllm_wire import (
     score_body,
 )
 
+Result = TypeVar("Result")
+
 AT_ONCE = 64
 """Requests under way at once; vLLM batches them by itself. Ours."""
 PATIENCE = 600.0
@@ -40,8 +42,8 @@ class VllmClient:
     """What the engine and the service share: one model of one server, and its errors as ours.
 
     `exact` refuses requests whose log-probabilities vLLM tells otherwise than the contract says (`vllm_wire`); without
-    it they come as vLLM tells them. `mode` is the server's `--logprobs-mode`, which no request can find out. `scores` is
-    False for a server that takes adapters: on a CPU, vLLM 0.32 with `--enable-lora` dies of a request for scores.
+    it they come as vLLM tells them. `mode` is the server's `--logprobs-mode`, which no request can find out. `scores`
+    is False for a server that takes adapters: on a CPU, vLLM 0.32 with `--enable-lora` dies of a request for scores.
     """
 
     def __init__(
@@ -89,7 +91,7 @@ class VllmClient:
         self.ask("/v1/unload_lora_adapter", {"lora_name": name})
 
     def body(self, prompt: Sequence[int], sampling: Sampling, number: int, adapter: str = "") -> dict[str, Any]:
-        """The request for one answer. Raises `InputError` for what cannot be honoured, and for a prompt without room."""
+        """The request for one answer. Raises `InputError` for what cannot be honoured, and a prompt without room."""
         check(sampling, self.mode, self.exact)
         if not 0 < len(prompt) < self.context:
             raise InputError(
@@ -150,7 +152,7 @@ class VllmEngine(VllmClient):
     """`Engine` over a vLLM server: many requests under way, answers in the order of the prompts."""
 
     def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling, adapter: str = "") -> list[Completion]:
-        """One answer for each prompt; an answer is cut where the context ends. `seconds` holds the wait in its queue."""
+        """One answer for each prompt; an answer is cut where the context ends. `seconds` holds its queue too."""
         bodies = [self.body(prompt, sampling, number, adapter) for number, prompt in enumerate(prompts)]
         return self._all(self._answer, bodies)
 
@@ -176,7 +178,7 @@ class VllmEngine(VllmClient):
         answer = self.ask("/v1/completions", score_body(adapter or self.model, ids))
         return self._read(lambda: read_scores(answer, ids))
 
-    def _read(self, read: Callable[[], Any]) -> Any:
+    def _read(self, read: Callable[[], Result]) -> Result:
         try:
             return read()
         except (KeyError, IndexError, TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""A vLLM server as a process of ours: started on loopback with a token, watched until it answers, stopped with its group."""
+"""A vLLM server as a process of ours: on loopback, with a token, watched until it answers, stopped with its group."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def vllm_command() -> list[str]:
         return [sys.executable, *MODULE]
     raise InputError(
         "vLLM is not installed here",
-        fix=f"install it in an environment of its own, and name it: export {COMMAND}='/path/bin/python {' '.join(MODULE)}'",
+        fix=f"install it in its own environment, and name it: export {COMMAND}='/path/bin/python {' '.join(MODULE)}'",
     )
 
 

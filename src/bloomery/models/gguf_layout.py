@@ -33,7 +33,7 @@ class Layout:
     name: str
     interleaved: bool = False
     tied: bool = True
-    extra: Callable[[Any], Numbers] = lambda config: {}
+    besides: Callable[[Any], Numbers] = lambda config: {}
 
 
 def layout_of(config: Any) -> Layout:
@@ -79,7 +79,7 @@ def numbers(config: Any, layout: Layout) -> Numbers:
     }
     if hasattr(config, "rms_norm_eps"):
         found["attention.layer_norm_rms_epsilon"] = float(config.rms_norm_eps)
-    return found | layout.extra(config)
+    return found | layout.besides(config)
 
 
 def head_width(config: Any) -> int:
@@ -189,10 +189,10 @@ def _gpt_neox(config: Any) -> Numbers:
 
 LAYOUTS: Mapping[str, Layout] = {
     "llama": Layout("llama", interleaved=True),
-    "smollm3": Layout("smollm3", interleaved=True, extra=_smollm3),
-    "qwen2": Layout("qwen2", extra=_full),
-    "qwen3": Layout("qwen3", extra=_full),
+    "smollm3": Layout("smollm3", interleaved=True, besides=_smollm3),
+    "qwen2": Layout("qwen2", besides=_full),
+    "qwen3": Layout("qwen3", besides=_full),
     "olmo2": Layout("olmo2", tied=False),
-    "olmo3": Layout("olmo2", tied=False, extra=_olmo3),
-    "gpt_neox": Layout("gptneox", tied=False, extra=_gpt_neox),
+    "olmo3": Layout("olmo2", tied=False, besides=_olmo3),
+    "gpt_neox": Layout("gptneox", tied=False, besides=_gpt_neox),
 }

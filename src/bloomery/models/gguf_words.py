@@ -118,7 +118,7 @@ def find_split(
 
 def build(vocab: dict[str, int], merges: Sequence[str], added: Sequence[dict[str, Any]], split: Split) -> Tokenizer:
     """A tokenizer as llama.cpp makes it from a file's tokens, merges and split."""
-    pairs = [tuple(merge.split(" ", 1)) for merge in merges]
+    pairs = [(one, other) for one, _, other in (merge.partition(" ") for merge in merges)]
     made = Tokenizer(models.BPE(vocab=vocab, merges=pairs, ignore_merges=split.ignore_merges))
     parts = [pre_tokenizers.Split(Regex(expression), "isolated") for expression in split.expressions]
     made.pre_tokenizer = pre_tokenizers.Sequence([*parts, pre_tokenizers.ByteLevel(False, use_regex=False)])

@@ -40,7 +40,7 @@ class Pushed:
         return f"pushed to {page('model', self.repo)}, commit {self.commit}"
 
 
-def push(run: str, to: str, *, token: str = "HF_TOKEN", update: bool = False, public: bool = False) -> Pushed:
+def push(run: str, to: str, *, token: str | None = None, update: bool = False, public: bool = False) -> Pushed:
     """Put a run's model into the repository `to` (`hf:owner/name`); `token` is the variable with the access token."""
     place = PLACE.fullmatch(to)
     if place is None:
@@ -48,7 +48,7 @@ def push(run: str, to: str, *, token: str = "HF_TOKEN", update: bool = False, pu
     found = find_model(run)
     if found.run is None:
         raise InputError(f"`{run}` is no run, and only what a run made has a card to push", fix="name a run")
-    secret = Secret(token)
+    secret = Secret(token or "HF_TOKEN")
     secret.reveal()
     with tempfile.TemporaryDirectory() as temporary:
         model = publish_model(found.run, Plan.read(found.run.plan), Path(temporary) / "model")

@@ -250,7 +250,7 @@ def test_a_wrong_token_model_or_address_is_named(server: str) -> None:
         VllmEngine(server, "wrong")
     with pytest.raises(InputError, match="no model `other`"):
         VllmEngine(server, TOKEN, model="other")
-    with pytest.raises(BloomeryError, match="http://127.0.0.1:9 does not answer"):
+    with pytest.raises(BloomeryError, match=r"http://127\.0\.0\.1:9 does not answer"):
         VllmEngine("http://127.0.0.1:9")
 
 
@@ -289,9 +289,9 @@ def test_each_mode_of_log_probabilities_is_right_for_what_it_is(sampling: Sampli
 
 
 def test_what_vllm_would_change_in_silence_is_refused() -> None:
-    with pytest.raises(InputError, match="`temperature: 0.001` would be taken as 0.01"):
+    with pytest.raises(InputError, match=r"`temperature: 0\.001` would be taken as 0.01"):
         check(Sampling(temperature=0.001), "processed_logprobs", exact=False)
-    with pytest.raises(InputError, match="`logit_bias: -101.0` would be cut to 100"):
+    with pytest.raises(InputError, match=r"`logit_bias: -101\.0` would be cut to 100"):
         check(Sampling(logit_bias=((3, -101.0),)), "processed_logprobs", exact=False)
 
 
