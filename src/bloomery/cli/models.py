@@ -107,17 +107,15 @@ def export(
         from bloomery.recipes.push import push
 
         typer.echo(str(push(run, to, token=token_env, update=update, public=public)))
-        return
-    assert folder is not None
-    if gguf is not None:
+    elif gguf is not None:
         from bloomery.recipes.gguf import export_file
 
-        path, compared = export_file(run, folder, gguf)
+        path, compared = export_file(run, Path(folder or ""), gguf)
         typer.echo(f"wrote {path}\n{compared}")
-        return
-    from bloomery.recipes.verbs import export as publish
+    else:
+        from bloomery.recipes.verbs import export as publish
 
-    typer.echo(f"wrote {publish(run, folder)}")
+        typer.echo(f"wrote {publish(run, Path(folder or ''))}")
 
 
 def merge(

@@ -44,7 +44,11 @@ def push_folder(folder: Path, repo: str, token: Secret, *, update: bool, public:
                 parent_commit=head,
             )
         )
+    except InputError:
+        raise
     except faults() as error:
+        raise _refusal(repo, error, token, made) from None
+    except ValueError as error:  # a card that the Hub does not take
         raise _refusal(repo, error, token, made) from None
     return str(sent.oid)
 

@@ -138,7 +138,9 @@ class VllmServer:
     def _arguments(self) -> list[str]:
         found = ["--model", str(self.folder.resolve()), "--served-model-name", self.name]
         found += ["--host", "127.0.0.1", "--port", str(self.port), "--logprobs-mode", "processed_logprobs"]
-        found += ["--structured-outputs-config", json.dumps({"backend": "guidance"})]  # llguidance, as ours
+        # llguidance, as ours; without white space, since a small model may write spaces for ever, as a schema allows
+        grammar = {"backend": "guidance", "disable_any_whitespace": True}
+        found += ["--structured-outputs-config", json.dumps(grammar)]
         if self.adapters:
             found += ["--enable-lora", "--max-lora-rank", str(self.adapters)]
         return found + self.arguments

@@ -86,9 +86,7 @@ def completion_body(model: str, prompt: Sequence[int], sampling: Sampling, room:
         body |= {"stop_token_ids": list(sampling.stop_ids), "ignore_eos": True}
     if sampling.grammar is not None:
         key = {"json_schema": "json", "regex": "regex", "lark": "grammar"}[sampling.grammar.kind]
-        # without white space: a small model may write spaces for ever, which a schema allows
-        tight = {"disable_any_whitespace": True} if key == "json" else {}
-        body["structured_outputs"] = {key: sampling.grammar.text, **tight}
+        body["structured_outputs"] = {key: sampling.grammar.text}
     return body
 
 

@@ -205,6 +205,13 @@ def test_a_hub_that_breaks_half_way_says_that_the_repository_is_made(hub: type[H
     assert hub.commits == []
 
 
+def test_a_card_that_the_hub_does_not_take_is_told(hub: type[Hub], model: Path) -> None:
+    hub.fail["/api/validate-yaml"] = 400
+    with pytest.raises(InputError, match="`org/new` cannot be pushed to the Hub"):
+        push(model, "org/new")
+    assert hub.commits == []
+
+
 def test_a_dead_hub_and_a_forbidden_network_are_named(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HUB_WRITER", TOKEN)
     monkeypatch.setattr("bloomery.core.hub.WAITS", (0.0, 0.0))
