@@ -1,0 +1,1 @@
+"""What a business allows, masks, has reviewed or blocks at its endpoint."""
