@@ -1,4 +1,4 @@
-"""Who may ask, from where, and how much: decided before a request is read. Plain ASGI, so that a refusal costs little."""
+"""Who may ask, from where, and how much: decided before a request is read. Plain ASGI, so a refusal costs little."""
 
 from __future__ import annotations
 

@@ -65,10 +65,16 @@ async def _begun(desk: Desk, body: CompletionRequest) -> Run | Blocked:
     longest = max(map(len, prompts))
     sampling = desk.sampling(body, body.max_tokens or DEFAULT_TOKENS, longest, top_logprobs=body.logprobs or 0)
     stops = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
-    messages = [{"role": "user", "content": text} for text in texts]
+    given: list[dict[str, Any]] = [{"role": "user", "content": text} for text in texts]
+    messages, verdict = await desk.checked(given)
+    if messages is not given:
+        prompts = [
+            prompt if one is other else await desk.text(other["content"])
+            for prompt, one, other in zip(prompts, given, messages, strict=True)
+        ]
     guard = desk.guard
     watch = (lambda: guard.watch(messages)) if guard else None
-    return await desk.begin(Work(prompts, sampling, count, stops, adapter, watch), messages)
+    return await desk.begin(Work(prompts, sampling, count, stops, adapter, watch), verdict)
 
 
 async def _prompts(desk: Desk, given: Any, param: str) -> tuple[list[str], list[list[int]]]:

@@ -85,7 +85,7 @@ class Desk:
         self.service, self.model, self.limits, self.guard, self.log = service, model, limits, guard, log
         self.gate = Gate(limits)
         self.metrics = Metrics(self._gauges)
-        self.draining = False
+        self.draining = self.hurried = False
         self._rendering = threading.Lock()
 
     def adapter(self, name: str) -> str:
@@ -127,15 +127,24 @@ class Desk:
         message = f"`{param}` has {len(ids):,} tokens; the context holds {self.service.context:,} with the answer"
         raise Refusal(400, message, param=param, code="context_length_exceeded")
 
-    async def begin(self, work: Work, messages: Sequence[Mapping[str, Any]]) -> Run | Blocked:
+    async def checked(self, messages: Sequence[Mapping[str, Any]]) -> tuple[Sequence[Mapping[str, Any]], Decision]:
+        """The messages as the model may read them, and what the policy says to them."""
+        if self.guard is None:
+            return messages, Decision("allow")
+        decision = await asyncio.to_thread(self.guard.check_input, messages)
+        self.decided("input", decision)
+        last = max((i for i, message in enumerate(messages) if message["role"] == "user"), default=None)
+        if decision.action not in ("mask", "review") or not decision.text or last is None:
+            return messages, decision
+        masked = {**messages[last], "content": decision.text}
+        return [*messages[:last], masked, *messages[last + 1 :]], decision
+
+    async def begin(self, work: Work, verdict: Decision) -> Run | Blocked:
         """Let a request in and submit it; its `close` must follow. Raises `Refusal`."""
         if self.draining:
             raise Refusal(503, "the server is stopping", code="unavailable", headers={"retry-after": "5"})
-        if self.guard is not None:
-            decision = await asyncio.to_thread(self.guard.check_input, messages)
-            self.decided("input", decision)
-            if decision.action == "block":
-                return Blocked(work, decision)
+        if verdict.action == "block":
+            return Blocked(work, verdict)
         taken = await self.gate.enter(work.answers)
         run = Run(self.service, self.model.tokenizer, work, self.limits.request_seconds)
         run.when_closed = lambda run: self._over(run, taken)

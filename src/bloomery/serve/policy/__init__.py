@@ -1,1 +1,1 @@
-"""What a business allows, masks, has reviewed or blocks at its endpoint."""
+"""Policy: what a business blocks, masks, warns of, sends to review or allows, over a floor that no policy lowers."""
