@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import typer
 
 from bloomery import __version__
-from bloomery.cli import advise, families, lineage, models, recipes, setup, studies
+from bloomery.cli import advise, families, lineage, models, recipes, serve, setup, studies
 
 app = typer.Typer(
     name="bloomery",
@@ -24,7 +24,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (recipes, advise, studies, models, lineage, setup):
+for group in (recipes, advise, studies, models, serve, lineage, setup):
     group.add_to(app)
 app.add_typer(families.app, name="families")
 

@@ -19,7 +19,7 @@ from bloomery.serve import chat, completions, responses
 from bloomery.serve.access import Access, Door, refusal_response
 from bloomery.serve.desk import Desk
 from bloomery.serve.errors import ErrorBody, Refusal, unfit
-from bloomery.serve.stream import Gone, reply
+from bloomery.serve.stream import Gone
 from bloomery.serve.wire.chat import ChatCompletion, ChatRequest
 from bloomery.serve.wire.completions import (
     Completion,
@@ -34,7 +34,7 @@ from bloomery.serve.wire.responses import ResponseObject, ResponseRequest
 
 IGNORED = "x-bloomery-ignored"
 """Header that lists parameters of a request that change nothing here."""
-Swap = Callable[[str], Awaitable[str]]
+Swap = Callable[[str], Awaitable[None]]
 _log = logging.getLogger("bloomery.serve")
 _errors: dict[int | str, dict[str, Any]] = {"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}}
 _REFUSED = {
@@ -204,5 +204,3 @@ def _headers(body: Wire) -> dict[str, str]:
     ignored = body.ignored()
     return {IGNORED: ", ".join(ignored)} if ignored else {}
 
-
-__all__ = ["IGNORED", "make_app", "reply"]

@@ -62,9 +62,6 @@ async def _begun(desk: Desk, body: CompletionRequest) -> Run | Blocked:
         raise Refusal(400, message, param="prompt", code="invalid_value")
     if body.logprobs is not None and desk.guard is not None:
         raise Refusal(400, "`logprobs` would show what the policy masks", param="logprobs", code="invalid_value")
-    longest = max(map(len, prompts))
-    sampling = desk.sampling(body, body.max_tokens or DEFAULT_TOKENS, longest, top_logprobs=body.logprobs or 0)
-    stops = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
     given: list[dict[str, Any]] = [{"role": "user", "content": text} for text in texts]
     messages, verdict = await desk.checked(given)
     if messages is not given:
@@ -72,6 +69,9 @@ async def _begun(desk: Desk, body: CompletionRequest) -> Run | Blocked:
             prompt if one is other else await desk.text(other["content"])
             for prompt, one, other in zip(prompts, given, messages, strict=True)
         ]
+    longest = max(map(len, prompts))
+    sampling = desk.sampling(body, body.max_tokens or DEFAULT_TOKENS, longest, top_logprobs=body.logprobs or 0)
+    stops = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
     guard = desk.guard
     watch = (lambda: guard.watch(messages)) if guard else None
     return await desk.begin(Work(prompts, sampling, count, stops, adapter, watch), verdict)

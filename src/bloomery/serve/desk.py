@@ -64,6 +64,8 @@ class Engine(Service, Protocol):
 
     def stats(self) -> Any: ...
 
+    def stop(self) -> None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Model:
