@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,18 @@ from bloomery.serve.limits import Limits
 
 TOKEN = "test-token"
 ADMIN = "admin-token"
+
+
+@lru_cache(maxsize=1)
+def ember_tokenizer() -> Any:
+    """Ember's, loaded once a process."""
+    return load_tokenizer(families_dir() / "ember" / "tokenizer")
+
+
+@lru_cache(maxsize=1)
+def prompter() -> Prompter:
+    """One for all, since its chat template runs in a process of its own."""
+    return Prompter(ember_tokenizer(), "auto")
 
 
 @dataclass
@@ -61,7 +74,7 @@ class Scripted:
     """
 
     def __init__(self, answer: Callable[[Request], Any] = lambda request: "Hello there.", pause: float = 0.0) -> None:
-        self.tokenizer = load_tokenizer(families_dir() / "ember" / "tokenizer")
+        self.tokenizer = ember_tokenizer()
         self.answer, self.pause = answer, pause
         self.held: list[Held] = []
         self.full = False
@@ -130,7 +143,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         tokenizer = self.service.tokenizer
-        self.model = Model("ember", Prompter(tokenizer, "auto"), tokenizer, 1_700_000_000, "fp_test")
+        self.model = Model("ember", prompter(), tokenizer, 1_700_000_000, "fp_test")
         self.desk = Desk(self.service, self.model, self.limits, self.guard)
         self.app = make_app(self.desk, self.access, self.swap)
 

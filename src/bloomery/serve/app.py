@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPBearer
 from pydantic import Field
@@ -82,17 +82,25 @@ def make_app(desk: Desk, access: Access, swap: Swap | None = None) -> Door:
         docs_url=None,  # the page that shows them loads scripts from elsewhere
         redoc_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
-        dependencies=[Depends(HTTPBearer(auto_error=False))],  # says so in openapi.json; `Door` checks
     )
-    _answering(api, desk)
-    _telling(api, desk)
+    guarded = APIRouter(dependencies=[Depends(HTTPBearer(auto_error=False))])  # for openapi.json; `Door` checks
+    _answering(guarded, desk)
+    _telling(guarded, desk)
     if swap is not None:
-        _managing(api, desk, swap)
+        _managing(guarded, desk, swap)
+    api.include_router(guarded)
+
+    @api.get("/health", responses=_errors)
+    async def health() -> Health:
+        if desk.draining:
+            raise Refusal(503, "the server is stopping", code="unavailable")
+        return Health(status="ok")
+
     _failing(api)
     return Door(api, desk, access)
 
 
-def _answering(api: FastAPI, desk: Desk) -> None:
+def _answering(api: APIRouter, desk: Desk) -> None:
     @api.post("/v1/chat/completions", response_model=None, responses=_with(ChatCompletion))
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
         return await chat.complete(desk, body, request, _headers(body))
@@ -110,7 +118,7 @@ def _answering(api: FastAPI, desk: Desk) -> None:
         return await completions.embed(desk, body, _headers(body))
 
 
-def _telling(api: FastAPI, desk: Desk) -> None:
+def _telling(api: APIRouter, desk: Desk) -> None:
     def cards() -> list[ModelCard]:
         model = desk.model
         adapters = [ModelCard(id=name, created=model.created, parent=model.name) for name in desk.service.adapters]
@@ -125,12 +133,6 @@ def _telling(api: FastAPI, desk: Desk) -> None:
         desk.adapter(name)
         return next(card for card in cards() if card.id == name)
 
-    @api.get("/health", responses=_errors)
-    async def health() -> Health:
-        if desk.draining:
-            raise Refusal(503, "the server is stopping", code="unavailable")
-        return Health(status="ok")
-
     @api.get("/version", responses=_errors)
     async def version() -> Version:
         return Version(version=__version__)
@@ -140,7 +142,7 @@ def _telling(api: FastAPI, desk: Desk) -> None:
         return Response(desk.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
-def _managing(api: FastAPI, desk: Desk, swap: Swap) -> None:
+def _managing(api: APIRouter, desk: Desk, swap: Swap) -> None:
     turn = asyncio.Lock()
 
     @api.post("/admin/models/swap", responses=_errors)

@@ -72,7 +72,7 @@ def unfit(problems: Iterable[Mapping[str, Any]], fields: Iterable[str]) -> Refus
     """400 of what pydantic found in a request: the deepest problem, since it tried every type of a union."""
     found = list(problems)
     unknown = [problem for problem in found if problem["type"] == "extra_forbidden"]
-    problem = max(unknown or found, key=lambda one: len(one["loc"]))
+    problem = max(unknown or found, key=_telling)
     path = [str(part) for part in problem["loc"] if part != "body" and not _names_a_type(part)]
     param = ".".join(path) or None
     if problem["type"] == "extra_forbidden":
@@ -88,6 +88,12 @@ def unfit(problems: Iterable[Mapping[str, Any]], fields: Iterable[str]) -> Refus
         return Refusal(400, hint, code="invalid_json")
     message = problem["msg"].removeprefix("Value error, ")
     return Refusal(400, f"`{_cut(param)}`: {_cut(message)}", param=param, code="invalid_value")
+
+
+def _telling(problem: Mapping[str, Any]) -> tuple[int, bool]:
+    """How much a problem tells: the deeper the more, and being of another type of a union the least."""
+    path = [part for part in problem["loc"] if not _names_a_type(part)]
+    return len(path), not problem["type"].endswith(("_type", "none_required"))
 
 
 def _cut(text: Any) -> str:
