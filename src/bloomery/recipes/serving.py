@@ -122,7 +122,9 @@ def _desk(asked: Serving, limits: Limits) -> Desk:
 
     def write(event: dict[str, Any]) -> None:
         if log is not None:
-            log.write(str(event.get("event", "policy")), **{k: v for k, v in event.items() if k not in ("event", "time")})
+            log.write(
+                str(event.get("event", "policy")), **{k: v for k, v in event.items() if k not in ("event", "time")}
+            )
 
     guard = None
     if asked.policy:

@@ -205,4 +205,3 @@ def _with(shape: type[Wire]) -> dict[int | str, dict[str, Any]]:
 def _headers(body: Wire) -> dict[str, str]:
     ignored = body.ignored()
     return {IGNORED: ", ".join(ignored)} if ignored else {}
-

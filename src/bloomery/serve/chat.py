@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from bloomery.engine.protocol import Grammar
 from bloomery.serve import tools as calls
-from bloomery.serve.desk import Desk, Model, schema_grammar
+from bloomery.serve.desk import Desk, Model, schema_grammar, stops_of
 from bloomery.serve.errors import Refusal
 from bloomery.serve.run import Blocked, Run, Work
 from bloomery.serve.speech import Said, logprobs_of, spoken
@@ -65,14 +65,13 @@ async def ask(desk: Desk, body: ChatRequest) -> Asked:
         raise Refusal(400, "`top_logprobs` needs `logprobs: true`", param="top_logprobs", code="invalid_value")
     if body.logprobs and desk.guard is not None:
         raise Refusal(400, "`logprobs` would show what the policy masks", param="logprobs", code="invalid_value")
-    messages, verdict = await desk.checked([calls.plain(message) for message in body.messages])
-    prompt = await _prompt(desk, messages, [tool.model_dump(exclude_none=True) for tool in used])
-    most = body.max_completion_tokens or body.max_tokens
-    sampling = desk.sampling(body, most, len(prompt), grammar=grammar, top_logprobs=top)
-    stops = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
-    guard = desk.guard
-    watch = (lambda: guard.watch(messages)) if guard else None
-    run = await desk.begin(Work([prompt], sampling, body.n or 1, stops, adapter, watch), verdict)
+    async with desk.place(body.n or 1) as place:
+        messages, verdict = await desk.checked([calls.plain(message) for message in body.messages])
+        prompt = await _prompt(desk, messages, [tool.model_dump(exclude_none=True) for tool in used])
+        most = body.max_completion_tokens or body.max_tokens
+        sampling = desk.sampling(body, most, len(prompt), grammar=grammar, top_logprobs=top)
+        work = Work([prompt], sampling, body.n or 1, stops_of(body), adapter, desk.watching(messages))
+        run = await desk.begin(work, verdict, place)
     return Asked(run, used, calls.forced(used, body.tool_choice) is not None)
 
 

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from bloomery.core.errors import InputError
 from bloomery.engine.protocol import Token
 from bloomery.serve import limits
-from bloomery.serve.desk import Desk, Model
+from bloomery.serve.desk import Desk, Model, stops_of
 from bloomery.serve.errors import Refusal, refused
 from bloomery.serve.run import Blocked, Run, Work
 from bloomery.serve.speech import finite
@@ -53,37 +53,38 @@ async def complete(desk: Desk, body: CompletionRequest, request: Request, header
 
 async def _begun(desk: Desk, body: CompletionRequest) -> Run | Blocked:
     adapter = desk.adapter(body.model)
-    texts, prompts = await _prompts(desk, body.prompt, "prompt")
-    count = body.n or 1
+    count, rows = body.n or 1, _rows(body.prompt)
     if body.best_of is not None and body.best_of != count:
         raise Refusal(400, "`best_of` must equal `n`: answers are not ranked", param="best_of", code="invalid_value")
-    if len(prompts) * count > limits.ANSWERS:
-        message = f"{len(prompts)} prompts with {count} answers each are more than {limits.ANSWERS} answers"
+    if len(rows) * count > limits.ANSWERS:
+        message = f"{len(rows)} prompts with {count} answers each are more than {limits.ANSWERS} answers"
         raise Refusal(400, message, param="prompt", code="invalid_value")
     if body.logprobs is not None and desk.guard is not None:
         raise Refusal(400, "`logprobs` would show what the policy masks", param="logprobs", code="invalid_value")
-    given: list[dict[str, Any]] = [{"role": "user", "content": text} for text in texts]
-    messages, verdict = await desk.checked(given)
-    if messages is not given:
-        prompts = [
-            prompt if one is other else await desk.text(other["content"])
-            for prompt, one, other in zip(prompts, given, messages, strict=True)
-        ]
-    longest = max(map(len, prompts))
-    sampling = desk.sampling(body, body.max_tokens or DEFAULT_TOKENS, longest, top_logprobs=body.logprobs or 0)
-    stops = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
-    guard = desk.guard
-    watch = (lambda: guard.watch(messages)) if guard else None
-    return await desk.begin(Work(prompts, sampling, count, stops, adapter, watch), verdict)
+    async with desk.place(len(rows) * count) as place:
+        prompts = await _prompts(desk, rows, "prompt")
+        decode = desk.model.tokenizer.decode
+        given = [{"role": "user", "content": row if isinstance(row, str) else decode(row)} for row in rows]
+        messages, verdict = await desk.checked(given)
+        if messages is not given:
+            prompts = [
+                prompt if one is other else await desk.text(other["content"])
+                for prompt, one, other in zip(prompts, given, messages, strict=True)
+            ]
+        longest = max(map(len, prompts))
+        sampling = desk.sampling(body, body.max_tokens or DEFAULT_TOKENS, longest, top_logprobs=body.logprobs or 0)
+        work = Work(prompts, sampling, count, stops_of(body), adapter, desk.watching(messages))
+        return await desk.begin(work, verdict, place)
 
 
-async def _prompts(desk: Desk, given: Any, param: str) -> tuple[list[str], list[list[int]]]:
-    """(texts, ids) of one text, several, one row of ids, or several."""
-    several = isinstance(given, list) and not isinstance(given[0], int)
-    rows = given if several else [given]
-    ids = [await desk.text(row) if isinstance(row, str) else desk.ids(row, param) for row in rows]
-    decode = desk.model.tokenizer.decode
-    return [row if isinstance(row, str) else decode(row) for row in rows], ids
+def _rows(given: Any) -> list[Any]:
+    """The prompts of one text, several, one row of ids, or several."""
+    return given if isinstance(given, list) and not isinstance(given[0], int) else [given]
+
+
+async def _prompts(desk: Desk, rows: Sequence[Any], param: str) -> list[list[int]]:
+    """The ids of each."""
+    return [await desk.text(row) if isinstance(row, str) else desk.ids(row, param) for row in rows]
 
 
 async def _whole(body: CompletionRequest, run: Run | Blocked, model: Model) -> Completion:
@@ -150,14 +151,12 @@ async def embed(desk: Desk, body: EmbeddingRequest, headers: dict[str, str]) -> 
     """The route of embeddings: vectors of length 1, so that a dot product is the cosine."""
     if desk.adapter(body.model):
         raise Refusal(400, "adapters do not embed; name the model itself", param="model", code="invalid_value")
-    _, prompts = await _prompts(desk, body.input, "input")
-    taken = await desk.gate.enter(1)
-    try:
-        found = await asyncio.to_thread(desk.service.embed, prompts)
-    except InputError as error:
-        raise refused(error, "input") from None
-    finally:
-        desk.gate.leave(taken)
+    async with desk.place(1):
+        prompts = await _prompts(desk, _rows(body.input), "input")
+        try:
+            found = await asyncio.to_thread(desk.service.embed, prompts)
+        except InputError as error:
+            raise refused(error, "input") from None
     width = len(found[0])
     if body.dimensions not in (None, width):
         raise Refusal(400, f"`dimensions`: this model's vectors have {width}", param="dimensions", code="invalid_value")

@@ -7,6 +7,7 @@ import json
 import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,10 +15,10 @@ from typing import Any, Protocol
 from bloomery.core.errors import InputError
 from bloomery.engine.protocol import Grammar, Sampling, Service
 from bloomery.serve.errors import Refusal, refused
-from bloomery.serve.gate import Gate
+from bloomery.serve.gate import Gate, Place
 from bloomery.serve.limits import SCHEMA, SCHEMA_DEPTH, Limits
 from bloomery.serve.metrics import Metrics
-from bloomery.serve.policy.decision import Decision, Guard
+from bloomery.serve.policy.decision import Decision, Guard, Watch
 from bloomery.serve.run import Blocked, Run, Work
 from bloomery.serve.wire.request import Sampled
 
@@ -98,6 +99,12 @@ class Desk:
             return name
         raise Refusal(404, f"there is no model `{name}`; see /v1/models", param="model", code="model_not_found")
 
+    def place(self, count: int) -> AbstractAsyncContextManager[Place]:
+        """Room for `count` answers, taken before any work is done for them. Raises `Refusal`."""
+        if self.draining:
+            raise Refusal(503, "the server is stopping", code="unavailable", headers={"retry-after": "5"})
+        return self.gate.place(count)
+
     async def prompt(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] = ()) -> list[int]:
         """Ids of a conversation. Raises `Refusal` for one that cannot be rendered or leaves no room for an answer."""
         return self._fits(await self._rendered(lambda: self.model.prompting.prompt(messages, tools)), "messages")
@@ -141,20 +148,23 @@ class Desk:
         masked = {**messages[last], "content": decision.text}
         return [*messages[:last], masked, *messages[last + 1 :]], decision
 
-    async def begin(self, work: Work, verdict: Decision) -> Run | Blocked:
-        """Let a request in and submit it; its `close` must follow. Raises `Refusal`."""
-        if self.draining:
-            raise Refusal(503, "the server is stopping", code="unavailable", headers={"retry-after": "5"})
+    def watching(self, messages: Sequence[Mapping[str, Any]]) -> Callable[[], Watch] | None:
+        """What makes the policy's watch over one answer, if there is a policy."""
+        guard = self.guard
+        return None if guard is None else lambda: guard.watch(messages)
+
+    async def begin(self, work: Work, verdict: Decision, place: Place) -> Run | Blocked:
+        """Submit a request that has its place, and keep it until the run is closed. Raises `Refusal`."""
         if verdict.action == "block":
             return Blocked(work, verdict)
-        taken = await self.gate.enter(work.answers)
         run = Run(self.service, self.model.tokenizer, work, self.limits.request_seconds)
-        run.when_closed = lambda run: self._over(run, taken)
+        run.when_closed = lambda run: self._over(run, place)
+        place.kept = True
         await run.start()
         return run
 
-    def _over(self, run: Run, taken: int) -> None:
-        self.gate.leave(taken)
+    def _over(self, run: Run, place: Place) -> None:
+        place.free()
         self.metrics.prompt_tokens.inc(run.prompt_tokens)
         self.metrics.completion_tokens.inc(run.completion_tokens)
         if run.first is not None:
@@ -198,6 +208,11 @@ class Desk:
             message = f"`logit_bias`: keys are token ids, 0 to {most - 1:,}, as strings"
             raise Refusal(400, message, param="logit_bias", code="invalid_value")
         return tuple((int(key), value) for key, value in bias.items())
+
+
+def stops_of(body: Sampled) -> tuple[str, ...]:
+    """The strings at which an answer ends."""
+    return (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
 
 
 def schema_grammar(schema: Mapping[str, Any], param: str) -> Grammar:

@@ -5,9 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from bloomery.serve.errors import busy
 from bloomery.serve.limits import Limits
+
+
+class Place:
+    """Room for the answers of one request; who sets `kept` must `free` it."""
+
+    def __init__(self, gate: Gate, count: int) -> None:
+        self._gate, self._count, self.kept = gate, count, False
+
+    def free(self) -> None:
+        """Give it back. Harmless when repeated."""
+        count, self._count = self._count, 0
+        if count:
+            self._gate.leave(count)
 
 
 class Gate:
@@ -31,6 +46,19 @@ class Gate:
     def full(self) -> bool:
         """Whether the next request would be refused unread."""
         return len(self._waiting) >= self.limits.queue
+
+    @asynccontextmanager
+    async def place(self, count: int) -> AsyncIterator[Place]:
+        """Room for `count` answers, given back at the end of the block unless it was kept.
+
+        Raises `Refusal` 429 where there is none in time.
+        """
+        place = Place(self, await self.enter(count))
+        try:
+            yield place
+        finally:
+            if not place.kept:
+                place.free()
 
     async def enter(self, count: int) -> int:
         """Wait for `count` places, give them back with `leave`; raises `Refusal` 429 where there are none in time.

@@ -55,7 +55,9 @@ def test_without_an_admin_token_there_is_no_admin_route() -> None:
     assert stage.post("/admin/models/swap", {"model": "x"}).status_code == 404
 
 
-@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "127.0.0.1.nip.io:80", "", "[::2]:80", "a:b:c"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "localhost.evil.example", "127.0.0.1.nip.io:80", "", "[::2]:80", "a:b:c"]
+)
 def test_another_host_name_is_refused_even_with_the_token(host: str) -> None:
     found = Stage().get("/health", headers={"host": host})
     assert found.status_code == 403 and found.json()["error"]["code"] == "host_not_allowed"

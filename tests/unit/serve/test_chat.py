@@ -193,7 +193,9 @@ def test_a_schema_as_deep_or_large_as_an_attack_is_refused_before_it_is_compiled
         deep = {"type": "object", "properties": {"a": deep}}
     wide = {"type": "string", "enum": ["x" * 1000 + str(number) for number in range(100)]}
     for schema in (deep, wide):
-        error = refused(Stage(), response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": schema}})
+        error = refused(
+            Stage(), response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+        )
         assert "levels" in error["message"]
 
 
@@ -257,7 +259,9 @@ def test_a_call_that_must_be_made_is_forced_by_a_grammar() -> None:
     assert grammar is not None and json.loads(grammar.text)["anyOf"][0]["properties"]["name"] == {"const": "add"}
 
 
-@pytest.mark.parametrize("text", ["{not json", '{"name": "other", "arguments": {}}', "<tool_call>\n{}\n</tool_call>", "[1]"])
+@pytest.mark.parametrize(
+    "text", ["{not json", '{"name": "other", "arguments": {}}', "<tool_call>\n{}\n</tool_call>", "[1]"]
+)
 def test_what_is_no_call_of_a_known_function_stays_text(text: str) -> None:
     stage = Stage(Scripted(lambda request: text))
     assert ask(stage, tools=[ADD])["choices"][0]["message"]["content"] == text
@@ -268,7 +272,9 @@ def test_calls_and_results_go_back_into_the_conversation() -> None:
     stage = Stage()
     first = {"role": "assistant", "content": None, "tool_calls": [
         {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}]}  # fmt: skip
-    ask(stage, tools=[ADD], messages=[*ASKED["messages"], first, {"role": "tool", "tool_call_id": "c1", "content": "7"}])
+    ask(
+        stage, tools=[ADD], messages=[*ASKED["messages"], first, {"role": "tool", "tool_call_id": "c1", "content": "7"}]
+    )
     prompt = stage.service.tokenizer.decode(stage.service.held[0].request.prompt)
     assert '{"name": "add", "arguments": {"a": 1}}' in prompt and "<tool_response>\n7\n</tool_response>" in prompt
 

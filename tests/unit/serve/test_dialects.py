@@ -19,7 +19,9 @@ def test_completions_answer_texts_and_ids() -> None:
     for prompt, count in (("The end", 1), (["The end", "x"], 2), (ids, 1), ([ids, ids], 2)):
         found = stage.post("/v1/completions", {"model": "ember", "prompt": prompt}).json()
         assert [choice["text"] for choice in found["choices"]] == ["Hello there."] * count
-    assert [list(held.request.prompt) for held in stage.service.held][::3][:1] == [stage.model.prompting.text("The end")]
+    assert [list(held.request.prompt) for held in stage.service.held][::3][:1] == [
+        stage.model.prompting.text("The end")
+    ]
     assert stage.service.held[0].request.sampling.max_new_tokens == 16
 
 
@@ -59,7 +61,9 @@ def test_embeddings_have_length_one_in_both_formats() -> None:
     plain = stage.post("/v1/embeddings", {"model": "ember", "input": ["a", "a b c"]}).json()
     vectors = np.array([one["embedding"] for one in plain["data"]])
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1) and plain["usage"]["prompt_tokens"] > 2
-    coded = stage.post("/v1/embeddings", {"model": "ember", "input": ["a", "a b c"], "encoding_format": "base64"}).json()
+    coded = stage.post(
+        "/v1/embeddings", {"model": "ember", "input": ["a", "a b c"], "encoding_format": "base64"}
+    ).json()
     raw = [np.frombuffer(base64.b64decode(one["embedding"]), "<f4") for one in coded["data"]]
     assert np.allclose(raw, vectors)
     refused = stage.post("/v1/embeddings", {"model": "ember", "input": "a", "dimensions": 2})
