@@ -231,7 +231,8 @@ async def swaps(server: Server, options: argparse.Namespace) -> Told:
     stop = True
     await asyncio.gather(*clients)
     figures = {
-        "swaps": options.swaps, "that failed": wrong, "a swap": quantiles(took), "requests": done, "failed": dict(failed)
+        "swaps": options.swaps, "that failed": wrong, "a swap": quantiles(took), "requests": done,
+        "failed": dict(failed),
     }  # fmt: skip
     return Told("swaps", not wrong and not failed, figures)
 

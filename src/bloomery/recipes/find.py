@@ -33,7 +33,10 @@ class Found:
 
 
 def find_model(name: str) -> Found:
-    """A run (name or folder), FAMILY/STAGE, FAMILY for its newest stage, or a model folder. Raises `InputError` naming what was tried."""
+    """A run (name or folder), FAMILY/STAGE, FAMILY for its newest stage, or a model folder.
+
+    Raises `InputError` naming what was tried.
+    """
     for place in (RUNS / name, Path(name)):
         if (place / "recipe.yaml").is_file():
             return _of_run(name, RunFolder.open(place))

@@ -6,11 +6,10 @@ import asyncio
 import hashlib
 import hmac
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -18,6 +17,8 @@ from bloomery.serve.desk import Desk
 from bloomery.serve.errors import Refusal, busy
 from bloomery.serve.limits import BODY
 
+Fields = Mapping[str, str]
+"""Headers by name in small letters; of one that stands twice the last counts."""
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 OPEN = ("/health",)
 """Asked by load balancers, which have no token; it tells nothing but that the server runs."""
@@ -35,7 +36,7 @@ class Access:
     origins: Sequence[str] = ()
     """Web pages whose scripts may call; none by default."""
 
-    def check(self, path: str, headers: Headers) -> None:
+    def check(self, path: str, headers: Fields) -> None:
         """Raises `Refusal`: 403 for another host or a web page, 401 without the token."""
         host = _host(headers.get("host", ""))
         if self.hosts and host not in self.hosts:
@@ -61,7 +62,7 @@ def _host(header: str) -> str:
     return header.rpartition(":")[0].lower() if ":" in header else header.lower()
 
 
-def _bearer(headers: Headers) -> str:
+def _bearer(headers: Fields) -> str:
     kind, _, value = headers.get("authorization", "").partition(" ")
     return value.strip() if kind.lower() == "bearer" else ""
 
@@ -85,7 +86,7 @@ class Door:
                 await self._app(scope, receive, send)
             return
         began, status = time.monotonic(), 500
-        headers = Headers(scope=scope)
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         cors = self._cors(headers)
 
         async def told(message: Message) -> None:
@@ -102,14 +103,15 @@ class Door:
             self._desk.metrics.requests.labels(route, str(status)).inc()
             self._desk.metrics.seconds.labels(route).observe(time.monotonic() - began)
 
-    async def _admitted(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+    async def _admitted(self, scope: Scope, headers: Fields, receive: Receive, send: Send) -> None:
         try:
             if scope["method"] == "OPTIONS" and headers.get("origin") in self._access.origins:
                 await Response(status_code=204)(scope, receive, send)
                 return
             self._access.check(scope["path"], headers)
             if scope["path"] in QUEUED and scope["method"] == "POST" and self._desk.gate.full:
-                raise busy("the queue is full")
+                await FULL(scope, receive, send)
+                return
             if scope["method"] in ("POST", "PUT", "PATCH", "DELETE"):
                 receive = _replayed(await self._body(headers, receive), receive)
         except Refusal as refusal:
@@ -117,7 +119,7 @@ class Door:
             return
         await self._app(scope, receive, send)
 
-    async def _body(self, headers: Headers, receive: Receive) -> bytes:
+    async def _body(self, headers: Fields, receive: Receive) -> bytes:
         """The whole body. Raises `Refusal`: 413 for one that is too long, 408 for one that does not arrive."""
         told = headers.get("content-length", "0")
         if not told.isdecimal() or int(told[:12]) > BODY:
@@ -140,7 +142,7 @@ class Door:
             close = {"connection": "close"}
             raise Refusal(408, "the request did not arrive in time", code="timeout", headers=close) from None
 
-    def _cors(self, headers: Headers) -> list[tuple[bytes, bytes]]:
+    def _cors(self, headers: Fields) -> list[tuple[bytes, bytes]]:
         origin = headers.get("origin")
         if origin is None or origin not in self._access.origins:
             return []
@@ -174,6 +176,10 @@ def refusal_response(refusal: Refusal) -> Response:
     """The error object as a response."""
     body = refusal.body().model_dump_json()
     return Response(body, refusal.status, headers=refusal.headers, media_type="application/json")
+
+
+FULL = refusal_response(busy("the queue is full"))
+"""Made once, since it is sent most when there is least time."""
 
 
 def _kind(path: str) -> str:

@@ -12,8 +12,10 @@ from bloomery.serve.access import Access
 from bloomery.serve.limits import BODY, Limits
 
 ROUTES = [
-    ("GET", "/v1/models"), ("GET", "/v1/models/ember"), ("GET", "/version"), ("GET", "/metrics"), ("GET", "/openapi.json"),
-    ("POST", "/v1/chat/completions"), ("POST", "/v1/completions"), ("POST", "/v1/responses"), ("POST", "/v1/embeddings"),
+    ("GET", "/v1/models"), ("GET", "/v1/models/ember"), ("GET", "/version"), ("GET", "/metrics"),
+    ("GET", "/openapi.json"),
+    ("POST", "/v1/chat/completions"), ("POST", "/v1/completions"), ("POST", "/v1/responses"),
+    ("POST", "/v1/embeddings"),
     ("POST", "/admin/models/swap"), ("DELETE", "/v1/models/ember"), ("GET", "/nowhere"),
 ]  # fmt: skip
 

@@ -121,7 +121,7 @@ def test_log_probabilities_belong_to_the_text_that_is_shown() -> None:
     assert [len(token["top_logprobs"]) for token in tokens] == [2] * len(tokens)
     streamed = chunks(Stage(), logprobs=True, top_logprobs=2, stop="there")
     parts = [choice["logprobs"]["content"] for chunk in streamed for choice in chunk["choices"] if choice["logprobs"]]
-    assert sum(parts, []) == tokens
+    assert [token for part in parts for token in part] == tokens
 
 
 def test_minus_infinity_is_a_number_that_json_has() -> None:
