@@ -9,6 +9,24 @@ from typing import Annotated, Any
 
 import typer
 
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="A run, a model folder, FAMILY/STAGE, or FAMILY.")]
+Host = Annotated[str, typer.Option(help="Address to listen on; others than loopback need BLOOMERY_TOKEN.")]
+Port = Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)]
+Name = Annotated[str | None, typer.Option(help="What requests call the model.")]
+Adapters = Annotated[
+    list[str] | None, typer.Option(metavar="NAME=PLACE", help="A LoRA run or peft folder, asked by its name.")
+]
+Policy = Annotated[Path | None, typer.Option(help="Policy file: what is blocked, masked, reviewed.")]
+Log = Annotated[Path | None, typer.Option(help="File for decisions of the policy, JSON lines.")]
+Running = Annotated[int, typer.Option(help="Answers worked on at once.", min=1)]
+Queue = Annotated[int, typer.Option(help="Requests that may wait; more are refused with 429.", min=1)]
+Patience = Annotated[float, typer.Option(help="Seconds a request waits for its turn before 429.", min=0.0)]
+Memory = Annotated[str | None, typer.Option(help="Memory for keys and values, such as 2GB.")]
+Hosts = Annotated[list[str] | None, typer.Option(help="Host name by which the server may be called.")]
+Origins = Annotated[list[str] | None, typer.Option(help="Origin of web pages that may call it.")]
+Batch = Annotated[Path | None, typer.Option(help="Answer the requests of this file and stop.")]
+Out = Annotated[Path | None, typer.Option(help="File for the batch's answers; goes on where it stopped.")]
+
 
 def add_to(app: typer.Typer) -> None:
     """Register the verb."""
@@ -16,25 +34,21 @@ def add_to(app: typer.Typer) -> None:
 
 
 def serve(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A run, a model folder, FAMILY/STAGE, or FAMILY.")],
-    host: Annotated[str, typer.Option(help="Address to listen on; others than loopback need BLOOMERY_TOKEN.")] = (
-        "127.0.0.1"
-    ),
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = 8000,
-    name: Annotated[str | None, typer.Option(help="What requests call the model.")] = None,
-    adapter: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=PLACE", help="A LoRA run or peft folder, asked by its name.")
-    ] = None,
-    policy: Annotated[Path | None, typer.Option(help="Policy file: what is blocked, masked, reviewed.")] = None,
-    log: Annotated[Path | None, typer.Option(help="File for decisions of the policy, JSON lines.")] = None,
-    running: Annotated[int, typer.Option(help="Answers worked on at once.", min=1)] = 64,
-    queue: Annotated[int, typer.Option(help="Requests that may wait; more are refused with 429.", min=1)] = 256,
-    patience: Annotated[float, typer.Option(help="Seconds a request waits for its turn before 429.", min=0.0)] = 0.5,
-    memory: Annotated[str | None, typer.Option(help="Memory for keys and values, such as 2GB.")] = None,
-    allow_host: Annotated[list[str] | None, typer.Option(help="Host name by which the server may be called.")] = None,
-    allow_origin: Annotated[list[str] | None, typer.Option(help="Origin of web pages that may call it.")] = None,
-    batch: Annotated[Path | None, typer.Option(help="Answer the requests of this file and stop.")] = None,
-    out: Annotated[Path | None, typer.Option(help="File for the batch's answers; goes on where it stopped.")] = None,
+    model: Model,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    name: Name = None,
+    adapter: Adapters = None,
+    policy: Policy = None,
+    log: Log = None,
+    running: Running = 64,
+    queue: Queue = 256,
+    patience: Patience = 0.5,
+    memory: Memory = None,
+    allow_host: Hosts = None,
+    allow_origin: Origins = None,
+    batch: Batch = None,
+    out: Out = None,
 ) -> None:
     """Serve a model behind an OpenAI-compatible endpoint, or answer a file of requests.
 
@@ -45,32 +59,28 @@ def serve(
     bloomery serve runs/demo --adapter legal=runs/lora --policy policy.yaml
     bloomery serve ember --batch requests.jsonl --out answers.jsonl
     """
-    from bloomery.core.errors import InputError
-    from bloomery.recipes.serving import Serving, answer_batch
-    from bloomery.recipes.serving import serve as run
+    from bloomery.recipes.serving import Serving
     from bloomery.serve.limits import Limits
 
-    if (batch is None) != (out is None):
-        raise InputError("--batch and --out go together", fix="name the file of requests and the one for answers")
-    limits = Limits(running=running, queue=queue, patience=patience)
-    asked = Serving(
-        model,
-        name,
-        _pairs(adapter or []),
-        policy,
-        log,
-        _bytes(memory),
-        host,
-        port,
-        allow_host or (),
-        allow_origin or (),
-    )
-    if batch is not None and out is not None:
-        with _progress() as told:
-            counted = answer_batch(asked, limits, batch, out, told)
-        typer.echo(f"{counted.done:,} of {counted.lines:,} answered, {counted.failed:,} of them refused: {out}")
+    hosts, origins = allow_host or (), allow_origin or ()
+    room = _bytes(memory)
+    asked = Serving(model, name, _pairs(adapter or []), policy, log, room, host, port, hosts, origins)
+    _run(asked, Limits(running=running, queue=queue, patience=patience), batch, out)
+
+
+def _run(asked: Any, limits: Any, batch: Path | None, out: Path | None) -> None:
+    """The endpoint, or the batch where there is one."""
+    from bloomery.core.errors import InputError
+    from bloomery.recipes.serving import answer_batch, serve
+
+    if batch is None and out is None:
+        serve(asked, limits, typer.echo)
         return
-    run(asked, limits, typer.echo)
+    if batch is None or out is None:
+        raise InputError("--batch and --out go together", fix="name the file of requests and the one for answers")
+    with _progress() as told:
+        counted = answer_batch(asked, limits, batch, out, told)
+    typer.echo(f"{counted.done:,} of {counted.lines:,} answered, {counted.failed:,} of them refused: {out}")
 
 
 def _pairs(given: list[str]) -> dict[str, str]:

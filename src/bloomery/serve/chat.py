@@ -12,7 +12,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from bloomery.engine.protocol import Grammar
+from bloomery.engine.protocol import Grammar, Token
 from bloomery.serve import tools as calls
 from bloomery.serve.desk import Desk, Model, schema_grammar, stops_of
 from bloomery.serve.errors import Refusal
@@ -27,6 +27,7 @@ from bloomery.serve.wire.chat import (
     Choice,
     ChunkChoice,
     DeltaMessage,
+    Finish,
     Logprobs,
     NamedTool,
     SchemaFormat,
@@ -126,13 +127,14 @@ class _Answer:
     """One answer, put together."""
 
     def __init__(self) -> None:
-        self.text, self.calls, self.tokens, self.finish = "", list[ToolCall](), list[Any](), None
+        self.text, self.calls, self.tokens = "", list[ToolCall](), list[Token]()
+        self.finish: Finish | None = None
 
     def add(self, said: Said) -> None:
         self.text += said.text
         self.calls += said.calls
         self.tokens += said.tokens
-        self.finish = said.finish or self.finish  # type: ignore[assignment]
+        self.finish = said.finish or self.finish
 
     def choice(self, index: int, logprobs: bool | None, model: Model) -> Choice:
         content = None if self.calls and not self.text else self.text

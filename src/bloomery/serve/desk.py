@@ -217,8 +217,7 @@ def stops_of(body: Sampled) -> tuple[str, ...]:
 
 def schema_grammar(schema: Mapping[str, Any], param: str) -> Grammar:
     """The grammar of a JSON schema. Raises `Refusal` for one that is no schema, or too large to compile for a guest."""
-    from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import SchemaError
+    from jsonschema import Draft202012Validator, SchemaError  # type: ignore[import-untyped]
 
     text = json.dumps(schema)
     if len(text) > SCHEMA or _depth(schema) > SCHEMA_DEPTH:

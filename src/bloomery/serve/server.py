@@ -52,7 +52,8 @@ async def serve(app: Any, desk: Desk, host: str, port: int, ready: Callable[[], 
     from granian.server.embed import Server
 
     logging.getLogger("_granian").setLevel(logging.ERROR)
-    server = Server(
+    make: Any = Server  # its methods have no types
+    server = make(
         app,
         address=host,
         port=port,
