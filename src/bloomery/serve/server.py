@@ -7,6 +7,7 @@ come is cut by `Door`, an answer that is not read by `Events`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import signal
@@ -72,12 +73,23 @@ async def serve(app: Any, desk: Desk, host: str, port: int, ready: Callable[[], 
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.freeze()  # the model's objects stay: looking through them at every collection would stall answers
     serving = asyncio.ensure_future(server.serve())
+    await _listening(host, port, serving)
     ready()
     await asyncio.wait({serving, asyncio.ensure_future(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
     if not serving.done():
         await _drained(desk)
         server.stop()
     await serving
+
+
+async def _listening(host: str, port: int, serving: asyncio.Future[None]) -> None:
+    """Return when the socket takes connections, or the server has ended."""
+    while not serving.done():
+        with contextlib.suppress(OSError):
+            _, writer = await asyncio.open_connection(host, port)
+            writer.close()
+            return
+        await asyncio.sleep(0.01)
 
 
 def _told_to_stop(desk: Desk, stop: asyncio.Event) -> None:
