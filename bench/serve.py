@@ -62,6 +62,12 @@ class Server:
         text = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+)", text)[1]) / 1024  # type: ignore[index]
 
+    @property
+    def cpu(self) -> float:
+        """Seconds of processor time that it has used."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
 
 def request(port: int, path: str, body: Any = None, token: str = TOKEN, close: bool = True) -> bytes:
     """The bytes of one request."""
@@ -290,9 +296,11 @@ def main() -> None:
         os.environ.setdefault("XDG_CACHE_HOME", folder)
         for name in options.bars:
             server = Server.start(*options.serve.split())
-            before = server.rss
+            before, used = server.rss, server.cpu
             try:
                 told = asyncio.run(BARS[name](server, options))
+                told.figures["server's processor time, s"] = round(server.cpu - used, 1)
+                told.figures["load average"] = os.getloadavg()[0]
                 told.figures["server MB"] = f"{before:.0f} -> {server.rss:.0f}"
             finally:
                 told_status = server.stop()
