@@ -48,6 +48,7 @@ bench: dev $(PEER)/.ready
 	$(BIN)/python bench/memory.py
 	$(BIN)/python bench/ember.py
 	PYTHONPATH=tests/support:tests/faults $(BIN)/python bench/faults.py
+	PYTHONPATH=tests/support $(BIN)/python bench/graders.py
 
 ember: venv
 	for stage in $(EMBER); do \

@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from toys import ToyPreferences, ToySource, toy_config, toy_job, toy_model, toy_preferences, toy_rows
 
 from bloomery.core.events import read_events
+from bloomery.launch.local import leave
 from bloomery.models.load import Loaded, load_model
 from bloomery.models.meta import load_meta
 from bloomery.train.config import Optim, Preference
@@ -163,3 +164,4 @@ def test_two_processes_learn_preferences_as_one_does(runs: Path, objective: str)
 
 if __name__ == "__main__":
     two_processes(Path(sys.argv[1]))
+    leave(0)

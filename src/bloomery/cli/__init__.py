@@ -6,13 +6,12 @@ Exit status: 0 done and within `keep`, 1 a run stopped itself, 2 bad input, 3 fo
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 import typer
 
 from bloomery import __version__
-from bloomery.cli import advise, families, lineage, models, recipes, serve, setup, studies
+from bloomery.cli import advise, families, grade, lineage, models, recipes, serve, setup, studies
 
 app = typer.Typer(
     name="bloomery",
@@ -27,6 +26,7 @@ app = typer.Typer(
 for group in (recipes, advise, studies, models, serve, lineage, setup):
     group.add_to(app)
 app.add_typer(families.app, name="families")
+app.add_typer(grade.app, name="grade")
 
 
 def _version(wanted: bool) -> None:
@@ -47,10 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     An error of ours is printed as one paragraph, without a traceback; anything else is a bug and keeps it.
     """
-    from bloomery.launch.local import run_here
+    from bloomery.launch.local import leave, run_here
 
     def job() -> int:
         app(args=None if arguments is None else list(arguments), prog_name="bloomery")
         return 0
 
-    sys.exit(run_here(job))
+    leave(run_here(job))

@@ -1,9 +1,8 @@
-"""A user's Python function in a process of its own, killed when it takes too long or too much.
+"""A user's Python function, called in a process of its own that is killed when it takes too long or too much.
 
-What it promises: a time limit for each call, a memory limit, no environment variables but the few
-below (so no secrets), an empty folder to work in, and a crash or a hang that costs one item, never
-the caller. What it does not promise: it runs with the caller's rights to files and network, so it is
-for code the user trusts (`trusted: true`), not for code a model wrote.
+Every level promises: a time limit for each call, a memory limit, no environment variables but the few of
+`sandbox_level.py` (so no secrets), an empty folder to work in, and a crash or a hang that costs one item, never the
+caller. Only `isolated` keeps the code from the caller's files and network; `trusted` promises nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -22,23 +20,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from bloomery.core import sandbox_worker
 from bloomery.core.errors import InputError, Where
+from bloomery.core.sandbox_jail import NO_WALLS, TOO_MUCH_MEMORY
+from bloomery.core.sandbox_level import BOX, Level, Limits, command, environment, require
 
-PASSED_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TZ")
 MAX_LINE = 1 << 20
 """Largest result of one call, in bytes of JSON."""
 START_SECONDS = 60.0
 """What a function's own imports may take before its first call."""
 GIVE_UP_AFTER = 3
 """Items in a row that may take the process with them before the rest is given up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one call may use; memory is address space, libraries' included."""
-
-    seconds: float = 10.0
-    memory: int = 2 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +41,22 @@ class Outcome:
     error: str | None = None
 
 
-def call_each(file: Path, function: str, items: Sequence[Any], limits: Limits) -> list[Outcome]:
+def call_each(
+    file: Path, function: str, items: Sequence[Any], limits: Limits, level: Level = "process", spread: bool = False
+) -> list[Outcome]:
     """Call `function(item)` of a Python file for every JSON item; one outcome each, in order.
 
-    A call that raises, hangs, dies or returns no JSON has an `error`; the others keep their values.
-    Raises `InputError` when the file is missing, does not import or lacks the function.
+    With `spread`, an item's own items (a list) or keys (a mapping) are the arguments. Coroutines are awaited.
+
+    A call that raises, hangs, dies or returns no JSON has an `error`; the others keep their values. At `isolated` the
+    function sees no other file than its own. Raises `InputError` when the file is missing, does not import or lacks
+    the function, or the machine does not offer the level.
     """
     if not file.is_file():
         raise InputError("is not a file", where=Where(file), fix="name a Python file that defines the function")
+    require(level)
+    if level == "trusted":
+        return _here(file, function, items, spread)
     outcomes: list[Outcome] = []
     died = 0
     while len(outcomes) < len(items):
@@ -64,36 +64,32 @@ def call_each(file: Path, function: str, items: Sequence[Any], limits: Limits) -
             gone = Outcome(error=f"not called: the {died} calls before it took the process down")
             outcomes += [gone] * (len(items) - len(outcomes))
             break
-        found = _run(file.resolve(), function, items[len(outcomes) :], limits)
+        found = _run(file.resolve(), function, items[len(outcomes) :], limits, level, spread)
         whole = found and found[-1].error is None
         died = 0 if whole or len(found) > 1 else died + 1
         outcomes += found
     return outcomes
 
 
-def _run(file: Path, function: str, items: Sequence[Any], limits: Limits) -> list[Outcome]:
+def _here(file: Path, function: str, items: Sequence[Any], spread: bool) -> list[Outcome]:
+    """The calls in this process: what the code breaks, it breaks here."""
+    try:
+        called = sandbox_worker.load(file.resolve(), function)
+    except Exception as error:
+        raise InputError(f"the function cannot be used: {error}", where=Where(file)) from error
+    answers = (json.loads(sandbox_worker.call(called, item, spread, Exception)) for item in items)
+    return [Outcome(answer.get("value"), answer.get("error")) for answer in answers]
+
+
+def _run(file: Path, function: str, items: Sequence[Any], limits: Limits, level: Level, spread: bool) -> list[Outcome]:
     """Outcomes up to and including the first item that took the process down."""
     with tempfile.TemporaryDirectory(prefix="bloomery-") as folder:
-        job = Path(folder, "job.json")
-        job.touch(mode=0o600)
-        budget = int(START_SECONDS + limits.seconds * len(items)) + 1
-        job.write_text(
-            json.dumps(
-                {
-                    "file": str(file),
-                    "function": function,
-                    "items": list(items),
-                    "memory": limits.memory,
-                    "cpu_seconds": budget,
-                }
-            )
-        )
         process = subprocess.Popen(
-            [sys.executable, "-I", str(Path(__file__).with_name("sandbox_worker.py")), str(job)],
+            _command(Path(folder), file, {"function": function, "items": list(items), "spread": spread}, limits, level),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=_environment(folder),
+            env=environment("/tmp" if level == "isolated" else folder),  # noqa: S108
             cwd=folder,
             start_new_session=True,
         )
@@ -101,10 +97,28 @@ def _run(file: Path, function: str, items: Sequence[Any], limits: Limits) -> lis
         try:
             return _collect(_Lines(process.stdout), process, file, len(items), limits)
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # children it left behind, too
-            process.wait()
+            end(process)
             process.stdout.close()
+
+
+def _command(folder: Path, file: Path, job: dict[str, Any], limits: Limits, level: Level) -> list[str]:
+    """The command line of a worker that has the items of `job` to call the function with."""
+    budget = int(START_SECONDS + limits.seconds * len(job["items"])) + 1
+    job |= {"file": str(file), "memory": limits.memory, "cpu_seconds": budget}
+    worker = Path(sandbox_worker.__file__).read_text()
+    files = {"sandbox_worker.py": worker}
+    if level == "isolated":
+        files[file.name] = file.read_text()
+        job["file"] = f"{BOX}/{file.name}"
+    files["job.json"] = json.dumps(job)
+    return command(level, folder, ["sandbox_worker.py", "job.json"], files, limits, budget)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process started in a session of its own, and the children it left behind."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _collect(lines: _Lines, process: subprocess.Popen[bytes], file: Path, count: int, limits: Limits) -> list[Outcome]:
@@ -128,13 +142,12 @@ def _death(timed_out: bool, process: subprocess.Popen[bytes], limits: Limits) ->
         return f"took longer than {limits.seconds:g} s"
     with contextlib.suppress(subprocess.TimeoutExpired):
         code = process.wait(timeout=1)
+        if code == TOO_MUCH_MEMORY:
+            return f"its processes together used more than {limits.memory >> 20:,} MB of memory"
+        if code == NO_WALLS:
+            return "its sandbox could not be built"
         return f"ended its process (exit status {code})" if code >= 0 else f"was killed by signal {-code}"
     return f"wrote more than {MAX_LINE:,} bytes"
-
-
-def _environment(folder: str) -> dict[str, str]:
-    passed = {name: os.environ[name] for name in PASSED_ENVIRONMENT if name in os.environ}
-    return passed | {"HOME": folder, "TMPDIR": folder, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 class _Lines:

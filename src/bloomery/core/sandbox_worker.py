@@ -6,7 +6,9 @@ library only: the interpreter is isolated and does not see this package.
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
+import inspect
 import json
 import os
 import resource
@@ -22,19 +24,23 @@ def main() -> None:
     os.dup2(2, 1)  # what the function prints must not mix with its results
     _limit(job["memory"], job["cpu_seconds"])
     try:
-        function = _load(Path(job["file"]), job["function"])
+        function = load(Path(job["file"]), job["function"])
     except BaseException as error:
         results.write(json.dumps({"broken": _name(error)}) + "\n")
         return
     results.write(json.dumps({"ready": True}) + "\n")
     for item in job["items"]:
-        results.write(_call(function, item) + "\n")
+        results.write(call(function, item, job["spread"]) + "\n")
 
 
-def _call(function: Any, item: Any) -> str:
+def call(function: Any, item: Any, spread: bool, caught: type[BaseException] = BaseException) -> str:
+    """{"value"} or {"error"} as JSON; `spread` makes arguments of a list's items or a mapping's keys."""
     try:
-        return json.dumps({"value": function(item)}, default=_plain)
-    except BaseException as error:
+        value = (function(**item) if isinstance(item, dict) else function(*item)) if spread else function(item)
+        if inspect.iscoroutine(value):
+            value = asyncio.run(value)
+        return json.dumps({"value": value}, default=_plain)
+    except caught as error:
         return json.dumps({"error": _name(error)})
 
 
@@ -50,7 +56,8 @@ def _limit(memory: int, cpu_seconds: int) -> None:
         resource.setrlimit(kind, (most, most))
 
 
-def _load(file: Path, name: str) -> Any:
+def load(file: Path, name: str) -> Any:
+    """The function `name` of a Python file, which may import its neighbours. Raises what the file raises."""
     sys.path.insert(0, str(file.parent))
     spec = importlib.util.spec_from_file_location(file.stem, file)
     if spec is None or spec.loader is None:

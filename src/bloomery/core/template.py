@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from bloomery.core import template_worker
 from bloomery.core.errors import InputError
-from bloomery.core.sandbox import PASSED_ENVIRONMENT
+from bloomery.core.sandbox_level import PASSED_ENVIRONMENT
 from bloomery.core.template_worker import END, START
 
 __all__ = ["ChatTemplate", "Conversation", "END", "Rendering", "RunawayTemplate", "START", "TemplateFault"]

@@ -1,172 +1,181 @@
-"""The engine in this process: batched generation over a transformers causal LM, and scoring in one forward."""
+"""The engine in this process: continuous batching over a transformers causal LM, and scoring in one forward."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bloomery.core.errors import InputError
 from bloomery.core.rows import Floats, TokenRow
-from bloomery.engine.decoder import CachedDecoder, Decoder, PlainDecoder, cache_agrees, decoding_twin
-from bloomery.engine.protocol import Completion, Sampling
-from bloomery.engine.sampler import choose
+from bloomery.engine.adapters import Adapters
+from bloomery.engine.batch import RaggedBatch
+from bloomery.engine.decoder import cache_agrees, decoding_twin
+from bloomery.engine.grammar import Grammars
+from bloomery.engine.padded import PaddedBatch
+from bloomery.engine.protocol import Answer, Completion, Request, Sampling, Token
+from bloomery.engine.running import Running
+from bloomery.engine.scheduler import Scheduler
+from bloomery.engine.trial import ragged_agrees
 from bloomery.models.head import token_logprobs
 from bloomery.models.load import Loaded
 
 BATCH_ROWS = {"cpu": 64, "cuda": 256}
 """Rows answered at once, by device: a CPU thread gives 1,630 tokens/s at 64 and 1,200 at 128 (ember, 20 new tokens)."""
 BATCH_TOKENS = 32_768
-"""Most tokens whose keys and values a generation batch holds."""
+"""Most padded tokens that a batch holds where an architecture has no rows of its own."""
+MEMORY = {"cpu": 2 << 30, "cuda": 16 << 30}
+"""Most bytes of keys and values, by device, where nothing else is said."""
 SCORE_TOKENS = {"cpu": 2048, "cuda": 16_384}
 """Most tokens in one scoring forward, by device: a CPU does 7,000 tokens/s at 2,048 and 5,000 at 8,192 (ember)."""
-COMPACT_AT = 1 / 8
-"""Finished rows leave the batch once they are this share of it: leaving copies the cache, staying costs arithmetic."""
 
 
 class NativeEngine:
-    """Answers and scores with the weights of `loaded`, shared with whoever trains them."""
+    """Answers and scores with the weights of `loaded`, shared with whoever trains them.
 
-    def __init__(self, loaded: Loaded, *, batch_rows: int | None = None, batch_tokens: int = BATCH_TOKENS) -> None:
-        self.model, self.head = decoding_twin(loaded.model), loaded.head
+    `memory` in bytes bounds keys and values, `batch_rows` the requests that are answered at once.
+    """
+
+    def __init__(self, loaded: Loaded, *, batch_rows: int | None = None, memory: int | None = None) -> None:
+        self.model, self.head, self.tokenizer = decoding_twin(loaded.model), loaded.head, loaded.tokenizer
         self.device = next(self.model.parameters()).device
-        self.batch_rows = batch_rows or BATCH_ROWS.get(self.device.type, BATCH_ROWS["cuda"])
-        self.batch_tokens = batch_tokens
-        self.cached = cache_agrees(self.model)
+        kind = self.device.type
+        self.batch_rows = batch_rows or BATCH_ROWS.get(kind, BATCH_ROWS["cuda"])
+        self.memory = memory or MEMORY.get(kind, MEMORY["cuda"])
         config: Any = loaded.config
         self._context = int(getattr(config, "max_position_embeddings", 0) or 1 << 30)
         self.stop_ids = _end_ids(self.model, config)
+        self.adapters = Adapters(self.model)
+        self.ragged = ragged_agrees(self.model, self.head)
+        self.cached = self.ragged or cache_agrees(self.model)
+        self._grammars: Grammars | None = None
 
     @property
     def context(self) -> int:
         """Most tokens a row, or a prompt with its answer, may have."""
         return self._context
 
-    @torch.inference_mode()
-    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
+    def scheduler(self) -> Scheduler:
+        """A fresh set of requests; their keys and values live as long as it does."""
+        if self.ragged:
+            return Scheduler(RaggedBatch(self.model, self.head, self.adapters, self.batch_rows, self.memory))
+        return Scheduler(PaddedBatch(self.model, self.cached, self.batch_rows, BATCH_TOKENS))
+
+    def accept(
+        self, request: Request, told: Callable[[Token], None], fits: Callable[[int], bool], name: str = "the prompt"
+    ) -> Running:
+        """A request ready to wait its turn. Raises `InputError` where it cannot be answered."""
+        length, sampling = len(request.prompt), request.sampling
+        if not 0 < length < self.context:
+            raise InputError(
+                f"{name} has {length:,} tokens; the context holds {self.context:,} with the answer",
+                fix="shorten the prompt" if length else "give it at least one token",
+            )
+        limit = min(sampling.max_new_tokens, self.context - length)
+        if not fits(length + limit):
+            raise InputError(
+                f"{name} has {length:,} tokens, with the answer {length + limit:,}: more than the memory for keys and "
+                f"values holds",
+                fix="ask for fewer tokens, or give the engine more memory",
+            )
+        self.adapters.check(request.adapter)
+        stops = self.stop_ids if sampling.stop_ids is None else sampling.stop_ids
+        matcher = self.grammars.matcher(sampling.grammar) if sampling.grammar is not None else None
+        return Running(request, told, limit, frozenset(stops), matcher)
+
+    @property
+    def grammars(self) -> Grammars:
+        """Compiles grammars for this model's tokenizer."""
+        if self._grammars is None:
+            vocabulary = self.head.weight.shape[0]
+            self._grammars = Grammars(self.tokenizer, vocabulary, self.stop_ids)
+        return self._grammars
+
+    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling, adapter: str = "") -> list[Completion]:
         """One answer for each prompt, in order; an answer is cut where the context ends.
 
-        Raises `InputError` for a prompt that is empty or leaves no room for an answer.
+        Equal prompts are read once and answered independently. Raises `InputError` for a prompt that is empty or
+        leaves no room for an answer.
         """
-        for number, prompt in enumerate(prompts):
-            if not 0 < len(prompt) < self.context:
-                raise InputError(
-                    f"prompt {number} has {len(prompt):,} tokens; the context holds {self.context:,} with the answer",
-                    fix="shorten the prompt" if len(prompt) else "give it at least one token",
-                )
-        answers: dict[int, Completion] = {}
-        for batch in self._batches([len(p) for p in prompts], sampling.max_new_tokens):
-            answers.update(self._answer([prompts[i] for i in batch], np.array(batch), sampling))
-        return [answers[i] for i in range(len(prompts))]
+        scheduler = self.scheduler()
+        answers = [_Timed() for _ in prompts]
+        rows = [
+            self.accept(Request(p, sampling, adapter, i), answers[i].take, scheduler.backend.fits, f"prompt {i}")
+            for i, p in enumerate(prompts)
+        ]
+        # Longest first: memory runs out at once or never, and the last rows to answer are short.
+        scheduler.waiting.extend(sorted(rows, key=lambda row: -len(row.prompt)))
+        while scheduler.busy:
+            scheduler.step()
+        return [
+            one.completion(one.last - row.began, one.first - row.began) for one, row in zip(answers, rows, strict=True)
+        ]
 
     @torch.inference_mode()
     def score(self, rows: Sequence[TokenRow]) -> list[Floats]:
         """float32[T] for each row, in order: log-probability of `ids[t]` given `ids[:t]`; 0 at t = 0."""
-        for row in rows:
-            if not 0 < len(row) <= self.context:
-                raise InputError(f"row `{row.row_id}` has {len(row):,} tokens; the context holds 1 to {self.context:,}")
         found: dict[int, Floats] = {}
-        most = min(SCORE_TOKENS.get(self.device.type, SCORE_TOKENS["cuda"]), self.batch_tokens)
-        lengths = [len(row) for row in rows]
-        for batch in _cut(sorted(range(len(rows)), key=lengths.__getitem__), lengths, 0, 4096, most):
-            found.update(zip(batch, self._score_batch([rows[i] for i in batch]), strict=True))
+        for batch, hidden, real in self._read([row.ids for row in rows], [f"row `{row.row_id}`" for row in rows]):
+            ids = torch.cat([torch.from_numpy(rows[i].ids[1:]) for i in batch]).long().to(self.device)
+            logp, _ = token_logprobs(hidden[:, :-1][real[:, 1:]], self.head, ids)
+            pieces = logp.float().cpu().split([len(rows[i]) - 1 for i in batch])
+            for i, piece in zip(batch, pieces, strict=True):
+                found[i] = np.concatenate([np.zeros(1, np.float32), piece.numpy()])
         return [found[i] for i in range(len(rows))]
 
-    def _batches(self, lengths: list[int], room: int) -> Iterator[list[int]]:
-        """Prompt numbers, longest first so that memory runs out at once or never; without a cache, of one length."""
-        order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
-        for batch in _cut(order, lengths, room, self.batch_rows, self.batch_tokens):
-            if self.cached:
-                yield batch
-            else:
-                yield from ([i for i in batch if lengths[i] == n] for n in sorted({lengths[i] for i in batch}))
+    @torch.inference_mode()
+    def embed(self, texts: Sequence[Sequence[int]]) -> list[Floats]:
+        """float32[H] for each text: the mean of its last hidden states, of length 1."""
+        found: dict[int, Floats] = {}
+        for batch, hidden, real in self._read([np.asarray(t) for t in texts], [f"text {i}" for i in range(len(texts))]):
+            mean = (hidden.float() * real[..., None]).sum(1) / real.sum(1, keepdim=True)
+            found.update(zip(batch, nn.functional.normalize(mean, dim=-1).cpu().numpy(), strict=True))
+        return [found[i] for i in range(len(texts))]
 
-    def _answer(self, prompts: list[Sequence[int]], numbers: Any, sampling: Sampling) -> dict[int, Completion]:
-        """Answers of one batch by prompt number."""
-        began = time.perf_counter()
-        limits = np.array([min(sampling.max_new_tokens, self.context - len(p)) for p in prompts])
-        stops = torch.tensor(self.stop_ids if sampling.stop_ids is None else sampling.stop_ids, dtype=torch.long)
-        stops = stops.to(self.device)
-        decoder: Decoder = CachedDecoder(self.model) if self.cached else PlainDecoder(self.model)
-        logits = decoder.start(prompts, int(limits.max()))
-        live = np.arange(len(prompts))  # batch row of each row still in the decoder
-        tape = _Tape(len(prompts), int(limits.max()))
-        for step in range(int(limits.max())):
-            token, logp = choose(logits, sampling, numbers[live], step)
-            stopped = torch.isin(token, stops).cpu().numpy()
-            tape.write(live, step, token, logp, stopped, limits, time.perf_counter() - began)
-            open_rows = tape.length[live] == 0
-            if not open_rows.any():
-                break
-            if open_rows.mean() <= 1 - COMPACT_AT:
-                kept = torch.from_numpy(np.flatnonzero(open_rows)).to(self.device)
-                decoder.keep(kept)
-                live, token = live[open_rows], token[kept]
-            logits = decoder.advance(token)
-        return {int(n): tape.completion(row) for row, n in enumerate(numbers)}
-
-    def _score_batch(self, rows: list[TokenRow]) -> list[Floats]:
-        longest = max(len(row) for row in rows)
-        ids = torch.zeros(len(rows), longest, dtype=torch.long)
-        for i, row in enumerate(rows):
-            ids[i, : len(row)] = torch.from_numpy(row.ids)
-        ids = ids.to(self.device)
-        # Padding stands on the right, where causal attention never looks: no mask is needed.
+    def _read(self, rows: Sequence[Any], names: Sequence[str]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+        """(row numbers, last hidden states [B, T, H], which tokens are real bool[B, T]) of batches like in length."""
+        lengths = [len(row) for row in rows]
+        for name, length in zip(names, lengths, strict=True):
+            if not 0 < length <= self.context:
+                raise InputError(f"{name} has {length:,} tokens; the context holds 1 to {self.context:,}")
+        most = SCORE_TOKENS.get(self.device.type, SCORE_TOKENS["cuda"])
         decoder: Any = self.model.get_decoder()  # type: ignore[operator]
-        hidden = decoder(input_ids=ids, use_cache=False)[0]
-        real = torch.arange(longest)[None, 1:] < torch.tensor([len(row) for row in rows])[:, None]
-        real = real.to(self.device)
-        logp, _ = token_logprobs(hidden[:, :-1][real], self.head, ids[:, 1:][real])
-        pieces = logp.float().cpu().split([len(row) - 1 for row in rows])
-        return [np.concatenate([np.zeros(1, np.float32), piece.numpy()]) for piece in pieces]
+        for batch in _cut(sorted(range(len(rows)), key=lengths.__getitem__), lengths, most):
+            longest = max(lengths[i] for i in batch)
+            ids = torch.zeros(len(batch), longest, dtype=torch.long)
+            for place, i in enumerate(batch):
+                ids[place, : lengths[i]] = torch.from_numpy(np.asarray(rows[i], np.int64))
+            # Padding stands on the right, where causal attention never looks: no mask is needed.
+            hidden = decoder(input_ids=ids.to(self.device), use_cache=False)[0]
+            real = torch.arange(longest)[None] < torch.tensor([lengths[i] for i in batch])[:, None]
+            yield batch, hidden, real.to(self.device)
 
 
-class _Tape:
-    """What a batch has sampled: tokens, log-probabilities, lengths (0 while a row is open), reasons and times."""
+class _Timed(Answer):
+    """An answer, and when its first and last token came."""
 
-    def __init__(self, rows: int, width: int) -> None:
-        self.ids = np.zeros((rows, width), np.int64)
-        self.logp = np.zeros((rows, width), np.float32)
-        self.length = np.zeros(rows, np.int64)
-        self.stopped = np.zeros(rows, bool)
-        self.seconds = np.zeros(rows)
+    first = 0.0
+    last = 0.0
 
-    def write(
-        self, live: Any, step: int, token: Tensor, logp: Tensor, stopped: Any, limits: Any, seconds: float
-    ) -> None:
-        """Record one token for each open row in `live`; close those that stopped or reached their limit."""
-        open_rows = self.length[live] == 0
-        rows = live[open_rows]
-        self.ids[rows, step] = token.cpu().numpy()[open_rows]
-        self.logp[rows, step] = logp.cpu().numpy()[open_rows]
-        done = stopped[open_rows] | (step + 1 >= limits[rows])
-        self.stopped[rows] = stopped[open_rows]
-        self.length[rows[done]], self.seconds[rows[done]] = step + 1, seconds
-
-    def completion(self, row: int) -> Completion:
-        """The finished answer of a row."""
-        n = int(self.length[row])
-        reason: Any = "stop" if self.stopped[row] else "length"
-        return Completion(
-            tuple(self.ids[row, :n].tolist()), self.logp[row, :n].copy(), reason, float(self.seconds[row])
-        )
+    def take(self, token: Token) -> None:
+        """Add one token."""
+        Answer.take(self, token)
+        self.last = time.perf_counter()
+        self.first = self.first or self.last
 
 
-def _cut(order: list[int], lengths: list[int], room: int, most_rows: int, most_tokens: int) -> Iterator[list[int]]:
-    """Cut an order into batches of at most `most_rows` rows whose padded size stays within `most_tokens`."""
+def _cut(order: list[int], lengths: list[int], most_tokens: int) -> Iterator[list[int]]:
+    """Cut an order of rising length into batches whose padded size stays within `most_tokens`."""
     batch: list[int] = []
-    longest = 0
     for i in order:
-        grown = max(longest, lengths[i] + room)
-        if batch and (len(batch) == most_rows or grown * (len(batch) + 1) > most_tokens):
+        if batch and lengths[i] * (len(batch) + 1) > most_tokens:
             yield batch
-            batch, grown = [], lengths[i] + room
+            batch = []
         batch.append(i)
-        longest = grown
     if batch:
         yield batch
 

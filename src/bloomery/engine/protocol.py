@@ -108,8 +108,8 @@ class Completion:
     """One answer: `ids` with its stop token, the log-probability of each, and why it ended.
 
     `logprobs` is float32[len(ids)] under penalties, bias, grammar and temperature but before top-k, top-p and min-p,
-    as policy-gradient training needs it; greedy answers are scored at temperature 1. `seconds` is wall time from the
-    request to its last token, `first` to its first.
+    as policy-gradient training needs it; greedy answers are scored at temperature 1. `seconds` is wall time from when
+    the engine took the request up to its last token, `first` to its first.
     """
 
     ids: tuple[int, ...]
@@ -173,7 +173,7 @@ class Busy(Exception):
     """The queue is full: try again later."""
 
 
-@dataclass(slots=True)
+@dataclass
 class Answer:
     """Collects the tokens of one request."""
 

@@ -1,6 +1,11 @@
-"""Choosing the next token of many rows at once."""
+"""Choosing the next token of many rows at once, each by its own settings.
+
+Rows: B; vocabulary: V.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -9,33 +14,125 @@ from torch import Tensor
 
 from bloomery.engine.protocol import Sampling
 
+BLOCK = 256
+"""Tokens whose probabilities are summed first: a draw then looks into one block, where sorting costs three times the
+softmax."""
+HEAD = 64
+"""Most probable tokens looked at before all of them are sorted for top-k, top-p and min-p."""
 
-def choose(logits: Tensor, sampling: Sampling, rows: npt.NDArray[np.int64], step: int) -> tuple[Tensor, Tensor]:
-    """logits [B, V] -> (token int64[B], its logp fp32[B]) for prompts number `rows` at answer position `step`."""
+Ints = npt.NDArray[np.int64]
+
+
+def choose(logits: Tensor, samplings: Sequence[Sampling], numbers: Ints, steps: Ints) -> tuple[Tensor, Tensor, Tensor]:
+    """logits [B, V] -> (token int64[B], its logp fp32[B], scores fp32[B, V] with log-normaliser taken off lazily).
+
+    `numbers` and `steps` int64[B] are each row's number under its seed and its position in the answer. Greedy rows are
+    scored at temperature 1. The third result is the logits over the temperature, and fp32[B, 1] of their normaliser is
+    `scores.logsumexp(-1)`.
+    """
     scores = logits.float()
-    if sampling.temperature == 0:
-        token = scores.argmax(-1)
-    else:
-        scores = scores / sampling.temperature
-        token = _draw(scores, sampling.top_p, uniform(sampling.seed, rows, step).to(scores.device))
-    logp = scores.gather(1, token[:, None])[:, 0] - scores.logsumexp(-1)
-    return token, logp
+    temperatures = np.array([sampling.temperature for sampling in samplings], np.float32)
+    sampled = np.flatnonzero(temperatures > 0)
+    if len(sampled) and not np.all(temperatures == 1):
+        scores = scores / torch.from_numpy(np.where(temperatures > 0, temperatures, 1))[:, None].to(scores.device)
+    token = scores.argmax(-1) if len(sampled) < len(samplings) else torch.empty(len(samplings), dtype=torch.long)
+    token = token.to(scores.device)
+    for rows, draw in ((_plain(samplings, sampled), _draw), (_cut(samplings, sampled), _draw_cut)):
+        if len(rows):
+            at = torch.from_numpy(rows).to(scores.device)
+            part = scores if len(rows) == len(samplings) else scores[at]
+            own = [samplings[i] for i in rows]
+            u = uniform(np.array([s.seed & _WORD for s in own], np.uint64), numbers[rows], steps[rows])
+            token[at] = draw(part, own, u.to(scores.device))
+    normaliser = scores.logsumexp(-1)
+    return token, scores.gather(1, token[:, None])[:, 0] - normaliser, scores
 
 
-def _draw(scores: Tensor, top_p: float, u: Tensor) -> Tensor:
-    """Inverse-CDF sampling: the first token, most probable first, at which the cumulative probability passes u."""
-    p, order = scores.softmax(-1).sort(dim=-1, descending=True)
-    cumulative = p.cumsum(-1)
-    kept = (cumulative - p < top_p).sum(-1, keepdim=True)  # the token that reaches top_p is still in the set
-    mass = cumulative.gather(1, kept - 1)
-    place = torch.searchsorted(cumulative, u[:, None].to(cumulative.dtype) * mass, right=True)
-    return order.gather(1, torch.minimum(place, kept - 1))[:, 0]
+def penalise(logits: Tensor, sampling: Sampling, prompt: Tensor, answer: Tensor) -> None:
+    """Apply the penalties and the bias of one row to its logits fp32[V] in place, by ids int64[...] told so far."""
+    if sampling.repetition_penalty != 1:
+        told = torch.cat([prompt, answer]).unique()
+        logits[told] = torch.where(
+            logits[told] > 0, logits[told] / sampling.repetition_penalty, logits[told] * sampling.repetition_penalty
+        )
+    if (sampling.presence_penalty or sampling.frequency_penalty) and len(answer):
+        told, counts = answer.unique(return_counts=True)
+        logits[told] -= sampling.presence_penalty + sampling.frequency_penalty * counts
+    if sampling.logit_bias:
+        ids, bias = zip(*sampling.logit_bias, strict=True)
+        logits[torch.tensor(ids, device=logits.device)] += torch.tensor(bias, device=logits.device)
 
 
-def uniform(seed: int, rows: npt.NDArray[np.int64], step: int) -> Tensor:
-    """One number in [0, 1) for each row: a hash of (seed, row, step), so that it does not depend on the batch."""
-    state = _mix(np.uint64(seed & 0xFFFFFFFFFFFFFFFF) + rows.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
-    state = _mix(state ^ np.uint64(step * 0xD1B54A32D192ED03 & 0xFFFFFFFFFFFFFFFF))
+def changes_logits(sampling: Sampling) -> bool:
+    """Whether `penalise` has anything to do."""
+    return bool(
+        sampling.repetition_penalty != 1
+        or sampling.presence_penalty
+        or sampling.frequency_penalty
+        or sampling.logit_bias
+    )
+
+
+def _plain(samplings: Sequence[Sampling], sampled: Ints) -> Ints:
+    return np.array([i for i in sampled if not _limits(samplings[i])], np.int64)
+
+
+def _cut(samplings: Sequence[Sampling], sampled: Ints) -> Ints:
+    return np.array([i for i in sampled if _limits(samplings[i])], np.int64)
+
+
+def _limits(sampling: Sampling) -> bool:
+    return sampling.top_p < 1 or sampling.top_k > 0 or sampling.min_p > 0
+
+
+def _draw(scores: Tensor, _: Sequence[Sampling], u: Tensor) -> Tensor:
+    """Inverse-CDF sampling among all tokens, in the order of their ids: first the block, then the token in it."""
+    p = scores.softmax(-1)
+    rows, width = p.shape
+    blocks = torch.nn.functional.pad(p, (0, -width % BLOCK)).view(rows, -1, BLOCK)
+    sums = blocks.sum(-1).double().cumsum(-1)
+    goal = u[:, None] * sums[:, -1:]
+    block = torch.searchsorted(sums, goal, right=True).clamp(max=sums.shape[1] - 1)
+    before = torch.where(block > 0, sums.gather(1, (block - 1).clamp(min=0)), 0)
+    inside = blocks[torch.arange(rows, device=p.device), block[:, 0]].double().cumsum(-1)
+    place = torch.searchsorted(inside, goal - before, right=True)[:, 0]
+    # Rounding can put the goal behind the last token that has any probability: take that one.
+    last = (inside < inside[:, -1:]).sum(-1)
+    return block[:, 0] * BLOCK + torch.minimum(place, last)
+
+
+def _draw_cut(scores: Tensor, samplings: Sequence[Sampling], u: Tensor) -> Tensor:
+    """Inverse-CDF sampling among the tokens that top-k, top-p and min-p leave, most probable first."""
+    width = scores.shape[-1]
+    column = lambda values: torch.tensor(values, device=scores.device)[:, None]  # noqa: E731
+    top_k = column([sampling.top_k or width for sampling in samplings])
+    top_p = column([sampling.top_p for sampling in samplings]).double()
+    min_p = column([sampling.min_p for sampling in samplings]).double()
+    normaliser = scores.logsumexp(-1, keepdim=True)
+    for count in dict.fromkeys((min(HEAD, width), width)):
+        best, order = scores.topk(count, -1)
+        p = (best - normaliser).double().exp()
+        cumulative = p.cumsum(-1)
+        # the token that reaches top_p is still among them
+        kept = (cumulative - p < top_p) & (p >= min_p * p[:, :1])
+        kept &= torch.arange(count, device=scores.device)[None] < top_k
+        kept[:, 0] = True
+        if not bool(kept[:, -1].any()) or count == width:
+            break
+    chosen = (p * kept).cumsum(-1)
+    goal = u[:, None] * chosen[:, -1:]
+    place = torch.searchsorted(chosen, goal, right=True)
+    return order.gather(1, torch.minimum(place, kept.sum(-1, keepdim=True) - 1))[:, 0]
+
+
+_WORD = 0xFFFFFFFFFFFFFFFF
+
+
+def uniform(seeds: npt.NDArray[np.uint64], rows: Ints, steps: Ints) -> Tensor:
+    """float64[B] in [0, 1): a hash of (seed, row, step) for each row, so that it does not depend on the batch."""
+    with np.errstate(over="ignore"):
+        state = _mix(seeds + rows.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+        state = _mix(state ^ (steps.astype(np.uint64) * np.uint64(0xD1B54A32D192ED03)))
     return torch.from_numpy((state >> np.uint64(11)).astype(np.float64) * 2.0**-53)
 
 

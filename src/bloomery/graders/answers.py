@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import regex  # type: ignore[import-untyped]  # re with a time limit
 
 from bloomery.core.errors import InputError, nearest
 from bloomery.graders.payload import Sample, Score
+from bloomery.graders.template import fill, references
 
 REGEX_SECONDS = 1.0
 """What one match may take; a pattern with nested repeats can run for years on forty characters."""
@@ -25,7 +26,7 @@ def each(samples: Sequence[Sample], rule: Callable[[Sample], float | bool]) -> l
 def _one(sample: Sample, rule: Callable[[Sample], float | bool]) -> Score:
     try:
         return Score(sample.id, float(rule(sample)))
-    except (InputError, KeyError, TypeError, ValueError, TimeoutError) as error:
+    except (InputError, KeyError, TypeError, ValueError, TimeoutError, ArithmeticError, RecursionError) as error:
         missing = f"the row's metadata has no {error}" if isinstance(error, KeyError) else str(error)
         return Score(sample.id, None, reason=missing)
 
@@ -140,29 +141,6 @@ class Number:
             return False
         number = found[-1 if self.pick == "last" else 0]
         return math.isclose(number, wanted[-1], rel_tol=self.tolerance, abs_tol=self.tolerance)
-
-
-def references(sample: Sample) -> list[str]:
-    """The reference answer as a list of texts. Raises ValueError where there is none."""
-    wanted = sample.reference_answer
-    if wanted is None:
-        raise ValueError("the row has no `reference_answer`")
-    return [str(item) for item in wanted] if isinstance(wanted, list | tuple) else [str(wanted)]
-
-
-def fill(template: str, sample: Sample) -> str:
-    """Fill `{{ sample.output_text }}`, `{{ item.<key of the row> }}`. Raises KeyError for a key not there."""
-
-    def value(match: Any) -> str:
-        kind, _, key = match.group(1).partition(".")
-        if (kind, key) == ("sample", "output_text"):
-            return sample.answer
-        fields = {**sample.metadata, "reference_answer": sample.reference_answer, "id": sample.id}
-        if kind != "item" or fields.get(key) is None:
-            raise KeyError(match.group(1))
-        return str(fields[key])
-
-    return str(regex.sub(r"\{\{\s*([\w.]+)\s*\}\}", value, template))
 
 
 def _numbers(text: str) -> list[float]:

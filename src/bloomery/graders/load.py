@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,20 +10,41 @@ from typing import Any
 
 from bloomery.core.errors import InputError, nearest
 from bloomery.graders.answers import Exact, Number, Regex, StringCheck
+from bloomery.graders.ask import Ask
 from bloomery.graders.checked import Constraint, Curated, Refusal, Workflow
+from bloomery.graders.choice import Choice
+from bloomery.graders.code import Code
+from bloomery.graders.endpoint import Endpoint
 from bloomery.graders.function import PythonFunction
+from bloomery.graders.judge import LabelModel, Pairwise, ScoreModel
+from bloomery.graders.maths import Maths
+from bloomery.graders.multi import Multi, parts
+from bloomery.graders.pace import Clock
 from bloomery.graders.payload import Grader, Sample, Score
+from bloomery.graders.ranges import check_range
+from bloomery.graders.structure import JsonSchema
+from bloomery.graders.text_similarity import Embed, TextSimilarity
 
 KINDS: dict[str, type[Any]] = {
     "exact": Exact,
     "string_check": StringCheck,
+    "text_similarity": TextSimilarity,
     "regex": Regex,
     "number": Number,
+    "maths": Maths,
+    "choice": Choice,
+    "json_schema": JsonSchema,
+    "code": Code,
     "constraint": Constraint,
     "curated": Curated,
     "refusal": Refusal,
     "workflow": Workflow,
     "python": PythonFunction,
+    "score_model": ScoreModel,
+    "label_model": LabelModel,
+    "pairwise": Pairwise,
+    "endpoint": Endpoint,
+    "multi": Multi,
 }
 """`type` -> the grader's class; its fields are the keys a spec may have."""
 
@@ -63,33 +83,53 @@ class Scaled:
         return dataclasses.replace(score, aggregate_reward_score=(value - self.low) / (self.high - self.low))
 
 
-def load_grader(spec: Mapping[str, Any], base: Path | None = None) -> Grader:
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a caller passes to graders that no file can hold."""
+
+    ask: Ask | None = None
+    """The judge of judges without a `url`: an engine of this process, say."""
+    embed: Embed | None = None
+    """Embeddings for `text_similarity` by cosine."""
+    clock: Clock | None = None
+
+
+def load_grader(spec: Mapping[str, Any], base: Path | None = None, given: Given = Given()) -> Grader:
     """The grader that `spec` describes: `type` names its kind, `scale: [low, high]` maps its scores to [0, 1].
 
     A relative `path` counts from the folder `base`. Raises `InputError` for an unknown kind or key, with
     the nearest known one, and for values that cannot work.
     """
     kind = spec.get("type")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         said = f"`type: {kind}` is no grader" if "type" in spec else "the grader has no `type`"
         raise InputError(f"{said}{nearest(str(kind), KINDS)}", fix="change `type`")
     made = KINDS[kind]
-    fields = {field.name: field for field in dataclasses.fields(made)}
+    own = [field for field in dataclasses.fields(made) if field.init]
+    fields = {field.name: field for field in own if not field.metadata.get("given")}
     arguments = {key: value for key, value in spec.items() if key not in ("type", SCALED)}
     for key in arguments:
         if key not in fields:
             raise InputError(f"a {kind} grader has no key `{key}`{nearest(key, [*fields, SCALED])}", fix="change it")
     for name, field in fields.items():
-        if field.default is dataclasses.MISSING and name not in arguments:
+        if field.default is field.default_factory is dataclasses.MISSING and name not in arguments:
             raise InputError(f"a {kind} grader needs `{name}`", fix=f"add `{name}`")
-    if base is not None and "path" in arguments:
+    _check_common(arguments)
+    if base is not None and isinstance(arguments.get("path"), str):
         arguments["path"] = str(base / arguments["path"])
+    if made is Multi:
+        listed = parts(arguments["graders"])
+        arguments["graders"] = {name: load_grader(part, base, given) for name, part in listed.items()}
+    for field in own:
+        if field.metadata.get("given") and (value := getattr(given, field.name)) is not None:
+            arguments[field.name] = value
     grader: Grader = made(**arguments)
-    return grader if SCALED not in spec else _scaled(grader, spec[SCALED])
+    return grader if SCALED not in spec else Scaled(grader, *check_range(spec[SCALED], SCALED))
 
 
-def _scaled(grader: Grader, scale: Any) -> Grader:
-    whole = isinstance(scale, list | tuple) and len(scale) == 2
-    if not whole or not all(type(end) in (int, float) and math.isfinite(end) for end in scale) or scale[0] >= scale[1]:
-        raise InputError(f"`scale: {scale}` is no range", fix="write its lowest and highest score, such as `[2, 10]`")
-    return Scaled(grader, float(scale[0]), float(scale[1]))
+def _check_common(arguments: Mapping[str, Any]) -> None:
+    for key in ("verified", "trusted", "private", "fenced", "ignore_case", "strip", "whole"):
+        if not isinstance(arguments.get(key, False), bool):
+            raise InputError(f"`{key}: {arguments[key]}` is neither true nor false", fix=f"change `{key}`")
+    if not isinstance(arguments.get("name", ""), str):
+        raise InputError(f"`name: {arguments['name']}` is no text", fix="change `name`")

@@ -88,9 +88,11 @@ def number_or_reason(value: Any) -> tuple[float | None, str]:
     """(score, "") for a finite number, else (None, why it is none): a bool, a string or NaN is never coerced."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None, f"the grader returned {_shown(value)}, not a number"
-    if not math.isfinite(value):
-        return None, f"the grader returned {value}"
-    return float(value), ""
+    try:
+        number = float(value)
+    except OverflowError:  # JSON has whole numbers without end
+        return None, "the grader returned a number too large"
+    return (number, "") if math.isfinite(number) else (None, f"the grader returned {number}")
 
 
 def _shown(value: Any) -> str:

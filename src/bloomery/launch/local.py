@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NoReturn
 
 from bloomery.core.errors import BloomeryError, InputError, Where
 from bloomery.core.secret import scrub
@@ -60,6 +61,19 @@ def run_here(job: Callable[[], int]) -> int:
         if known is None:
             raise
         return _told(known)
+
+
+def leave(status: int) -> NoReturn:
+    """End this process with an exit status, without the interpreter's own teardown where it is one of several.
+
+    Threads of the communication library may still let go of Python objects then, which makes CPython 3.11 end them
+    inside C++: the process aborts ("terminate called without an active exception") after all its work is done.
+    """
+    if this_place().size > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def _told(error: BloomeryError) -> int:

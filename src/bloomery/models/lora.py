@@ -80,17 +80,25 @@ def save_lora(model: nn.Module, folder: Path, base: str, card: str = "") -> None
             write_text(building / "README.md", card)
 
 
-def load_lora(model: nn.Module, folder: Path) -> list[str]:
-    """Put the adapters of a peft folder into `model`; returns their parameter names.
+def read_adapter(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """(fields that are followed, tensors) of an adapter in peft's layout.
 
-    Raises `InputError` when the folder is unsafe, holds no LoRA, or its shapes are of another base.
+    Raises `InputError` when the folder is unsafe or holds no LoRA.
     """
     guard.check_folder(folder)
     settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     if settings.get("peft_type") != "LORA":
         raise InputError(f"holds adapters of type {settings.get('peft_type')}, not LORA", where=Where(folder / CONFIG))
-    names = _inject(model, {k: v for k, v in settings.items() if k in KEPT_FIELDS and v is not None})
-    tensors = load_file(folder / WEIGHTS)
+    return {k: v for k, v in settings.items() if k in KEPT_FIELDS and v is not None}, load_file(folder / WEIGHTS)
+
+
+def load_lora(model: nn.Module, folder: Path) -> list[str]:
+    """Put the adapters of a peft folder into `model`; returns their parameter names.
+
+    Raises `InputError` when the folder is unsafe, holds no LoRA, or its shapes are of another base.
+    """
+    fields, tensors = read_adapter(folder)
+    names = _inject(model, fields)
     parameters = dict(_adapters(model))
     wanted = {name: PREFIX + name.replace(f".{ADAPTER}.", ".") for name in parameters}
     if set(wanted.values()) != set(tensors):

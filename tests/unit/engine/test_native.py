@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, Gemma2Config, LlamaConfig, Mamba2
 import bloomery
 from bloomery.core.errors import InputError
 from bloomery.core.rows import TokenRow
-from bloomery.engine.native import NativeEngine
+from bloomery.engine.native import SCORE_TOKENS, NativeEngine
 from bloomery.engine.protocol import Sampling
 from bloomery.engine.sampler import choose, uniform
 from bloomery.models.head import find_head
@@ -40,6 +40,9 @@ CONFIGS = {
         eos_token_id=1,
     ),
 }
+
+
+ZERO = np.zeros(4000, np.int64)
 
 
 def load(name: str) -> Loaded:
@@ -75,7 +78,9 @@ def test_greedy_answers_equal_transformers_generate_token_for_token(name: str) -
         assert answer.ids == tuple(out[0, len(prompt) :].tolist())
 
 
-def test_recurrent_models_decode_without_a_cache_and_attention_models_with_one() -> None:
+def test_attention_models_share_forwards_and_recurrent_models_read_all_again() -> None:
+    assert NativeEngine(load("llama")).ragged and NativeEngine(load("gemma2")).ragged
+    assert not NativeEngine(load("mamba2")).ragged
     assert NativeEngine(load("llama")).cached
     assert NativeEngine(load("gemma2")).cached
     assert not NativeEngine(load("mamba2")).cached
@@ -138,10 +143,11 @@ def test_impossible_sampling_is_refused(wrong: dict[str, float]) -> None:
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma2", "mamba2"])
-def test_score_equals_a_whole_forward_of_each_row(name: str) -> None:
+def test_score_equals_a_whole_forward_of_each_row(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SCORE_TOKENS, "cpu", 160)
     loaded = load(name)
     asked = [*prompts(3 if name == "mamba2" else 7, longest=30), [4]]
-    found = NativeEngine(loaded, batch_tokens=160).score([row(ids) for ids in asked])
+    found = NativeEngine(loaded).score([row(ids) for ids in asked])
     for ids, logp in zip(asked, found, strict=True):
         want = loaded.model.eval()(torch.tensor([ids])).logits[0].double().log_softmax(-1)
         want = want[:-1].gather(1, torch.tensor(ids)[1:, None])[:, 0]
@@ -161,8 +167,7 @@ def test_the_engine_sees_weights_that_training_changes_in_place() -> None:
 
 def test_top_p_leaves_out_the_tail_and_keeps_the_token_that_reaches_it() -> None:
     logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log().repeat(4000, 1)
-    rows = np.arange(4000)
-    token, logp = choose(logits, Sampling(temperature=1.0, top_p=0.7), rows, 0)
+    token, logp, _ = choose(logits, [Sampling(temperature=1.0, top_p=0.7)] * 4000, np.arange(4000), ZERO)
     share = torch.bincount(token, minlength=4) / 4000
     assert share[2:].sum() == 0
     assert abs(share[0].item() - 0.5 / 0.8) < 0.03
@@ -170,9 +175,10 @@ def test_top_p_leaves_out_the_tail_and_keeps_the_token_that_reaches_it() -> None
 
 
 def test_uniform_draws_are_uniform_and_differ_by_seed_row_and_step() -> None:
-    u = uniform(1, np.arange(20_000), 3).numpy()
+    u = uniform(np.full(20_000, 1, np.uint64), np.arange(20_000), np.full(20_000, 3)).numpy()
     assert u.min() >= 0 and u.max() < 1 and abs(u.mean() - 0.5) < 0.01 and abs(u.var() - 1 / 12) < 0.005
-    assert len({float(uniform(s, np.array([r]), t)) for s in (0, 1) for r in (0, 1) for t in (0, 1)}) == 8
+    every = np.array([(s, r, t) for s in (0, 1) for r in (0, 1) for t in (0, 1)])
+    assert len(set(uniform(every[:, 0].astype(np.uint64), every[:, 1], every[:, 2]).tolist())) == 8
 
 
 def test_the_engine_alone_reads_transformers_in_a_hardened_environment() -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from bloomery.core.errors import InputError
-from bloomery.graders.load import KINDS, load_grader
+from bloomery.graders.ask import Said
+from bloomery.graders.load import KINDS, Given, load_grader
 from bloomery.graders.payload import Sample, number_or_reason
 
 
@@ -158,9 +159,20 @@ def test_content_in_parts_is_graded_as_text() -> None:
     assert score.payload() == {"id": "a", "aggregate_reward_score": 1.0}
 
 
+NEEDED: dict[str, dict[str, Any]] = {
+    "regex": {"pattern": "x"},
+    "json_schema": {"schema": {"type": "object"}},
+    "score_model": {"input": "Rate {{ sample.output_text }}"},
+    "label_model": {"input": "Label {{ sample.output_text }}", "labels": ["a", "b"], "passing_labels": ["a"]},
+    "endpoint": {"url": "http://127.0.0.1:1/", "tries": 1},
+    "multi": {"graders": {"one": {"type": "exact"}, "two": {"type": "number"}}},
+}
+
+
 @pytest.mark.parametrize("kind", sorted(set(KINDS) - {"python"}))
 def test_every_kind_keeps_ids_and_order_and_survives_empty_rows(kind: str) -> None:
-    grader = load_grader({"type": kind, **({"pattern": "x"} if kind == "regex" else {})})
+    given = Given(ask=lambda questions: [Said("prose")] * len(questions))
+    grader = load_grader({"type": kind, **NEEDED.get(kind, {})}, given=given)
     scores = grader.grade([Sample(str(i), []) for i in range(3)])
     assert [s.id for s in scores] == ["0", "1", "2"]
-    assert grader.name == kind and grader.verified
+    assert grader.name == kind and grader.verified == (kind not in ("score_model", "label_model", "pairwise"))

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from bloomery.core.errors import BudgetError, InputError
@@ -41,3 +45,15 @@ def test_the_place_is_read_from_what_torchrun_sets() -> None:
 def test_a_place_that_cannot_be_is_refused(env: dict[str, str]) -> None:
     with pytest.raises(InputError, match="torchrun"):
         this_place(env)
+
+
+@pytest.mark.parametrize(("size", "torn_down"), [("1", True), ("2", False)])
+def test_one_of_several_processes_leaves_without_teardown(size: str, torn_down: bool) -> None:
+    code = (
+        "import atexit; from bloomery.launch.local import leave; "
+        "atexit.register(print, 'torn down'); print('said'); leave(3)"
+    )
+    environment = {**os.environ, "WORLD_SIZE": size, "RANK": "0", "LOCAL_RANK": "0"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 3
+    assert done.stdout == "said\n" + "torn down\n" * torn_down

@@ -1,0 +1,172 @@
+"""Running requests of an architecture that attends through us: their places, prompts in chunks, shared beginnings."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bloomery.engine.adapters import Adapters
+from bloomery.engine.ragged import Part, Prefill, Recorder, decode_part
+from bloomery.engine.running import Running
+from bloomery.engine.slots import Shape, Slots, copy_prefix
+from bloomery.models.head import Head, logits
+
+CHUNK = 512
+"""Prompt tokens read in one step beside the answers that go on, so that a long prompt does not hold these up."""
+SHARED = 16
+"""Equal first tokens from which a prompt takes over the keys and values of another instead of reading them again."""
+
+
+class RaggedBatch:
+    """A `Backend` over one module tree; `rows` and `budget` (bytes of keys and values) bound it."""
+
+    def __init__(self, model: nn.Module, head: Head, adapters: Adapters, rows: int, budget: int, chunk: int = CHUNK):
+        self.model, self.head, self.adapters, self.rows, self.chunk = model, head, adapters, rows, chunk
+        self.device = next(model.parameters()).device
+        self.slots = Slots(layer_shapes(model), budget, self.device)
+        self.running: list[Running] = []
+        self._beginnings: dict[tuple[str, bytes], list[Running]] = {}
+
+    def fits(self, tokens: int) -> bool:
+        """Whether so many tokens of one request can be held at all."""
+        return self.slots.fits(tokens)
+
+    def admit(self, waiting: deque[Running]) -> None:
+        """Give places in the order of coming. A prompt that begins as one being read waits until that is read."""
+        put_off: list[Running] = []
+        while waiting and len(self.running) < self.rows:
+            request = waiting[0]
+            donor, shared = self._donor(request)
+            if donor is not None and donor.slot is not None and donor.slot.length < shared:
+                put_off.append(waiting.popleft())
+                continue
+            slot = self.slots.take(len(request.prompt) + request.limit)
+            if slot is None:
+                break
+            waiting.popleft()
+            if donor is not None and donor.slot is not None:
+                copy_prefix(donor.slot, slot, shared)
+                slot.length = shared
+            request.slot = slot
+            request.start()
+            self.running.append(request)
+            self._beginnings.setdefault(_beginning(request), []).append(request)
+        waiting.extendleft(reversed(put_off))
+
+    def drop(self, request: Running) -> None:
+        """Free a request's place."""
+        assert request.slot is not None
+        self.slots.give(request.slot)
+        request.slot = None
+        self.running.remove(request)
+        alike = self._beginnings[_beginning(request)]
+        alike.remove(request)
+        if not alike:
+            del self._beginnings[_beginning(request)]
+
+    def advance(self) -> tuple[list[Running], Tensor]:
+        """One forward: a token of every row that answers, and the next chunks of prompts."""
+        parts, ids, owners = self._answering()
+        wanted = list(range(len(ids)))
+        reading = self._reading(parts, ids, owners, wanted)
+        positions = torch.cat([_positions(part, self.device) for part in parts])
+        self.adapters.activate([owner.request.adapter for owner in owners])
+        decoder: Any = self.model.get_decoder()  # type: ignore[operator]
+        at = torch.tensor(ids, dtype=torch.long, device=self.device)[None]
+        hidden = decoder(input_ids=at, position_ids=positions[None], ragged=parts, use_cache=False)[0][0]
+        self.adapters.activate([])
+        told = [owners[i] for i in wanted]
+        found = logits(hidden[torch.tensor(wanted, device=self.device)], self.head) if wanted else hidden[:0]
+        self._read(parts, reading)
+        return told, found
+
+    def _answering(self) -> tuple[list[Part], list[int], list[Running]]:
+        """(parts, last tokens, requests) of the rows that answer, slab by slab."""
+        by_slot = {id(request.slot): request for request in self.running}
+        parts: list[Part] = []
+        owners: list[Running] = []
+        for slab in self.slots.slabs:
+            if slab.ready:
+                parts.append(decode_part(slab, slab.ready, self.device))
+                owners += [by_slot[id(slot)] for slot in slab.live[: slab.ready]]
+        return parts, [owner.ids[-1] for owner in owners], owners
+
+    def _reading(
+        self, parts: list[Part], ids: list[int], owners: list[Running], wanted: list[int]
+    ) -> list[tuple[Running, Prefill]]:
+        """Add the next chunks of prompts to the step, in the order of coming; the last token of a prompt is wanted."""
+        left, reading = self.chunk, []
+        for request in self.running:
+            slot = request.slot
+            assert slot is not None
+            todo = len(request.prompt) - slot.length
+            if request.ids or not left or todo <= 0:
+                continue
+            part = Prefill(slot, slot.length, min(left, todo))
+            left -= part.count
+            parts.append(part)
+            ids += request.prompt[part.start : part.start + part.count].tolist()
+            owners += [request] * part.count
+            if part.count == todo:
+                wanted.append(len(ids) - 1)
+            reading.append((request, part))
+        return reading
+
+    def _read(self, parts: list[Part], reading: list[tuple[Running, Prefill]]) -> None:
+        """What the step wrote counts as there; read prompts join those that answer."""
+        for part in parts:
+            if not isinstance(part, Prefill):
+                for slot in part.slab.live[: part.count]:
+                    slot.length += 1
+        for request, prefill in reading:
+            prefill.slot.length += prefill.count
+            if prefill.slot.length == len(request.prompt):
+                self.slots.ready(prefill.slot)
+
+    def _donor(self, request: Running) -> tuple[Running | None, int]:
+        """(a running request that begins alike, how many tokens of it to take over); the prompt's last is read anew."""
+        best: Running | None = None
+        shared = SHARED - 1
+        for other in self._beginnings.get(_beginning(request), ()):
+            most = min(len(request.prompt) - 1, len(other.prompt))
+            differ = np.flatnonzero(request.prompt[:most] != other.prompt[:most])
+            same = int(differ[0]) if len(differ) else most
+            if same > shared:
+                best, shared = other, same
+        return best, shared if best is not None else 0
+
+
+def layer_shapes(model: nn.Module) -> dict[int, Shape]:
+    """What each layer keeps of a token, found by reading two tokens."""
+    recorder = Recorder()
+    device = next(model.parameters()).device
+    ids = torch.zeros(1, 2, dtype=torch.long, device=device)
+    with torch.inference_mode():
+        decoder: Any = model.get_decoder()  # type: ignore[operator]
+        decoder(
+            input_ids=ids,
+            position_ids=torch.arange(2, device=device)[None],
+            ragged=[_sized(recorder, 2)],
+            use_cache=False,
+        )
+    return {layer: Shape(*shape) for layer, shape in recorder.shapes.items()}
+
+
+def _sized(recorder: Recorder, count: int) -> Any:
+    recorder.count = count
+    return recorder
+
+
+def _beginning(request: Running) -> tuple[str, bytes]:
+    return request.request.adapter, request.prompt[:SHARED].tobytes()
+
+
+def _positions(part: Part, device: torch.device) -> Tensor:
+    """int64[count]: each token's place in its request."""
+    if isinstance(part, Prefill):
+        return torch.arange(part.start, part.start + part.count, device=device)
+    return part.lengths

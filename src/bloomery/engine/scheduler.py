@@ -1,0 +1,105 @@
+"""Continuous batching: requests come and go between steps, and each step brings every running one a token further."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bloomery.engine.running import Running
+from bloomery.engine.sampler import choose
+
+
+class Backend(Protocol):
+    """Reads prompts and gives logits: `ragged.py`'s for architectures that attend through us, else `padded.py`'s."""
+
+    running: list[Running]
+
+    def admit(self, waiting: deque[Running]) -> None:
+        """Take in from the front of `waiting` what there is room for."""
+        ...
+
+    def advance(self) -> tuple[list[Running], Tensor]:
+        """Bring the running requests further: those that may have a token now, and their logits [n, V]."""
+        ...
+
+    def drop(self, request: Running) -> None:
+        """Free what a request holds."""
+        ...
+
+    def fits(self, tokens: int) -> bool:
+        """Whether so many tokens of one request can be held at all."""
+        ...
+
+
+class Scheduler:
+    """Waiting and running requests of one model."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.waiting: deque[Running] = deque()
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self.waiting or self.backend.running)
+
+    @torch.inference_mode()
+    def step(self) -> None:
+        """Let go of what was cancelled, take in what fits, and bring all running requests further."""
+        self._sweep()
+        self.backend.admit(self.waiting)
+        if not self.backend.running:
+            return
+        rows, logits = self.backend.advance()
+        if rows:
+            _take(rows, logits)
+            for row in [row for row in rows if row.ended]:
+                self.backend.drop(row)
+
+    def abandon(self, error: str) -> None:
+        """End everything, after a step that failed."""
+        for row in [*self.backend.running]:
+            self.backend.drop(row)
+            row.end("error", error)
+        while self.waiting:
+            self.waiting.popleft().end("error", error)
+
+    def _sweep(self) -> None:
+        for row in [row for row in self.backend.running if row.cancelled]:
+            self.backend.drop(row)
+            row.end("cancelled")
+        if any(row.cancelled for row in self.waiting):
+            kept = [row for row in self.waiting if not row.cancelled]
+            gone = [row for row in self.waiting if row.cancelled]
+            self.waiting.clear()
+            self.waiting.extend(kept)
+            for row in gone:
+                row.end("cancelled")
+
+
+def _take(rows: list[Running], logits: Tensor) -> None:
+    """Choose a token for each row of logits [n, V] and tell it."""
+    logits = logits.float()
+    for number, row in enumerate(rows):
+        if row.edits:
+            row.edit(logits[number])
+    samplings = [row.request.sampling for row in rows]
+    numbers = np.array([row.request.number for row in rows], np.int64)
+    steps = np.array([len(row.ids) for row in rows], np.int64)
+    tokens, logprobs, scores = choose(logits, samplings, numbers, steps)
+    tops = _tops(scores, [sampling.top_logprobs for sampling in samplings])
+    for row, token, logprob, top in zip(rows, tokens.tolist(), logprobs.tolist(), tops, strict=True):
+        row.take(token, logprob, top)
+
+
+def _tops(scores: Tensor, counts: list[int]) -> list[tuple[tuple[int, float], ...]]:
+    """The most probable tokens of each row with their log-probabilities, so many as it asks for."""
+    told: list[tuple[tuple[int, float], ...]] = [() for _ in counts]
+    for row in (row for row, count in enumerate(counts) if count):
+        best, ids = (scores[row] - scores[row].logsumexp(-1)).topk(min(counts[row], scores.shape[-1]))
+        told[row] = tuple(zip(ids.tolist(), best.tolist(), strict=True))
+    return told

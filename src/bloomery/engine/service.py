@@ -1,0 +1,189 @@
+"""An engine that runs by itself, in a thread: what the endpoint and the rollouts of other processes talk to."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bloomery.core.errors import InputError
+from bloomery.core.rows import Floats, TokenRow
+from bloomery.engine.native import NativeEngine
+from bloomery.engine.protocol import Busy, Request, Ticket, Token
+from bloomery.engine.scheduler import Scheduler
+from bloomery.models.load import Loaded
+
+MOST_WAITING = 256
+"""Requests that may wait for a place before others are turned away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What a service does now and has done. `cache_used` and `cache_total` are bytes of keys and values."""
+
+    running: int
+    waiting: int
+    requests: int
+    prompt_tokens: int
+    tokens_out: int
+    seconds_busy: float
+    cache_used: int
+    cache_total: int
+
+
+class _Model:
+    """One set of weights with its requests; an older one goes on until its last request has ended."""
+
+    def __init__(self, engine: NativeEngine) -> None:
+        self.engine = engine
+        self.scheduler: Scheduler = engine.scheduler()
+
+
+class NativeService:
+    """A `Service` in this process. `memory` in bytes bounds keys and values of each set of weights."""
+
+    def __init__(
+        self, loaded: Loaded, *, memory: int | None = None, most_waiting: int = MOST_WAITING, rows: int | None = None
+    ) -> None:
+        self._memory, self._most_waiting, self._rows = memory, most_waiting, rows
+        self._models = [self._opened(loaded)]
+        self._folders: dict[str, Path] = {}
+        self._wake = threading.Condition()
+        self._work = threading.Lock()
+        """Held for every forward: one model tree, one thread in it at a time."""
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        self._requests = self._prompt_tokens = self._tokens = 0
+        self._busy = 0.0
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="bloomery-engine")
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End all requests and the thread. Safe to call twice."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def submit(self, request: Request, told: Callable[[Token], None]) -> Ticket:
+        """Take in a request; see `Service.submit`."""
+        model = self._models[-1]
+        fits = model.scheduler.backend.fits
+        running = model.engine.accept(request, self._counted(told), fits)
+        with self._wake:
+            if self._stopping or self._thread is None:
+                raise Busy("the engine is not running")
+            model = self._models[-1]
+            # What is only now being taken in has a place: the queue is for what comes beyond it.
+            if len(model.scheduler.waiting) >= self._most_waiting + self._free(model):
+                raise Busy(f"{len(model.scheduler.waiting)} requests wait already")
+            self._requests += 1
+            self._prompt_tokens += len(request.prompt)
+            model.scheduler.waiting.append(running)
+            self._wake.notify_all()
+        return running
+
+    @property
+    def context(self) -> int:
+        """Most tokens that a prompt with its answer may have."""
+        return self._models[-1].engine.context
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Names of the loaded adapters."""
+        return self._models[-1].engine.adapters.names
+
+    def load_adapter(self, name: str, folder: Path) -> None:
+        """Load an adapter in PEFT's layout, which requests may then name; a loaded one of that name is replaced."""
+        with self._work:
+            self._models[-1].engine.adapters.load(name, folder)
+        self._folders[name] = folder
+
+    def drop_adapter(self, name: str) -> None:
+        """Forget an adapter. Raises `InputError` for one that is not there, or that is in use."""
+        with self._work:
+            running = [r for m in self._models for r in (*m.scheduler.waiting, *m.scheduler.backend.running)]
+            if any(one.request.adapter == name for one in running):
+                raise InputError(f"the adapter `{name}` is answering requests", fix="try again when they have ended")
+            self._models[-1].engine.adapters.drop(name)
+        self._folders.pop(name, None)
+
+    def swap(self, loaded: Loaded) -> None:
+        """Answer new requests with other weights; running ones end with those they began with."""
+        model = self._opened(loaded)
+        for name, folder in self._folders.items():
+            model.engine.adapters.load(name, folder)
+        with self._wake:
+            self._models.append(model)
+            self._wake.notify_all()
+
+    def score(self, rows: Sequence[TokenRow]) -> list[Floats]:
+        """Log-probabilities of given tokens; see `Engine.score`."""
+        with self._work:
+            return self._models[-1].engine.score(rows)
+
+    def embed(self, texts: Sequence[Sequence[int]]) -> list[Floats]:
+        """float32[H] for each text; see `NativeEngine.embed`."""
+        with self._work:
+            return self._models[-1].engine.embed(texts)
+
+    def stats(self) -> Stats:
+        """What it does now and has done."""
+        models = [*self._models]
+        backends = [model.scheduler.backend for model in models]
+        slots = [getattr(backend, "slots", None) for backend in backends]
+        return Stats(
+            running=sum(len(backend.running) for backend in backends),
+            waiting=sum(len(model.scheduler.waiting) for model in models),
+            requests=self._requests,
+            prompt_tokens=self._prompt_tokens,
+            tokens_out=self._tokens,
+            seconds_busy=self._busy,
+            cache_used=sum(one.used for one in slots if one is not None),
+            cache_total=sum(one.budget for one in slots if one is not None),
+        )
+
+    def _opened(self, loaded: Loaded) -> _Model:
+        return _Model(NativeEngine(loaded, batch_rows=self._rows, memory=self._memory))
+
+    def _counted(self, told: Callable[[Token], None]) -> Callable[[Token], None]:
+        def count(token: Token) -> None:
+            self._tokens += token.id >= 0
+            told(token)
+
+        return count
+
+    def _free(self, model: _Model) -> int:
+        return max(0, model.engine.batch_rows - len(model.scheduler.backend.running))
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                while not self._stopping and not any(model.scheduler.busy for model in self._models):
+                    self._wake.wait()
+                if self._stopping:
+                    break
+                models = [*self._models]
+            for model in models:
+                self._step(model)
+            with self._wake:
+                self._models = [m for m in self._models[:-1] if m.scheduler.busy] + self._models[-1:]
+        for model in self._models:
+            model.scheduler.abandon("the engine was stopped")
+
+    def _step(self, model: _Model) -> None:
+        began = time.perf_counter()
+        with self._work:
+            try:
+                model.scheduler.step()
+            except Exception as error:  # whatever it was, requests must hear of it, and the next ones get their chance
+                model.scheduler.abandon(f"the engine failed: {type(error).__name__}")
+        self._busy += time.perf_counter() - began
