@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import typer
 
 from bloomery import __version__
-from bloomery.cli import advise, families, grade, lineage, models, recipes, serve, setup, studies
+from bloomery.cli import advise, families, grade, lineage, models, policy, recipes, serve, setup, studies
 
 app = typer.Typer(
     name="bloomery",
@@ -27,6 +27,7 @@ for group in (recipes, advise, studies, models, serve, lineage, setup):
     group.add_to(app)
 app.add_typer(families.app, name="families")
 app.add_typer(grade.app, name="grade")
+app.add_typer(policy.app, name="policy")
 
 
 def _version(wanted: bool) -> None:

@@ -78,17 +78,44 @@ def ask(
 
 
 def export(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Name or folder of a run.")],
-    folder: Annotated[Path, typer.Argument(help="Folder to write; it must not exist.")],
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="Name or folder of a run; for --gguf any model, such as FAMILY/STAGE.")
+    ],
+    folder: Annotated[Path | None, typer.Argument(help="Folder to write; it must not exist.")] = None,
+    gguf: Annotated[
+        str | None, typer.Option(help="Write a GGUF file for llama.cpp instead, compared with the model: f16 or q8_0.")
+    ] = None,
+    to: Annotated[str | None, typer.Option(help="Push to the Hub: hf:owner/name. Private where it is new.")] = None,
+    token_env: Annotated[
+        str | None, typer.Option(help="Environment variable with the access token. Default: HF_TOKEN.")
+    ] = None,
+    update: Annotated[bool, typer.Option("--update", help="Push over a repository that is there.")] = False,
+    public: Annotated[bool, typer.Option("--public", help="Let everybody see a new repository.")] = False,
 ) -> None:
-    """Write a run's model as a Hugging Face folder.
+    """Write a run's model as a Hugging Face folder or GGUF file, or push it.
 
     \b
     bloomery export demo ./my-model
+    bloomery export demo ./my-model-gguf --gguf q8_0
+    bloomery export demo --to hf:my-org/my-model
     """
-    from bloomery.recipes.verbs import export as publish
+    from bloomery.core.errors import InputError
 
-    typer.echo(f"wrote {publish(run, folder)}")
+    if (folder is None) == (to is None) or (to and gguf):
+        raise InputError("an export goes to one place", fix="name a folder to write, or --to hf:owner/name")
+    if to is not None:
+        from bloomery.recipes.push import push
+
+        typer.echo(str(push(run, to, token=token_env, update=update, public=public)))
+    elif gguf is not None:
+        from bloomery.recipes.gguf import export_file
+
+        path, compared = export_file(run, Path(folder or ""), gguf)
+        typer.echo(f"wrote {path}\n{compared}")
+    else:
+        from bloomery.recipes.verbs import export as publish
+
+        typer.echo(f"wrote {publish(run, Path(folder or ''))}")
 
 
 def merge(

@@ -108,6 +108,11 @@ def scrub(text: str, environ: Mapping[str, str] | None = None) -> str:
     return text
 
 
+def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a program of others that we start: all but the variables whose name sounds secret."""
+    return {name: value for name, value in environ.items() if not _SECRET.search(name)}
+
+
 def secret_in(text: str, environ: Mapping[str, str] | None = None) -> str | None:
     """The environment variable whose secret stands in `text`, None where there is none.
 

@@ -30,6 +30,8 @@ class RaggedBatch:
         self.slots = Slots(layer_shapes(model), budget, self.device)
         self.running: list[Running] = []
         self._beginnings: dict[tuple[str, bytes], list[Running]] = {}
+        self._awaited: set[int] = set()
+        self._leaving: list[Running] = []
 
     def fits(self, tokens: int) -> bool:
         """Whether so many tokens of one request can be held at all."""
@@ -37,11 +39,29 @@ class RaggedBatch:
 
     def admit(self, waiting: deque[Running]) -> None:
         """Give places in the order of coming. A prompt that begins as one being read waits until that is read."""
+        self._fill(waiting)
+        if self._leaving:
+            for request in self._leaving:
+                self._free(request)
+            self._leaving = []
+            self._fill(waiting)
+
+    def drop(self, request: Running) -> None:
+        """Free a request's place; after the next `admit` where others wait to take over its beginning."""
+        self.running.remove(request)
+        if id(request) in self._awaited:
+            self._leaving.append(request)
+        else:
+            self._free(request)
+
+    def _fill(self, waiting: deque[Running]) -> None:
         put_off: list[Running] = []
+        self._awaited.clear()
         while waiting and len(self.running) < self.rows:
             request = waiting[0]
             donor, shared = self._donor(request)
             if donor is not None and donor.slot is not None and donor.slot.length < shared:
+                self._awaited.add(id(donor))
                 put_off.append(waiting.popleft())
                 continue
             slot = self.slots.take(len(request.prompt) + request.limit)
@@ -57,12 +77,10 @@ class RaggedBatch:
             self._beginnings.setdefault(_beginning(request), []).append(request)
         waiting.extendleft(reversed(put_off))
 
-    def drop(self, request: Running) -> None:
-        """Free a request's place."""
+    def _free(self, request: Running) -> None:
         assert request.slot is not None
         self.slots.give(request.slot)
         request.slot = None
-        self.running.remove(request)
         alike = self._beginnings[_beginning(request)]
         alike.remove(request)
         if not alike:

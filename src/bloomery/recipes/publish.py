@@ -37,7 +37,7 @@ def publish_model(folder: RunFolder, plan: Plan, target: Path) -> Path:
                 _link(path, place)
             else:
                 shutil.copyfile(path, place)  # the user's own, who may change it
-        write_text(building / "README.md", model_card(_facts(folder, plan)))
+        write_text(building / "README.md", model_card(card_facts(folder, plan)))
         write_json(building / folder.receipt.name, _public_receipt(read_json(folder.receipt)))
     return target
 
@@ -65,7 +65,8 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _facts(folder: RunFolder, plan: Plan) -> CardFacts:
+def card_facts(folder: RunFolder, plan: Plan) -> CardFacts:
+    """What the card of a run's model says."""
     report = read_json(folder.report()) if folder.report().is_file() else {}
     chain = [public_name(name) for name in ancestry(folder.path.parent, folder.name)]
     return CardFacts(

@@ -1,0 +1,100 @@
+"""The guard that a policy is: conversations before they are answered, answers while they stream."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from bloomery.graders.payload import text_of
+from bloomery.serve.policy.category import Armed, arm
+from bloomery.serve.policy.decision import RANK, Decision
+from bloomery.serve.policy.load import Loaded
+from bloomery.serve.policy.watch import Finding, Pass, PolicyWatch
+from bloomery.serve.policy.whole import Ask, Messages
+
+OPERATOR = ("system", "developer")
+"""Roles whose text is the operator's own: only the floor looks at it."""
+
+
+class PolicyGuard:
+    """A policy with its detectors ready. Thread-safe: every check has its own state.
+
+    User and tool messages are input, assistant messages output, also those of earlier turns. A judge, an endpoint or a
+    question to the model looks at the last message, with those before it.
+    """
+
+    def __init__(self, loaded: Loaded, log: Callable[[dict[str, Any]], None], ask: Ask | None = None) -> None:
+        self.loaded, self._log = loaded, log
+        self.categories = arm(loaded, ask)
+        # Keyed, because a card number can be guessed from a plain hash of it; new at every start.
+        self._key = secrets.token_bytes(32)
+
+    def check_input(self, messages: Messages, request: str = "") -> Decision:
+        """The strongest decision over all messages; among equal ones the floor's.
+
+        The `text` of a `mask` or `review` is the last user message, masked; `masked` gives the whole conversation so.
+        """
+        decision, _ = self._checked(messages, request or secrets.token_hex(8), self._log)
+        return decision
+
+    def masked(self, messages: Messages) -> list[dict[str, Any]]:
+        """The messages as the model may read them, with everything masked that the policy masks."""
+        return self._checked(messages, "", lambda event: None)[1]
+
+    def watch(self, messages: Messages, request: str = "") -> PolicyWatch:
+        """A watch over the answer to `messages`."""
+        told = self._told(request or secrets.token_hex(8), "output", self._log)
+        return PolicyWatch(Pass(self._looking("assistant"), messages, "assistant", told))
+
+    def _checked(
+        self, messages: Messages, request: str, log: Callable[[dict[str, Any]], None]
+    ) -> tuple[Decision, list[dict[str, Any]]]:
+        strongest, masked = Decision("allow"), []
+        last_user = max((n for n, message in enumerate(messages) if message.get("role") == "user"), default=-1)
+        shown = ""
+        for number, message in enumerate(messages):
+            role, text = str(message.get("role", "user")), text_of(message)
+            side = "output" if role == "assistant" else "input"
+            last = number == len(messages) - 1
+            run = Pass(self._looking(role), messages[:number], role, self._told(request, side, log), last)
+            released, _ = run.feed(text, final=True)
+            changed = run.decision.action != "block" and released != text
+            masked.append({**message, "content": released} if changed else dict(message))
+            shown = released if number == last_user else shown
+            strongest = max(strongest, run.decision, key=self._strength)
+        return replace(strongest, text=shown) if strongest.action in ("mask", "review") else strongest, masked
+
+    def _looking(self, role: str) -> Sequence[Armed]:
+        """The categories that look at what a role says."""
+        if role in OPERATOR:
+            return [category for category in self.categories if category.floor]
+        output = role == "assistant"
+        return [category for category in self.categories if (category.outputs if output else category.inputs)]
+
+    def _strength(self, decision: Decision) -> tuple[int, bool]:
+        return RANK[decision.action], decision.category in self.loaded.floor
+
+    def _told(self, request: str, side: str, log: Callable[[dict[str, Any]], None]) -> Callable[[Finding, str], None]:
+        def told(finding: Finding, found: str) -> None:
+            event: dict[str, Any] = {
+                "event": "policy",
+                "request": request,
+                "side": side,
+                "category": finding.category.name,
+                "floor": finding.category.floor,
+                "severity": finding.category.severity,
+                "detector": finding.detector,
+                "action": finding.action,
+                "reason": finding.reason,
+                "start": finding.span.start,
+                "end": finding.span.end,
+                "span_hash": hmac.new(self._key, found.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest(),
+                "policy": self.loaded.hash,
+            }
+            log(event | ({"text": found} if self.loaded.policy.log_text else {}))
+
+        return told

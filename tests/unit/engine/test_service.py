@@ -1,0 +1,114 @@
+"""The engine in its thread: requests from several threads, other weights while it answers, and its end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from architectures import tiny
+
+from bloomery.core.errors import InputError
+from bloomery.engine.native import NativeEngine
+from bloomery.engine.protocol import Answer, Busy, Request, Sampling, Token
+from bloomery.engine.service import NativeService
+
+PROMPT = [5, 6, 7, 8]
+SECONDS = 30
+
+
+class Waiter(Answer):
+    """An answer that can be waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.done, self.begun = threading.Event(), threading.Event()
+
+    def take(self, token: Token) -> None:
+        super().take(token)
+        self.begun.set()
+        if token.ended is not None:
+            self.done.set()
+
+
+@pytest.fixture
+def service() -> Iterator[NativeService]:
+    service = NativeService(tiny("llama"), rows=2, most_waiting=3)
+    service.start()
+    yield service
+    service.stop()
+
+
+def ask(service: NativeService, most: int = 8, prompt: list[int] = PROMPT) -> Waiter:
+    waiter = Waiter()
+    service.submit(Request(prompt, Sampling(most, stop_ids=())), waiter.take)
+    return waiter
+
+
+def test_answers_equal_the_engines_own(service: NativeService) -> None:
+    waiters = [ask(service, prompt=[5 + i, 6]) for i in range(5)]
+    assert all(waiter.done.wait(SECONDS) for waiter in waiters)
+    wanted = NativeEngine(tiny("llama")).generate([[5 + i, 6] for i in range(5)], Sampling(8, stop_ids=()))
+    assert [tuple(waiter.ids) for waiter in waiters] == [one.ids for one in wanted]
+    stats = service.stats()
+    assert (stats.requests, stats.prompt_tokens, stats.tokens_out) == (5, 10, 40)
+
+
+def test_a_full_queue_turns_requests_away_and_cancelled_ones_make_room(service: NativeService) -> None:
+    # Held before its first step, so that how full the queue is does not depend on how fast it answers.
+    service._work.acquire()
+    try:
+        tickets = [service.submit(Request(PROMPT, Sampling(100, stop_ids=())), Answer().take) for _ in range(5)]
+        with pytest.raises(Busy):
+            for _ in range(3):
+                ask(service)
+        for ticket in tickets:
+            ticket.cancel()
+    finally:
+        service._work.release()
+    waiter = Waiter()
+    for _ in range(1000):
+        try:
+            service.submit(Request(PROMPT, Sampling(2, stop_ids=())), waiter.take)
+            break
+        except Busy:
+            threading.Event().wait(0.01)
+    assert waiter.done.wait(SECONDS) and waiter.ended == "length"
+
+
+def test_running_requests_end_with_the_weights_they_began_with(service: NativeService) -> None:
+    old = NativeEngine(tiny("llama")).generate([PROMPT], Sampling(90, stop_ids=()))[0]
+    running = ask(service, 90)
+    assert running.begun.wait(SECONDS)
+    other = tiny("qwen3")
+    service.swap(other)
+    new = ask(service, 8)
+    assert running.done.wait(SECONDS) and new.done.wait(SECONDS)
+    assert tuple(running.ids) == old.ids
+    assert tuple(new.ids) == NativeEngine(tiny("qwen3")).generate([PROMPT], Sampling(8, stop_ids=()))[0].ids
+
+
+def test_refusals_come_from_submit_and_not_from_the_thread(service: NativeService) -> None:
+    for request in (Request([], Sampling()), Request(PROMPT, Sampling(), "none"), Request([5] * 128, Sampling())):
+        with pytest.raises(InputError):
+            service.submit(request, Answer().take)
+    assert ask(service).done.wait(SECONDS)
+
+
+def test_a_stopped_service_ends_its_requests_and_takes_no_more(service: NativeService) -> None:
+    waiters = [ask(service, 100) for _ in range(3)]
+    service.stop()
+    service.stop()
+    assert all(waiter.done.wait(SECONDS) for waiter in waiters)
+    assert all(waiter.ended in ("error", "length") for waiter in waiters)
+    with pytest.raises(Busy):
+        ask(service)
+
+
+def test_embeddings_have_length_one_and_do_not_depend_on_the_batch(service: NativeService) -> None:
+    texts = [[5, 6, 7], [9] * 20, [11]]
+    together = service.embed(texts)
+    assert np.allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
+    for text, one in zip(texts, together, strict=True):
+        assert np.allclose(service.embed([text])[0], one, atol=1e-5)
