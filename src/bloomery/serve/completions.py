@@ -68,7 +68,7 @@ async def _begun(desk: Desk, body: CompletionRequest) -> Run | Blocked:
         messages, verdict = await desk.checked(given)
         if messages is not given:
             prompts = [
-                prompt if one is other else await desk.text(other["content"])
+                prompt if one == other else await desk.text(other["content"])
                 for prompt, one, other in zip(prompts, given, messages, strict=True)
             ]
         longest = max(map(len, prompts))

@@ -142,11 +142,15 @@ class Desk:
             return messages, Decision("allow")
         decision = await asyncio.to_thread(self.guard.check_input, messages)
         self.decided("input", decision)
-        last = max((i for i, message in enumerate(messages) if message["role"] == "user"), default=None)
-        if decision.action not in ("mask", "review") or not decision.text or last is None:
+        if decision.action not in ("mask", "review"):
             return messages, decision
-        masked = {**messages[last], "content": decision.text}
-        return [*messages[:last], masked, *messages[last + 1 :]], decision
+        if masked := getattr(self.guard, "masked", None):  # a guard that masks earlier turns too
+            return await asyncio.to_thread(masked, messages), decision
+        last = max((i for i, message in enumerate(messages) if message["role"] == "user"), default=None)
+        if not decision.text or last is None:
+            return messages, decision
+        changed = {**messages[last], "content": decision.text}
+        return [*messages[:last], changed, *messages[last + 1 :]], decision
 
     def watching(self, messages: Sequence[Mapping[str, Any]]) -> Callable[[], Watch] | None:
         """What makes the policy's watch over one answer, if there is a policy."""
