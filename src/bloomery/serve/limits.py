@@ -28,7 +28,7 @@ class Limits:
     """Answers worked on at once."""
     queue: int = 256
     """Requests that may wait for a place; the next is refused at once."""
-    patience: float = 0.5
+    patience: float = 0.3
     """Seconds that a request waits for a place before it is refused."""
     body_seconds: float = 10.0
     """Seconds in which a request must have arrived whole."""
