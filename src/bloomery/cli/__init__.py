@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import typer
 
 from bloomery import __version__
-from bloomery.cli import advise, families, grade, lineage, models, policy, recipes, setup, studies
+from bloomery.cli import advise, families, grade, lineage, models, policy, recipes, serve, setup, studies
 
 app = typer.Typer(
     name="bloomery",
@@ -23,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (recipes, advise, studies, models, lineage, setup):
+for group in (recipes, advise, studies, models, serve, lineage, setup):
     group.add_to(app)
 app.add_typer(families.app, name="families")
 app.add_typer(grade.app, name="grade")

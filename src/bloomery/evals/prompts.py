@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +46,11 @@ class Prompter:
         bos = tokenizer.bos_token_id
         self.bos = [bos] if bos is not None and bos in empty else []
 
+    @property
+    def knows_tools(self) -> bool:
+        """Whether the chat template renders tools."""
+        return self.chat and self._template is not None and re.search(r"\btools\b", self._template.source) is not None
+
     def texts(self, texts: Sequence[str]) -> list[Scored]:
         """Documents. The end token has no bytes and is not scored, nor is a first token that nothing predicts."""
         encoded = self._encode(list(texts), split_special_tokens=True, return_offsets_mapping=not self.bos)
@@ -72,11 +78,15 @@ class Prompter:
         whole = [*self.prompt(earlier), *self._plain(text_of(answer))]
         return Scored(np.array(whole, np.int32), max(len(before), 1), 0)
 
-    def prompt(self, messages: Sequence[Row]) -> list[int]:
-        """Ids of a conversation up to where the assistant answers; plain: its texts, a line each."""
+    def text(self, text: str) -> list[int]:
+        """Ids of a text as documents begin; special tokens in it are plain characters."""
+        return [*self.bos, *self._plain(text)]
+
+    def prompt(self, messages: Sequence[Row], tools: Sequence[Row] = ()) -> list[int]:
+        """Ids of a conversation up to where the assistant answers; plain: its texts, a line each, without tools."""
         if not self.chat:
-            return [*self.bos, *self._plain("".join(text_of(message) + "\n" for message in messages))]
-        text = self._rendered([{**message, "content": text_of(message)} for message in messages])
+            return self.text("".join(text_of(message) + "\n" for message in messages))
+        text = self._rendered([{**message, "content": text_of(message)} for message in messages], tools)
         ids: list[int] = self._quotes.encode(text).ids if BREAK in text else self._encode(text)["input_ids"]
         return ids if ids[:1] == self.bos else [*self.bos, *ids]
 
@@ -88,12 +98,13 @@ class Prompter:
             for text in row["choices"]
         ]
 
-    def _rendered(self, messages: Sequence[Row]) -> str:
+    def _rendered(self, messages: Sequence[Row], tools: Sequence[Row]) -> str:
         assert self._template is not None
-        if any(mark in message["content"] for message in messages for mark in (START, END, BREAK)):
+        if _holds_mark([messages, tools]):
             raise InputError("holds a noncharacter (U+FDD0 to U+FDD2), which no text should")
+        quoted, offered = self._quotes.broken(list(messages)), self._quotes.broken(list(tools))
         try:
-            [found] = self._template([Conversation(self._quotes.broken(messages), prompt=True)])
+            [found] = self._template([Conversation(quoted, offered, prompt=True)])
         except TemplateFault as fault:
             fault.where = Where(self.tokenizer.name_or_path or "the tokenizer")
             raise
@@ -108,6 +119,14 @@ class Prompter:
     def _encode(self, text: str | list[str], **options: bool) -> Any:
         """Without a warning of texts longer than the context: they are scored in windows, or refused by the engine."""
         return self.tokenizer(text, add_special_tokens=False, verbose=False, **options)
+
+
+def _holds_mark(value: Any) -> bool:
+    """Whether a string anywhere in JSON holds a character that marks something for us."""
+    if isinstance(value, str):
+        return any(mark in value for mark in (START, END, BREAK))
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return any(_holds_mark(one) for one in inner)
 
 
 def messages_of(row: Row) -> list[Row]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bloomery.core.errors import InputError, Where
-from bloomery.families.registry import load_family
+from bloomery.families.registry import family_files, load_family
 from bloomery.lineage.parents import read_made
 from bloomery.lineage.rundir import RunFolder
 from bloomery.models.hub import fetch
@@ -33,7 +33,10 @@ class Found:
 
 
 def find_model(name: str) -> Found:
-    """A run (name or folder), FAMILY/STAGE, or a model folder. Raises `InputError` naming what was tried."""
+    """A run (name or folder), FAMILY/STAGE, FAMILY for its newest stage, or a model folder.
+
+    Raises `InputError` naming what was tried.
+    """
     for place in (RUNS / name, Path(name)):
         if (place / "recipe.yaml").is_file():
             return _of_run(name, RunFolder.open(place))
@@ -41,6 +44,8 @@ def find_model(name: str) -> Found:
         made = read_made(folder)
         return Found(name, folder, made.family if made else None, "post")
     family, _, stage = name.partition("/")
+    if not stage and family in family_files():
+        stage = list(load_family(family).file.checkpoints)[-1]
     if stage and not Path(name).exists():
         start = from_family(load_family(family), stage)
         lies = Path(start.folder) if start.folder else fetch(str(start.repo), start.revision)

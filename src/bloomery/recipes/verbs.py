@@ -148,7 +148,7 @@ def ask(model: str, prompt: str, *, max_new_tokens: int = 128, temperature: floa
 
     if not prompt.strip():
         raise InputError("the prompt is empty", fix="ask something")
-    loaded = _opened(find_model(model))
+    loaded = opened(find_model(model))
     ids = Prompter(loaded.tokenizer, "auto").prompt([{"role": "user", "content": prompt}])
     [answer] = NativeEngine(loaded).generate([ids], Sampling(max_new_tokens, temperature, seed=seed))
     text: str = loaded.tokenizer.decode(answer.body, skip_special_tokens=True)
@@ -189,11 +189,11 @@ def _evaluate(found: Found, suites: list[Suite]) -> EvalResult:
     from bloomery.engine.native import NativeEngine
     from bloomery.evals.runner import evaluate as score
 
-    loaded = _opened(found)
+    loaded = opened(found)
     return score(NativeEngine(loaded), loaded.tokenizer, suites, model=found.name)
 
 
-def _opened(found: Found) -> LoadedModel:
+def opened(found: Found) -> LoadedModel:
     """The model, its bytes verified, on a GPU where there is one."""
     from bloomery.models.load import load_model, load_tokenizer, new_model
     from bloomery.train.parallel import pick_device

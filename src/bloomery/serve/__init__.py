@@ -1,1 +1,1 @@
-"""Serving a model: an endpoint, and the policy that guards it."""
+"""A model behind an OpenAI-compatible endpoint: wire dialects, the queue in front of the engine, access and metrics."""

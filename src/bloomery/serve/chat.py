@@ -1,0 +1,179 @@
+"""`/v1/chat/completions`."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from bloomery.engine.protocol import Grammar, Token
+from bloomery.serve import tools as calls
+from bloomery.serve.desk import Desk, Model, schema_grammar, stops_of
+from bloomery.serve.errors import Refusal
+from bloomery.serve.run import Blocked, Run, Work
+from bloomery.serve.speech import Said, logprobs_of, spoken
+from bloomery.serve.stream import ALIVE, DONE, Events, event, reply, unless_gone
+from bloomery.serve.wire.chat import (
+    AnswerMessage,
+    ChatChunk,
+    ChatCompletion,
+    ChatRequest,
+    Choice,
+    ChunkChoice,
+    DeltaMessage,
+    Finish,
+    Logprobs,
+    NamedTool,
+    SchemaFormat,
+    Tool,
+    ToolCall,
+)
+from bloomery.serve.wire.request import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A conversation as it goes to the engine, and what is listened for in the answer."""
+
+    run: Run | Blocked
+    tools: Sequence[Tool]
+    must_call: bool
+
+    def said(self) -> AsyncIterator[Said | None]:
+        """What the model says."""
+        return spoken(self.run, self.tools, self.must_call)
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens so far."""
+        return Usage.of(self.run.prompt_tokens, self.run.completion_tokens)
+
+
+async def ask(desk: Desk, body: ChatRequest) -> Asked:
+    """Render, check and submit a conversation; `run.close` must follow. Raises `Refusal`."""
+    adapter = desk.adapter(body.model)
+    offered = body.tools or []
+    used = [] if body.tool_choice == "none" else offered
+    grammar = _grammar(body, used)
+    top = (body.top_logprobs or 0) if body.logprobs else 0
+    if body.top_logprobs and not body.logprobs:
+        raise Refusal(400, "`top_logprobs` needs `logprobs: true`", param="top_logprobs", code="invalid_value")
+    if body.logprobs and desk.guard is not None:
+        raise Refusal(400, "`logprobs` would show what the policy masks", param="logprobs", code="invalid_value")
+    async with desk.place(body.n or 1) as place:
+        messages, verdict = await desk.checked([calls.plain(message) for message in body.messages])
+        prompt = await _prompt(desk, messages, [tool.model_dump(exclude_none=True) for tool in used])
+        most = body.max_completion_tokens or body.max_tokens
+        sampling = desk.sampling(body, most, len(prompt), grammar=grammar, top_logprobs=top)
+        work = Work([prompt], sampling, body.n or 1, stops_of(body), adapter, desk.watching(messages))
+        run = await desk.begin(work, verdict, place)
+    return Asked(run, used, calls.forced(used, body.tool_choice) is not None)
+
+
+async def _prompt(desk: Desk, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> list[int]:
+    if desk.model.prompting.knows_tools:
+        return await desk.prompt(messages, tools)
+    return await desk.prompt(calls.spelled_out(messages, tools))
+
+
+def _grammar(body: ChatRequest, used: Sequence[Tool]) -> Grammar | None:
+    """What the answer must be: a call, a JSON object, or JSON of a schema."""
+    if isinstance(body.tool_choice, NamedTool):
+        names = [tool.function.name for tool in used]
+        if body.tool_choice.function.name not in names:
+            raise Refusal(400, "`tool_choice` names a function that `tools` lacks", param="tool_choice")
+    elif body.tool_choice == "required" and not used:
+        raise Refusal(400, "`tool_choice: required` needs `tools`", param="tool_choice", code="invalid_value")
+    for number, tool in enumerate(used):
+        schema_grammar(tool.function.parameters or {}, f"tools.{number}.function.parameters")
+    forced = calls.forced(used, body.tool_choice)
+    asked = body.response_format
+    if forced is not None or asked is None or asked.type == "text":
+        return forced
+    if isinstance(asked, SchemaFormat):
+        return schema_grammar(asked.json_schema.schema_ or {"type": "object"}, "response_format.json_schema.schema")
+    return Grammar("json_schema", json.dumps({"type": "object"}))
+
+
+async def complete(desk: Desk, body: ChatRequest, request: Request, headers: dict[str, str]) -> Response:
+    """The route: one body, or a stream of chunks."""
+    asked = await ask(desk, body)
+    model = desk.model
+    if body.stream:
+        return Events(asked.run, _chunks(body, asked, model), desk.limits.stall_seconds, headers)
+    try:
+        found = await unless_gone(request, lambda: _whole(body, asked, model))
+    finally:
+        asked.run.close()
+    return reply(found, headers)
+
+
+async def _whole(body: ChatRequest, asked: Asked, model: Model) -> ChatCompletion:
+    answers = [_Answer() for _ in range(body.n or 1)]
+    async for said in asked.said():
+        if said is not None:
+            answers[said.index].add(said)
+    choices = [answer.choice(index, body.logprobs, model) for index, answer in enumerate(answers)]
+    return ChatCompletion(choices=choices, usage=asked.usage, **_head(body, model))
+
+
+class _Answer:
+    """One answer, put together."""
+
+    def __init__(self) -> None:
+        self.text, self.calls, self.tokens = "", list[ToolCall](), list[Token]()
+        self.finish: Finish | None = None
+
+    def add(self, said: Said) -> None:
+        self.text += said.text
+        self.calls += said.calls
+        self.tokens += said.tokens
+        self.finish = said.finish or self.finish
+
+    def choice(self, index: int, logprobs: bool | None, model: Model) -> Choice:
+        content = None if self.calls and not self.text else self.text
+        message = AnswerMessage(content=content, tool_calls=self.calls or None)
+        told = logprobs_of(model.tokenizer, self.tokens) if logprobs else None
+        assert self.finish is not None
+        return Choice(index=index, message=message, logprobs=told, finish_reason=self.finish)
+
+
+async def _chunks(body: ChatRequest, asked: Asked, model: Model) -> AsyncIterator[bytes]:
+    head = _head(body, model)
+    for index in range(body.n or 1):
+        begin = DeltaMessage(role="assistant", content="")
+        yield event(ChatChunk(choices=[ChunkChoice(index=index, delta=begin)], **head))
+    counts = [0] * (body.n or 1)  # calls told
+    async for said in asked.said():
+        if said is None:
+            yield ALIVE
+            continue
+        told = [call.model_copy(update={"index": counts[said.index] + i}) for i, call in enumerate(said.calls)]
+        counts[said.index] += len(told)
+        logprobs: Logprobs | None = None
+        if body.logprobs and said.tokens:
+            logprobs = logprobs_of(model.tokenizer, said.tokens)
+        if said.text or told or logprobs:
+            delta = DeltaMessage(content=said.text or None, tool_calls=told or None)
+            yield event(ChatChunk(choices=[ChunkChoice(index=said.index, delta=delta, logprobs=logprobs)], **head))
+        if said.finish:
+            last = ChunkChoice(index=said.index, delta=DeltaMessage(), finish_reason=said.finish)
+            yield event(ChatChunk(choices=[last], **head))
+    if body.stream_options and body.stream_options.include_usage:
+        yield event(ChatChunk(choices=[], usage=asked.usage, **head))
+    yield DONE
+
+
+def _head(body: ChatRequest, model: Model) -> dict[str, Any]:
+    return {
+        "id": f"chatcmpl-{uuid.uuid4().hex[:24]}",
+        "created": int(time.time()),
+        "model": body.model,
+        "system_fingerprint": model.fingerprint,
+    }

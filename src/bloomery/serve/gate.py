@@ -1,0 +1,101 @@
+"""The queue in front of the engine: so many answers at once, so many waiting, and none of them for longer than told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from bloomery.serve.errors import busy
+from bloomery.serve.limits import Limits
+
+
+class Place:
+    """Room for the answers of one request; who sets `kept` must `free` it."""
+
+    def __init__(self, gate: Gate, count: int) -> None:
+        self._gate, self._count, self.kept = gate, count, False
+
+    def free(self) -> None:
+        """Give it back. Harmless when repeated."""
+        count, self._count = self._count, 0
+        if count:
+            self._gate.leave(count)
+
+
+class Gate:
+    """First come, first served. A request takes as many places as it wants answers, all at once.
+
+    A request that finds the queue full is refused at once, one that does not get its places in time after that:
+    every client hears within `patience` whether it will be answered.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.taken = 0
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """Requests that have no place yet."""
+        return len(self._waiting)
+
+    @property
+    def full(self) -> bool:
+        """Whether the next request would be refused unread."""
+        return len(self._waiting) >= self.limits.queue
+
+    @asynccontextmanager
+    async def place(self, count: int) -> AsyncIterator[Place]:
+        """Room for `count` answers, given back at the end of the block unless it was kept.
+
+        Raises `Refusal` 429 where there is none in time.
+        """
+        place = Place(self, await self.enter(count))
+        try:
+            yield place
+        finally:
+            if not place.kept:
+                place.free()
+
+    async def enter(self, count: int) -> int:
+        """Wait for `count` places, give them back with `leave`; raises `Refusal` 429 where there are none in time.
+
+        Returns the places taken: no more than there are, since a request for more answers would wait for ever.
+        """
+        count = min(count, self.limits.running)
+        if not self._waiting and self.taken + count <= self.limits.running:
+            self.taken += count
+            return count
+        if self.full:
+            raise busy("the queue is full")
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((count, turn))
+        try:
+            async with asyncio.timeout(self.limits.patience):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():  # let in at the very moment it gave up
+                self.taken -= count
+            else:
+                with contextlib.suppress(ValueError):
+                    self._waiting.remove((count, turn))
+            self._let_in()
+            if isinstance(error, TimeoutError):
+                raise busy("no place became free in time") from None
+            raise
+        return count
+
+    def leave(self, count: int) -> None:
+        """Give back `count` places."""
+        self.taken -= count
+        self._let_in()
+
+    def _let_in(self) -> None:
+        while self._waiting and self.taken + self._waiting[0][0] <= self.limits.running:
+            count, turn = self._waiting.popleft()
+            if not turn.done():
+                self.taken += count
+                turn.set_result(None)

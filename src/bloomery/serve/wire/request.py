@@ -1,0 +1,73 @@
+"""What requests of all dialects have in common: strict types, unknown names refused, inert ones accepted."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bloomery.engine.protocol import MOST_TOP_LOGPROBS
+from bloomery.serve import limits
+
+Name = Annotated[str, Field(min_length=1, max_length=256)]
+Text = Annotated[str, Field(max_length=limits.BODY)]
+Stop = Annotated[str, Field(min_length=1, max_length=limits.STOP_LENGTH)]
+Stops = Stop | Annotated[list[Stop], Field(max_length=limits.STOPS)]
+Top = Annotated[int, Field(ge=0, le=MOST_TOP_LOGPROBS)]
+Tokens = Annotated[int, Field(ge=1, le=1 << 20)]
+Absent: Any = Field(default=None, exclude_if=lambda value: value is None)
+"""A field of an answer that is left out where it has no value; others say null, which clients rely on."""
+
+
+class Wire(BaseModel):
+    """Base of all shapes: an unknown name is refused, and "1" is no number."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    INERT: ClassVar[frozenset[str]] = frozenset()
+    """Parameters of OpenAI's that change nothing here, and are accepted because clients send them."""
+
+    def ignored(self) -> list[str]:
+        """Inert parameters that this request sets."""
+        return sorted(name for name in self.INERT & self.model_fields_set if getattr(self, name) is not None)
+
+
+class Sampled(Wire):
+    """How tokens are chosen: OpenAI's parameters, and those that open servers added."""
+
+    model: Name
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=0, le=1 << 20)] | None = None
+    """Sample among so many most probable tokens; 0: all. Not OpenAI's."""
+    min_p: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Leave out tokens less probable than this part of the most probable. Not OpenAI's."""
+    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    """Not OpenAI's."""
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    seed: Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)] | None = None
+    stop: Stops | None = None
+    stream: bool | None = None
+    user: Any = None
+    metadata: Any = None
+
+
+class StreamOptions(Wire):
+    """What a stream also tells."""
+
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+
+
+class Usage(Wire):
+    """Tokens read and written."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+    @classmethod
+    def of(cls, prompt: int, completion: int) -> Usage:
+        """The sum is worked out."""
+        return cls(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion)
