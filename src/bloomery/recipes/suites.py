@@ -14,7 +14,7 @@ from typing import Any
 from bloomery.core.errors import InputError, nearest
 from bloomery.core.files import canonical_hash, write_text
 from bloomery.families.registry import Family, load_family
-from bloomery.families.schema import Suite
+from bloomery.families.suites import Suite
 from bloomery.recipes.load import Loaded
 from bloomery.recipes.machine import Machine
 from bloomery.recipes.plan import Plan
