@@ -194,7 +194,12 @@ def _result(suite: Suite, task: str, found: Mapping[str, Any]) -> SuiteResult:
     }
     main = next((name for name in ("acc", "exact_match") if name in figures), next(iter(figures), ""))
     records = tuple(_record(one, main) for one in found["samples"][task])
-    own = {name: (value, math.nan) for name, value in figures.items()}
+    told = found["results"][task]
+    errors = {key.split("_stderr")[0]: value for key, value in told.items() if "_stderr" in key}
+    own = {
+        name: (value, float(errors[name]) if isinstance(errors.get(name), int | float) else math.nan)
+        for name, value in figures.items()
+    }
     seconds = float(found.get("total_evaluation_time_seconds") or 0.0)
     return SuiteResult(f"{suite.name}/{task}", "lm_eval", suite.group, records, seconds, (), own)
 

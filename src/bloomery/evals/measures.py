@@ -131,7 +131,10 @@ def _unmoved(name: str, columns: Array, found: Interval) -> Interval:
 
 def _own(old: SuiteResult, name: str, new: SuiteResult) -> Difference:
     left, right = old.own[name], new.own[name]
-    change = jackknife([b - a for a, b in zip(left, right, strict=True)])
+    if len(left) == 2:  # standard errors alone: as if the two were measured on different examples
+        change = jackknife([right[0] - left[0], math.hypot(left[1], right[1])])
+    else:
+        change = jackknife([b - a for a, b in zip(left, right, strict=True)])
     half = (change.high - change.low) / 2
     z = abs(change.estimate) / (half / 1.96) if half else math.inf if change.estimate else 0.0
     p_value = math.erfc(z / math.sqrt(2)) if math.isfinite(half) else 1.0

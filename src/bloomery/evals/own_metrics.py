@@ -45,7 +45,8 @@ def own_values(spec: Mapping[str, Any], records: Sequence[Record], base: Path | 
     """
     check_own(spec)
     rows = [dataclasses.asdict(record) for record in records]
-    items = [rows, *([row for at, row in enumerate(rows) if at % BLOCKS != block] for block in range(BLOCKS))]
+    blocks = np.random.default_rng(0).permutation(len(rows)) % BLOCKS  # rows in order may repeat with any period
+    items = [rows, *([row for row, own in zip(rows, blocks, strict=True) if own != out] for out in range(BLOCKS))]
     file = Path(spec["path"]) if base is None else base / spec["path"]
     limits = Limits(float(spec.get("seconds", 60.0)), int(spec.get("memory", 2 << 30)))
     outcomes = call_each(file, str(spec.get("function", "metric")), items, limits)
@@ -57,8 +58,14 @@ def own_values(spec: Mapping[str, Any], records: Sequence[Record], base: Path | 
 
 
 def jackknife(values: Sequence[float]) -> Interval:
-    """The interval of a figure from its values with blocks left out (delete-a-group jackknife, Kott 2001)."""
+    """The interval of a figure from its values with blocks left out (delete-a-group jackknife, Kott 2001).
+
+    Of a figure that another package worked out there is its standard error alone, as the second of two values.
+    """
     whole, left = values[0], np.array(values[1:])
+    if len(left) == 1:
+        half = 1.96 * float(left[0])
+        return Interval(whole, whole - half, whole + half)
     if not np.isfinite(left).all():
         return Interval(whole, math.nan, math.nan)
     half = T_19 * math.sqrt((BLOCKS - 1) / BLOCKS * float(((left - left.mean()) ** 2).sum()))

@@ -81,7 +81,8 @@ def compare(before: str, after: str, asked: Asked) -> Compared:
     places = [asked.out / name if asked.out else None for name in ("before", "after")]
     models = (_as_in(one, other), other)
     results = [_evaluate(found, suites, asked, place) for found, place in zip(models, places, strict=True)]
-    done = Compared(against(*results), ungraded(results), tuple(differences(*results)), said)
+    first, second = results
+    done = Compared(against(first, second), ungraded(results), tuple(differences(first, second)), said)
     if asked.out:
         write_json(asked.out / "comparison.json", done.to_json())
     return done
@@ -101,6 +102,7 @@ def _suites(asked: Asked, found: Found) -> tuple[list[Suite], tuple[str, ...]]:
 
     suites = suites_of(asked.family or found.family, found.stage, asked.suites, asked.trusted)
     said: tuple[str, ...] = ()
+    rows: dict[str, Any] | None
     if asked.trained and asked.control:
         rows = of_files(asked.trained, asked.control)
     else:

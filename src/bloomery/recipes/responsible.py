@@ -47,10 +47,7 @@ def bundle(name: str, base: Path, trusted: bool = False) -> list[dict[str, Any]]
     Code runs only where it is `trusted`. Raises `InputError` with file and line for what cannot be.
     """
     file = SHIPPED / f"{name}.yaml" if name in shipped() else base / Path(name).expanduser()
-    if file.suffix == ".py":
-        described, lines = _from_python(file, trusted), {}
-    else:
-        described, lines = load_yaml(file)
+    described, lines = (_from_python(file, trusted), {"": 1}) if file.suffix == ".py" else load_yaml(file)
     whole = described if isinstance(described, dict) else {}
     listed = whole.get("suites", [whole])
     found = []
