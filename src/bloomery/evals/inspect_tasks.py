@@ -102,7 +102,7 @@ def _result(suite: Suite, log: Any) -> SuiteResult:
         said = log.error.message if log.error else log.status
         raise InputError(f"the task `{log.eval.task}` of the suite `{suite.name}` failed: {said}", fix="correct it")
     records = tuple(_record(one) for one in log.samples or ())
-    own = {}
+    own: dict[str, tuple[float, ...]] = {}
     for score in log.results.scores if log.results else ():
         figures = {name: metric.value for name, metric in score.metrics.items()}
         error = float(figures.pop("stderr", math.nan))

@@ -56,29 +56,18 @@ def language_model(engine: Engine, tokenizer: Any) -> Any:
     """Our engine as lm-eval's `LM`."""
     _harness()
     from lm_eval.api.model import TemplateLM
-    from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
-    from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
     class EngineLM(TemplateLM):  # type: ignore[misc,unused-ignore]
         """Scores by `Engine.score`, answers by `Engine.generate`."""
 
         backend = "causal"
         tokenizer_name = str(getattr(tokenizer, "name_or_path", ""))
+        eot_token_id = int(tokenizer.eos_token_id)
+        prefix_token_id = eot_token_id if tokenizer.bos_token_id is None else int(tokenizer.bos_token_id)
 
         def __init__(self) -> None:
             super().__init__()
             self.tokenizer = tokenizer
-
-        @property
-        def eot_token_id(self) -> int:
-            """The end of a text."""
-            return int(tokenizer.eos_token_id)
-
-        @property
-        def prefix_token_id(self) -> int:
-            """What stands before a text that nothing stands before."""
-            bos = tokenizer.bos_token_id
-            return int(tokenizer.eos_token_id if bos is None else bos)
 
         def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
             """Ids; a text that begins with the prefix token gets no second one."""
@@ -92,33 +81,47 @@ def language_model(engine: Engine, tokenizer: Any) -> Any:
 
         def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
             """Log-likelihood of whole texts, in windows of the context that do not overlap."""
-            windows: list[tuple[int, tuple[list[int], list[int]]]] = []
-            for number, request in enumerate(requests):
-                ids = self.tok_encode(request.args[0])
-                cut = get_rolling_token_windows(ids, self.prefix_token_id, engine.context, context_len=1)
-                windows += [(number, make_disjoint_window(one)) for one in cut]
-            total = [0.0] * len(requests)
-            scores = _loglikelihoods(engine, [window for _, window in windows])
-            for (number, _), (logp, _) in zip(windows, scores, strict=True):
-                total[number] += logp
-            return total
+            return _rolling(engine, [self.tok_encode(one.args[0]) for one in requests], self.prefix_token_id)
 
         def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
             """Answers, cut at the texts that the task stops at."""
-            answers = [""] * len(requests)
-            end = tokenizer.decode([self.eot_token_id], skip_special_tokens=False)
-            for options, numbers in _alike([request.args[1] for request in requests]):
-                told = normalize_gen_kwargs(dict(options), default_max_gen_toks=LENGTH)
-                until = handle_stop_sequences(told.pop("until", None), eos=end)
-                room = int(told["max_gen_toks"])
-                prompts = [self.tok_encode(requests[n].args[0])[-(engine.context - room) :] for n in numbers]
-                found = engine.generate(prompts, _sampling(told, room))
-                for n, completion in zip(numbers, found, strict=True):
-                    text = tokenizer.decode(completion.body, skip_special_tokens=True)
-                    answers[n] = postprocess_generated_text(text, until, None)
-            return answers
+            prompts = [self.tok_encode(one.args[0]) for one in requests]
+            return _answers(engine, tokenizer, prompts, [one.args[1] for one in requests])
 
     return EngineLM()
+
+
+def _rolling(engine: Engine, texts: Sequence[list[int]], prefix: int) -> list[float]:
+    from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+
+    windows: list[tuple[int, tuple[list[int], list[int]]]] = []
+    for number, ids in enumerate(texts):
+        cut = get_rolling_token_windows(ids, prefix, engine.context, context_len=1)
+        windows += [(number, make_disjoint_window(one)) for one in cut]
+    total = [0.0] * len(texts)
+    scores = _loglikelihoods(engine, [window for _, window in windows])
+    for (number, _), (logp, _) in zip(windows, scores, strict=True):
+        total[number] += logp
+    return total
+
+
+def _answers(
+    engine: Engine, tokenizer: Any, prompts: Sequence[list[int]], options: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """Answers to prompts, each by its options; a prompt that leaves too little room loses its beginning."""
+    from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
+
+    answers = [""] * len(prompts)
+    end = tokenizer.decode([tokenizer.eos_token_id], skip_special_tokens=False)
+    for each, numbers in _alike(options):
+        told = normalize_gen_kwargs(dict(each), default_max_gen_toks=LENGTH)
+        until = handle_stop_sequences(told.pop("until", None), eos=end)
+        room = int(told["max_gen_toks"])
+        found = engine.generate([prompts[n][-(engine.context - room) :] for n in numbers], _sampling(told, room))
+        for n, completion in zip(numbers, found, strict=True):
+            text = tokenizer.decode(completion.body, skip_special_tokens=True)
+            answers[n] = postprocess_generated_text(text, until, None)
+    return answers
 
 
 def _sampling(options: Mapping[str, Any], room: int) -> Sampling:

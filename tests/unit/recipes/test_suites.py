@@ -57,7 +57,7 @@ def test_a_recipe_names_bundles_and_files_beside_the_familys_suites(shop: Path) 
     asked = {"suites": ["auto", "responsible", "quiz.yaml"], "domain": "heldout.jsonl"}
     plan = resolve(recipe_from({"family": "ember", "data": {"domain": "domain.jsonl"}, "eval": asked}))
     names = [suite["name"] for suite in plan.get("eval.suites")]
-    assert {"skills", "bias", "quiz"} <= set(names)
+    assert {"documentation", "bias", "quiz"} <= set(names)
     plain = recipe_from({"model": "tiny", "data": {"domain": "domain.jsonl"}, "eval": {"suites": ["responsible"]}})
     assert "bias" in [suite["name"] for suite in resolve(plain).get("eval.suites")]
     with pytest.raises(InputError, match="`responsible`, or a file"):
@@ -86,7 +86,8 @@ def test_a_file_of_suites_is_refused_with_its_line(tmp_path: Path, text: str, li
 def test_code_runs_only_where_it_is_trusted(shop: Path) -> None:
     (shop / "own.py").write_text(
         "def suite(options):\n"
-        "    return {'name': 'own', 'role': 'skills', 'rows': [{'prompt': str(n)} for n in range(3)], 'max_new_tokens': 4}\n"
+        "    rows = [{'prompt': str(n)} for n in range(3)]\n"
+        "    return {'name': 'own', 'role': 'skills', 'rows': rows, 'max_new_tokens': 4}\n"
         "def grade(sample):\n    return 0.5\n"
     )
     with pytest.raises(InputError, match="with your rights"):
