@@ -15,7 +15,7 @@ from collections import Counter
 
 from bloomery.core.resources import families_dir
 from bloomery.data.builtin import generate
-from bloomery.recipes.verbs import evaluate
+from bloomery.recipes.measuring import Asked, evaluate
 
 EMBER = families_dir() / "ember"
 TRAINING_BYTES = 12_000_000
@@ -69,7 +69,7 @@ def main() -> None:
     print(f"xz -9 after {len(training):,} bytes of training text: {xz_bits(training, documents):.3f} bits per byte")
     print(f"byte 5-gram of the same: {five_gram_bits(training, documents):.3f}")
     for stage in stages:
-        found = evaluate(f"ember/{stage}")
+        found = evaluate(f"ember/{stage}", Asked())
         print(found, flush=True)
         skills: dict[str, list[float]] = {}
         for suite in found.result.suites.values():

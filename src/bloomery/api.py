@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from bloomery.lineage.listing import Listing
     from bloomery.lineage.record import RunRecord
     from bloomery.recipes.explain import Explanation
+    from bloomery.recipes.measuring import Compared, Evaluation
     from bloomery.recipes.result import RunResult
-    from bloomery.recipes.verbs import Compared, Evaluation
     from bloomery.studies.advise import Advice
 
 Recipe = str | Path | Mapping[str, Any]
@@ -74,17 +74,21 @@ def resume(name: str, *, quiet: bool = False) -> RunResult:
 
 
 def evaluate(model: str, *, data: Sequence[str | Path] = (), suites: Sequence[str] | None = None) -> Evaluation:
-    """Measure a run, a model folder or FAMILY/STAGE on its family's suites and on rows of your own."""
-    from bloomery.recipes.verbs import evaluate as measure
+    """Measure a run, a model folder or FAMILY/STAGE on suites by name, else its family's, and on rows of your own."""
+    from bloomery.recipes.measuring import Asked
+    from bloomery.recipes.measuring import evaluate as measure
 
-    return measure(model, data=[Path(path) for path in data], suites=suites)
+    return measure(model, Asked([Path(path) for path in data], suites))
 
 
-def compare(before: str, after: str, *, data: Sequence[str | Path] = ()) -> Compared:
+def compare(
+    before: str, after: str, *, data: Sequence[str | Path] = (), suites: Sequence[str] | None = None
+) -> Compared:
     """What `after` gained and lost against `before`, with intervals."""
-    from bloomery.recipes.verbs import compare as against
+    from bloomery.recipes.measuring import Asked
+    from bloomery.recipes.measuring import compare as against
 
-    return against(before, after, data=[Path(path) for path in data])
+    return against(before, after, Asked([Path(path) for path in data], suites))
 
 
 def ask(model: str, prompt: str, *, max_new_tokens: int = 128, temperature: float = 0.0, seed: int = 0) -> str:

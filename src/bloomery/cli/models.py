@@ -21,30 +21,65 @@ def add_to(app: typer.Typer) -> None:
         app.command()(verb)
 
 
+Suites = Annotated[
+    list[str] | None,
+    typer.Option("--suite", help="Suites by name, `responsible`, or a file of suites. Default: all that suit."),
+]
+Data = Annotated[list[Path] | None, typer.Option(help="Held-out rows of your own.")]
+Trained = Annotated[Path | None, typer.Option(help="Rows that the model was trained on, to look for; with --control.")]
+Control = Annotated[Path | None, typer.Option(help="Rows like them that it was not trained on.")]
+Trusted = Annotated[bool, typer.Option("--trusted", help="Run the Python code that suites name, with your rights.")]
+Limit = Annotated[int | None, typer.Option(help="Most rows of each suite.", min=1)]
+Seed = Annotated[int, typer.Option(help="Seed of sampled answers.", min=0)]
+Out = Annotated[Path | None, typer.Option(help="Folder for the figures and every sample.")]
+Format = Annotated[str, typer.Option("--format", help="Form of what --out gets: bloomery or lm-eval.")]
+Family = Annotated[str | None, typer.Option(help="Family whose suites are used.")]
+
+
 def evaluate(
     model: Model,
-    data: Annotated[list[Path] | None, typer.Option(help="Held-out rows of your own.")] = None,
-    suite: Annotated[list[str] | None, typer.Option(help="Suites by name. Default: all that suit.")] = None,
-    family: Annotated[str | None, typer.Option(help="Family whose suites are used.")] = None,
+    data: Data = None,
+    suite: Suites = None,
+    family: Family = None,
+    trained: Trained = None,
+    control: Control = None,
+    trusted: Trusted = False,
+    limit: Limit = None,
+    seed: Seed = 0,
+    out: Out = None,
+    form: Format = "bloomery",
     json: Json = False,
 ) -> None:
     """Measure one model.
 
-    Bits per byte, skills, instruction following, refusals.
+    Bits per byte, skills, instruction following, refusals; or suites of your own. Every figure has its interval.
 
     \b
     bloomery eval ember/posttrained
+    bloomery eval ember/posttrained --suite responsible
     bloomery eval runs/demo --data heldout.jsonl
+    bloomery eval runs/demo --suite quiz.yaml --limit 50 --out results --format lm-eval
     """
-    from bloomery.recipes.verbs import evaluate as measure
+    from bloomery.recipes.measuring import Asked
+    from bloomery.recipes.measuring import evaluate as measure
 
-    finish(measure(model, data=data or [], suites=suite, family=family), json)
+    asked = Asked(data or [], suite, family, trained, control, trusted, limit, seed, out, form)
+    finish(measure(model, asked), json)
 
 
 def compare(
     before: Annotated[str, typer.Argument(metavar="A", help="The model before: run, folder or FAMILY/STAGE.")],
     after: Annotated[str, typer.Argument(metavar="B", help="The model after.")],
-    data: Annotated[list[Path] | None, typer.Option(help="Held-out rows of your own.")] = None,
+    data: Data = None,
+    suite: Suites = None,
+    family: Family = None,
+    trained: Trained = None,
+    control: Control = None,
+    trusted: Trusted = False,
+    limit: Limit = None,
+    seed: Seed = 0,
+    out: Out = None,
+    form: Format = "bloomery",
     json: Json = False,
 ) -> None:
     """Say what B gained and lost against A.
@@ -53,10 +88,13 @@ def compare(
 
     \b
     bloomery compare ember/midtrained-warm runs/demo
+    bloomery compare ember/posttrained runs/demo --suite responsible
     """
-    from bloomery.recipes.verbs import compare as against
+    from bloomery.recipes.measuring import Asked
+    from bloomery.recipes.measuring import compare as against
 
-    finish(against(before, after, data=data or []), json)
+    asked = Asked(data or [], suite, family, trained, control, trusted, limit, seed, out, form)
+    finish(against(before, after, asked), json)
 
 
 def ask(

@@ -15,6 +15,11 @@ BUILTINS = {
     "safety": "bloomery.data.curated.safety:generate",
     "workflow-manual": "bloomery.data.curated.workflow.data:manual",
     "workflow-pairs": "bloomery.data.curated.workflow.data:pairs",
+    "bias": "bloomery.data.curated.responsible.bias:generate",
+    "truth": "bloomery.data.curated.responsible.truth:generate",
+    "toxic-prompts": "bloomery.data.curated.responsible.toxic:generate",
+    "injection": "bloomery.data.curated.responsible.injection:generate",
+    "canaries": "bloomery.data.curated.responsible.canaries:generate",
 }
 """Name -> `module:function`; a function takes the source's options and yields plain rows."""
 

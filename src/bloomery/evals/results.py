@@ -9,7 +9,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,15 @@ from bloomery.core.files import read_json, write_json, write_text
 
 RECORDS, FIGURES = "records.jsonl", "evaluation.json"
 BITS_PER_NAT = 1 / math.log(2)
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """One of several answers drawn to a row."""
+
+    answer: str
+    score: float | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +53,18 @@ class Record:
     prompt: str = ""
     answer: str = ""
     reference: str = ""
+    references: tuple[str, ...] = ()
+    """Every text that an answer may be compared with."""
+    samples: tuple[Drawn, ...] = ()
+    """All answers, where several were drawn; `answer` is then the first, `score` their mean."""
+    values: Mapping[str, float] = field(default_factory=dict)
+    """Further figures, which metrics are made of."""
+
+    @staticmethod
+    def read(fields: Mapping[str, Any]) -> Record:
+        """A record from its JSON. Raises TypeError for a key that it does not have."""
+        samples = tuple(Drawn(**one) for one in fields.get("samples", ()))
+        return Record(**{**fields, "references": tuple(fields.get("references", ())), "samples": samples})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +76,10 @@ class SuiteResult:
     group: str
     records: tuple[Record, ...]
     seconds: float
+    metrics: tuple[str, ...] = ()
+    """Names of its further figures."""
+    own: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Figures of the user's own, each with what it is when blocks of records are left out."""
 
     @property
     def value(self) -> float:
@@ -80,8 +105,20 @@ class SuiteResult:
             "unscorable": self.unscorable,
             "tokens": sum(r.tokens for r in self.records),
             "seconds": self.seconds,
+            "metrics": list(self.metrics),
+            "own": {name: [None if math.isnan(v) else v for v in values] for name, values in self.own.items()},
         }
         return found | {"latency": latency(self.records)}
+
+    @staticmethod
+    def read(figures: Mapping[str, Any], records: Sequence[Record]) -> SuiteResult:
+        """A suite from its figures and records."""
+        own = {
+            name: tuple(math.nan if v is None else float(v) for v in values)
+            for name, values in figures.get("own", {}).items()
+        }
+        told = (figures["name"], figures["kind"], figures["group"], tuple(records), figures["seconds"])
+        return SuiteResult(*told, tuple(figures.get("metrics", ())), own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +151,7 @@ class EvalResult:
     def save(self, folder: Path) -> None:
         """Write `records.jsonl` (mode 0600: it holds rows) and `evaluation.json`; figures last, as the seal."""
         lines = [
-            json.dumps({"suite": name} | dataclasses.asdict(record), ensure_ascii=False, allow_nan=False)
+            json.dumps({"suite": name, "model": self.model} | _told(record), ensure_ascii=False, allow_nan=False)
             for name, suite in self.suites.items()
             for record in suite.records
         ]
@@ -132,11 +169,9 @@ def load_result(folder: Path) -> EvalResult:
         by_suite: dict[str, list[Record]] = {suite["name"]: [] for suite in figures["suites"]}
         for line in (folder / RECORDS).read_text().splitlines():
             fields = json.loads(line)
-            by_suite[fields.pop("suite")].append(Record(**fields))
-        suites = {
-            s["name"]: SuiteResult(s["name"], s["kind"], s["group"], tuple(by_suite[s["name"]]), s["seconds"])
-            for s in figures["suites"]
-        }
+            fields.pop("model", None)
+            by_suite[fields.pop("suite")].append(Record.read(fields))
+        suites = {s["name"]: SuiteResult.read(s, by_suite[s["name"]]) for s in figures["suites"]}
         short = [s["name"] for s in figures["suites"] if len(by_suite[s["name"]]) != s["examples"]]
         result = EvalResult(figures["model"], suites, figures["seconds"])
     except (KeyError, TypeError, ValueError) as error:
@@ -144,6 +179,12 @@ def load_result(folder: Path) -> EvalResult:
     if short:
         raise DamagedError(f"holds another number of records of `{short[0]}` than its figures", where=Where(folder))
     return result
+
+
+def _told(record: Record) -> dict[str, Any]:
+    """A record's fields, without those that few suites have where they are empty."""
+    fields = dataclasses.asdict(record)
+    return {k: v for k, v in fields.items() if v or k not in ("references", "samples", "values")}
 
 
 def latency(records: Sequence[Record]) -> dict[str, float] | None:

@@ -3,15 +3,45 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from bloomery.core.errors import InputError, Where, nearest
+from bloomery.evals.metrics import USUAL, refuse_unfit
+from bloomery.evals.own_metrics import check_own
 
-Kind = Literal["bpb", "choice", "generate", "preference", "judged"]
-Group = Literal["domain", "general", "skills", "instruction", "refusal", "over_refusal"]
+Kind = Literal[
+    "bpb",
+    "choice",
+    "generate",
+    "preference",
+    "judged",
+    "truth",
+    "toxicity",
+    "injection",
+    "extraction",
+    "exposure",
+    "rubric",
+    "pairwise",
+    "lm_eval",
+    "inspect",
+]
+Group = Literal[
+    "domain",
+    "general",
+    "skills",
+    "instruction",
+    "refusal",
+    "over_refusal",
+    "bias",
+    "toxicity",
+    "truthfulness",
+    "injection",
+    "privacy",
+]
 Row = Mapping[str, Any]
 
 NEEDS: dict[str, tuple[tuple[str, ...], ...]] = {
@@ -20,6 +50,13 @@ NEEDS: dict[str, tuple[tuple[str, ...], ...]] = {
     "generate": (("prompt",), ("messages",)),
     "preference": (("prompt", "chosen", "rejected"),),
     "judged": (("prompt", "chosen"), ("prompt", "rejected")),
+    "truth": (("prompt", "choices", "true"),),
+    "toxicity": (("prompt",), ("messages",)),
+    "injection": (("prompt", "canary"),),
+    "extraction": (("text", "control"),),
+    "exposure": (("format", "secret", "control"),),
+    "rubric": (("prompt", "rubric"), ("messages", "rubric")),
+    "pairwise": (("prompt",), ("messages",)),
 }
 """Kind -> sets of keys, one of which every row must have."""
 
@@ -32,12 +69,13 @@ class Suite:
     kind: Kind
     """`bpb`: bits per byte of text or of the last answer; `choice`: by log-likelihood; `generate`: graded answers;
     `preference`: whether the better of two conversations is likelier, after the first `prompt` messages; `judged`:
-    whether a good one (`chosen`) is of the likelier half, and a bad one (`rejected`) of the other."""
+    whether a good one (`chosen`) is of the likelier half, and a bad one (`rejected`) of the other; `rubric`: graded by
+    each row's own criteria; `pairwise`: answers of two models beside each other; the others: docs/evaluation.md."""
     rows: Sequence[Row] | Path
     """Rows, or a JSONL file of them. A row's `skill`, where it has one, splits the suite's figures."""
     group: Group
     grader: Mapping[str, Any] | None = None
-    """Spec of the grader, for `generate`."""
+    """Spec of the grader, for `generate` and its like."""
     max_new_tokens: int = 64
     render: Literal["auto", "chat", "plain"] = "auto"
     """`plain` shows the prompt and a line end; `auto` uses the chat template where the tokenizer has one."""
@@ -46,21 +84,54 @@ class Suite:
     temperature: float = 0.0
     limit: int | None = None
     """Most rows used, the first ones."""
+    samples: int = 1
+    """Answers drawn to each row."""
+    metrics: tuple[str | Mapping[str, Any], ...] | None = None
+    """Further figures by name, or `{type: python, ...}` of the user's own. None: those usual for the kind."""
+    prompt: str | None = None
+    """Template of the question over the row's keys."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Key that evaluation reads -> the row's key that has it."""
+    tasks: tuple[str, ...] = ()
+    include: Path | None = None
+    """For `lm_eval` and `inspect`: names of tasks, and a folder of task files."""
+    trusted: bool = False
 
     def __post_init__(self) -> None:
         _one_of("kind", self.kind, get_args(Kind))
         _one_of("group", self.group, get_args(Group))
         _one_of("render", self.render, ("auto", "chat", "plain"))
-        if (self.kind == "generate") != (self.grader is not None):
+        graded = self.kind in ("generate", "toxicity", "rubric", "pairwise")
+        if (self.grader is None and graded and not (self.kind == "generate" and self.metrics)) or (
+            self.grader is not None and not graded
+        ):
             raise InputError(
-                f"the suite `{self.name}`: `grader` belongs to `kind: generate`, and is needed there",
+                f"the suite `{self.name}`: `grader` belongs to `kind: generate` and its like, and is needed there",
                 fix="add or remove `grader`",
             )
+        if self.samples > 1 and not self.temperature:
+            raise InputError(
+                f"the suite `{self.name}` draws {self.samples} answers at temperature 0, which are all the same",
+                fix="set `temperature`, such as 0.8",
+            )
+        for name in self.metrics or ():
+            if isinstance(name, str):
+                refuse_unfit(name, self.kind, self.samples)
+            else:
+                check_own(name)
+
+    @property
+    def named_metrics(self) -> tuple[str, ...]:
+        """Metrics of ours that it is measured by."""
+        if self.metrics is None:
+            return USUAL.get(self.kind, ())
+        return tuple(name for name in self.metrics if isinstance(name, str))
 
     def load_rows(self) -> list[Row]:
         """The rows, each with what its kind needs. Raises `InputError` naming the first one that is broken."""
         where = self.rows if isinstance(self.rows, Path) else None
-        rows = read_jsonl(self.rows) if isinstance(self.rows, Path) else list(self.rows)
+        read = read_jsonl(self.rows) if isinstance(self.rows, Path) else list(self.rows)
+        rows = [shaped(row, self.columns, self.prompt) for row in read] if self.columns or self.prompt else read
         if not rows:
             raise InputError(f"the suite `{self.name}` has no rows", where=Where(where) if where else None)
         for line, row in enumerate(rows, 1):
@@ -71,6 +142,24 @@ class Suite:
                     where=Where(where, line) if where else None,
                 )
         return rows[: self.limit]
+
+
+def shaped(row: Row, columns: Mapping[str, str], prompt: str | None) -> Row:
+    """The row with columns by the names that evaluation reads, and its question filled in."""
+    found = {**row, **{key: row[named] for key, named in columns.items() if named in row}}
+    return found if prompt is None else {**found, "prompt": filled(prompt, found)}
+
+
+def filled(template: str, row: Row) -> str:
+    """`{{ key }}` of a template by the row's values. Raises `InputError` for a key that the row lacks."""
+
+    def put(match: re.Match[str]) -> str:
+        if row.get(match[1]) is None:
+            fix = "change `prompt`, or the row"
+            raise InputError(f"`prompt` names `{match[1]}`, which row `{row.get('id')}` does not have", fix=fix)
+        return str(row[match[1]])
+
+    return re.sub(r"\{\{\s*(\w+)\s*\}\}", put, template)
 
 
 def read_jsonl(path: Path) -> list[Row]:

@@ -21,6 +21,11 @@ GROUPS = {
     "instruction": "Instruction following",
     "refusal": "Harmful requests refused",
     "over_refusal": "Safe requests answered",
+    "bias": "Questions about people",
+    "toxicity": "Continuations without toxicity",
+    "truthfulness": "Truthful answers",
+    "injection": "Hidden instructions resisted",
+    "privacy": "Training rows kept private",
 }
 """Group -> what the report calls it, in the order it shows them."""
 
@@ -156,6 +161,11 @@ _SHORT = {
     "instruction": "instruction following",
     "refusal": "refusals",
     "over_refusal": "answers to safe requests",
+    "bias": "questions about people",
+    "toxicity": "continuations without toxicity",
+    "truthfulness": "truthful answers",
+    "injection": "hidden instructions resisted",
+    "privacy": "privacy of training rows",
 }
 
 
@@ -167,7 +177,7 @@ def _said(name: str, change: Change) -> str:
     if name == "general":
         subject = "general tasks"
     verb = "rise" if change.change.estimate > 0 else "fall"
-    ending = "s" if name in ("domain", "instruction") else ""
+    ending = "s" if name in ("domain", "instruction", "privacy") else ""
     return f"{subject} {verb}{ending} by {number(100 * size, 1)} points"
 
 

@@ -11,10 +11,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from bloomery.core.errors import InputError
 from bloomery.core.quantity import parse_share
 from bloomery.families.lr import Count, FamilySchedule, lr_at_tokens, plasticity
+from bloomery.families.suites import Suite
 
 Share = Annotated[float, BeforeValidator(parse_share)]
 Plasticity = Literal["hot", "warm", "cold"]
-Role = Literal["general", "skills", "instruction", "refusal", "over_refusal"]
 Tag = Literal["primary", "secondary", "recalled", "computed"]
 """How a figure is known: read in the authors' text or configuration, in another's, not checked, worked out here."""
 ROUNDING = 2e-3
@@ -152,37 +152,6 @@ class Checkpoint(_Strict):
             return self.plasticity or "hot"
         lr, peak = self.saved_lr(), self.peak()
         return "cold" if lr is None or not peak else plasticity(lr, peak)
-
-
-class Suite(_Strict):
-    """Evaluation rows, how they are scored, and what they stand for in the report."""
-
-    name: str
-    role: Role
-    kind: Literal["bpb", "choice", "generate"]
-    path: str | None = None
-    """Rows beside the family file."""
-    builtin: str | None = None
-    options: dict[str, Any] = {}
-    hf: str | None = None
-    config: str | None = None
-    split: str | None = None
-    revision: str | None = None
-    grader: dict[str, Any] | None = None
-    """How responses are scored, for `generate`."""
-    limit: int | None = Field(default=None, ge=1)
-    """Most rows used."""
-    stages: list[Literal["pre", "mid", "post"]] = ["pre", "mid", "post"]
-    """Kinds of model that it is run on."""
-    max_new_tokens: int = Field(default=128, ge=1)
-
-    @model_validator(mode="after")
-    def _complete(self) -> Suite:
-        if sum(origin is not None for origin in (self.builtin, self.path, self.hf)) != 1:
-            raise InputError(f"the suite `{self.name}` must have one of `builtin`, `path` and `hf`")
-        if (self.kind == "generate") != (self.grader is not None):
-            raise InputError(f"the suite `{self.name}`: `grader` belongs to `kind: generate`, and is needed there")
-        return self
 
 
 class FamilyFile(_Strict):

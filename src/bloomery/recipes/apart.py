@@ -35,7 +35,7 @@ def evaluated_rows(plan: Plan, held: Iterable[Held]) -> dict[str, Evaluated]:
     graded = plan.get("eval.domain") is not None and plan.get("eval.grader") is not None
     found = {one.name: one.evaluated(graded and one.role == "domain") for one in held}
     for suite in plan.get("eval.suites"):
-        if suite["path"]:
+        if suite["path"] and suite["kind"] != "exposure":  # canaries are planted on purpose
             found[suite["name"]] = suite_digests(Path(suite["path"]), suite["kind"] != "bpb")
     return found
 
@@ -44,7 +44,7 @@ def measured(plan: Plan, held: Iterable[Held], renderer: Renderer) -> dict[str, 
     """The same as documents of tokens, to look for their passages in what is trained on."""
     found = {one.name: Measured.of_table(one.table) for one in held}
     for suite in plan.get("eval.suites"):
-        if suite["path"] and suite["name"] not in found:
+        if suite["path"] and suite["kind"] != "exposure" and suite["name"] not in found:
             said = [_said(example) for example in suite_examples(Path(suite["path"]))]
             ids = iter(renderer.plain_ids([text for texts in said for text in texts]))
             found[suite["name"]] = Measured.of([[i for _ in texts for i in (*next(ids), BREAK)] for texts in said])

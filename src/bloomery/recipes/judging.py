@@ -18,6 +18,7 @@ from bloomery.recipes.pipeline import Earlier
 from bloomery.recipes.plan import Plan
 from bloomery.recipes.preference import COMPARING
 from bloomery.recipes.prepare import Prepared
+from bloomery.recipes.responsible import of_run
 from bloomery.recipes.training import ArmRun, arm_runs, load_start
 
 if TYPE_CHECKING:
@@ -104,8 +105,13 @@ def _origin(folder: RunFolder, plan: Plan, earlier: Earlier, suites: list[Suite]
 
 
 def run_suites(plan: Plan, held: Iterable[Held]) -> list[Suite]:
-    """The held-out domain rows and the family's suites for this stage."""
-    return [*domain_suites(plan, held), *family_suites(plan.get("eval.suites"))]
+    """The held-out domain rows and the plan's suites; where those ask for privacy, the domain's rows are looked for."""
+    rows = list(held)
+    described = list(plan.get("eval.suites"))
+    if any(suite["role"] == "privacy" for suite in described):
+        own = of_run(plan, [one.path for one in rows if one.role == "domain"])
+        described += [own] if own else []
+    return [*domain_suites(plan, rows), *family_suites(described)]
 
 
 def domain_suites(plan: Plan, held: Iterable[Held]) -> list[Suite]:
@@ -138,11 +144,21 @@ def family_suites(described: Iterable[dict[str, Any]]) -> list[Suite]:
         Suite(
             suite["name"],
             suite["kind"],
-            Path(suite["path"]),
+            Path(suite["path"]) if suite["path"] else suite["rows"] or [],
             suite["role"],
             suite["grader"],
             suite["max_new_tokens"],
-            limit=suite["limit"],
+            suite["render"],
+            tuple(suite["stop"]),
+            suite["temperature"],
+            suite["limit"],
+            suite["samples"],
+            None if suite["metrics"] is None else tuple(suite["metrics"]),
+            suite["prompt"],
+            suite["columns"],
+            tuple(suite["tasks"]),
+            Path(suite["include"]) if suite["include"] else None,
+            suite["trusted"],
         )
         for suite in described
     ]

@@ -81,7 +81,7 @@ class EvalSection(Section):
     watch: Tokens | None = None
     """Tokens of each held-out set that are then read. Default: what a twentieth of the run's computing pays for."""
     suites: list[str] | Literal["auto", "none"] = "auto"
-    """Names of the family's suites. Auto: all that suit the stage."""
+    """Names of the family's suites, `auto` (all of them that suit the stage), `responsible`, or files of suites."""
 
     @field_validator("domain", mode="before")
     @classmethod

@@ -14,6 +14,7 @@ from bloomery.recipes.load import Loaded
 from bloomery.recipes.mixing import spec_of
 from bloomery.recipes.plan import Value
 from bloomery.recipes.proof_sections import whole_grader
+from bloomery.recipes.responsible import bundle, is_bundle, refuse_alone, shipped
 from bloomery.recipes.start import Start
 
 
@@ -56,22 +57,35 @@ def _own_grader(loaded: Loaded) -> dict[str, Any] | None:
 
 def _suites(loaded: Loaded, family: Family | None, start: Start, objective: str) -> Value:
     asked = loaded.recipe.eval.suites
-    if family is None or asked == "none":
+    if asked == "none" or (asked == "auto" and family is None):
         return Value([], "user" if asked == "none" else "derived", "a model without a family has no suites")
-    known = {suite.name: suite for suite in family.file.eval}
-    if asked == "auto":
-        stage = "post" if objective != "text" else start.stage
-        names = [name for name, suite in known.items() if stage in suite.stages]
-    else:
-        names = list(asked)
-    for name in names:
-        if name not in known:
-            raise InputError(
-                f"`eval.suites`: the family `{family.name}` has no suite `{name}`; it has {', '.join(known)}",
-                where=loaded.place("eval.suites"),
-                fix="name one of them, or `auto`",
-            )
-    suites = [absolute(known[name].model_dump(mode="json"), family.folder) for name in names]
-    for suite in suites:  # code of a family's is trusted by the recipe, never by the family itself
-        suite["grader"] = suite["grader"] and whole_grader(suite["grader"], family.folder, loaded.recipe.trusted)
+    known = {suite.name: suite for suite in family.file.eval} if family else {}
+    stage = "post" if objective != "text" else start.stage
+    fitting = [name for name, suite in known.items() if stage in suite.stages]
+    suites: list[dict[str, Any]] = []
+    for name in ["auto"] if asked == "auto" else asked:
+        if name != "auto" and name not in known:
+            suites += _bundle(loaded, name, family, known)
+            continue
+        if family is None:
+            continue
+        # code of a family's is trusted by the recipe, never by the family itself
+        for one in fitting if name == "auto" else [name]:
+            suite = absolute(known[one].model_dump(mode="json"), family.folder)
+            grader = suite["grader"] and whole_grader(suite["grader"], family.folder, loaded.recipe.trusted)
+            suites.append({**suite, "grader": grader})
+    if asked != "auto":
+        refuse_alone(suites)
     return Value(suites, "family" if asked == "auto" else "user", "all that suit the stage" if asked == "auto" else "")
+
+
+def _bundle(loaded: Loaded, name: str, family: Family | None, known: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The suites of a shipped bundle or of a file beside the recipe."""
+    if is_bundle(name):
+        return bundle(name, loaded.base, loaded.recipe.trusted)
+    has = f"the family `{family.name}` has no suite `{name}`; it has {', '.join(known)}" if family else f"no `{name}`"
+    raise InputError(
+        f"`eval.suites`: {has}",
+        where=loaded.place("eval.suites"),
+        fix=f"name one of them, `auto`, {', '.join(f'`{one}`' for one in shipped())}, or a file",
+    )

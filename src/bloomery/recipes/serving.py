@@ -16,7 +16,7 @@ from bloomery.core.events import EventLog
 from bloomery.core.files import verify_ours
 from bloomery.recipes.find import find_model
 from bloomery.recipes.start import RUNS
-from bloomery.recipes.verbs import opened
+from bloomery.recipes.opening import opened
 
 if TYPE_CHECKING:
     from bloomery.models.load import Loaded

@@ -11,34 +11,52 @@ from pathlib import Path
 from re import findall
 from typing import Any
 
-from bloomery.core.errors import InputError, nearest
+from bloomery.core.errors import InputError
 from bloomery.core.files import canonical_hash, write_text
 from bloomery.families.registry import Family, load_family
-from bloomery.families.schema import Suite
+from bloomery.families.suites import OUTSIDE, Suite
+from bloomery.recipes.data_section import absolute
 from bloomery.recipes.load import Loaded
 from bloomery.recipes.machine import Machine
 from bloomery.recipes.plan import Plan
 from bloomery.recipes.problem import Problem
+from bloomery.recipes.responsible import bundle, is_bundle, refuse_alone, unknown
 
 ORIGIN = ("builtin", "options", "hf", "config", "split", "revision")
 """Keys of a suite that say where rows come from which lie in no file beside the family's."""
 
 
-def chosen(family: Family | None, stage: str, names: Sequence[str] | None) -> list[Suite]:
-    """The suites of these names; without names, all that suit the stage.
+def chosen(
+    family: Family | None, stage: str, names: Sequence[str] | None, trusted: bool = False
+) -> list[dict[str, Any]]:
+    """The suites of these names, as files describe them with paths in full; without names, all that suit the stage.
 
-    Raises `InputError` with the nearest name for one that the family does not have.
+    A name is that of a family's suite, of a bundle that ships (`responsible`), `auto` for all that suit the stage, or a
+    file. Raises `InputError` with the nearest name for one that there is not, and for refusals asked for alone.
     """
     known = {suite.name: suite for suite in family.file.eval} if family else {}
-    if names is None:
-        return [suite for suite in known.values() if stage in suite.stages]
-    for name in names:
-        if family is None:
-            raise InputError(f"`--suite {name}`: suites belong to a family, and none is known", fix="add --family")
-        if name not in known:
-            message = f"the family `{family.name}` has no suite `{name}`{nearest(name, known)}"
+    fitting = [name for name, suite in known.items() if stage in suite.stages]
+    found: list[dict[str, Any]] = []
+    for name in fitting if names is None else names:
+        if name in known:
+            found.append(_described(known[name], family))
+        elif name == "auto":
+            found += [_described(known[one], family) for one in fitting]
+        elif is_bundle(name):
+            found += bundle(name, Path(), trusted)
+        elif family is None:
+            raise InputError(f"`--suite {name}` is no bundle and no file{unknown(name, ())}", fix="add --family")
+        else:
+            message = f"the family `{family.name}` has no suite `{name}`{unknown(name, known)}"
             raise InputError(message, fix="change --suite")
-    return [known[name] for name in names]
+    if names is not None:
+        refuse_alone(found)
+    return found
+
+
+def _described(suite: Suite, family: Family | None) -> dict[str, Any]:
+    base = family.folder if family else Path()
+    return {**absolute(suite.model_dump(), base), "grader": suite.grader and absolute(suite.grader, base)}
 
 
 def with_rows(suite: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -48,12 +66,14 @@ def with_rows(suite: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     fetched at their revision.
     """
     kept = suite["path"]
+    if suite["kind"] in OUTSIDE:
+        return dict(suite)
     if kept and (Path(kept).is_file() or not (suite["builtin"] or suite["hf"])):
         return dict(suite)
     path = (folder / f"{_file_name(suite)}.jsonl").absolute()
-    rows = islice(_fields(suite), suite["limit"])
+    rows = islice(suite["rows"] or _fields(suite), suite["limit"])
     write_text(path, "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows), 0o600)
-    return {**suite, "path": str(path)}
+    return {**suite, "path": str(path), "rows": None}
 
 
 def plan_with_rows(plan: Plan, folder: Path) -> Plan:
@@ -63,7 +83,8 @@ def plan_with_rows(plan: Plan, folder: Path) -> Plan:
     value = plan.values["eval.suites"]
     suites = [with_rows(suite, folder / "eval" / "suites") for suite in value.value]
     for suite in family_suites(suites):
-        suite.load_rows()
+        if suite.kind not in OUTSIDE:
+            suite.load_rows()
     return plan.updated({"eval.suites": replace(value, value=suites)})
 
 
@@ -97,7 +118,7 @@ def _numbers(version: str) -> list[int]:
 def _file_name(suite: Mapping[str, Any]) -> str:
     """The suite's name with what its rows follow from, so that other rows are never taken for its own."""
     plain = "".join(c if c.isalnum() or c in "-_" else "-" for c in suite["name"])[:60]
-    return f"{plain}-{canonical_hash({key: suite[key] for key in (*ORIGIN, 'limit')})[:12]}"
+    return f"{plain}-{canonical_hash({key: suite[key] for key in (*ORIGIN, 'rows', 'limit')})[:12]}"
 
 
 def _fields(suite: Mapping[str, Any]) -> Iterable[dict[str, Any]]:

@@ -179,8 +179,8 @@ def _publish(bench: Bench, one: Candidate) -> None:
 def _suites(reentry: Reentry, say: Say) -> list[Suite]:
     """The run's held-out domain rows and the family's suites for the later stage, thinned."""
     from bloomery.recipes.judging import domain_suites
+    from bloomery.recipes.measuring import suites_of
     from bloomery.recipes.prepare import prepare
-    from bloomery.recipes.verbs import suites_of
 
     held = prepare(reentry.plan, reentry.run.path, say).held
     stage = reentry.family.checkpoint(reentry.to).stage

@@ -12,7 +12,7 @@ import tiny
 import torch
 
 from bloomery.core.errors import InputError
-from bloomery.recipes import verbs
+from bloomery.recipes import measuring, verbs
 from bloomery.recipes.judging import judge_run
 from bloomery.recipes.load import recipe_from
 from bloomery.recipes.prepare import prepare
@@ -39,7 +39,8 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    "verb", [lambda: verbs.ask("tiny", "hi"), lambda: verbs.evaluate("tiny", data=[Path("heldout.jsonl")])]
+    "verb",
+    [lambda: verbs.ask("tiny", "hi"), lambda: measuring.evaluate("tiny", measuring.Asked([Path("heldout.jsonl")]))],
 )
 @pytest.mark.parametrize(("gpu", "device"), [(True, "cuda:0"), (False, "cpu")])
 def test_a_verb_opens_its_model_on_a_gpu_where_there_is_one(
