@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import typer
 
 from bloomery import __version__
-from bloomery.cli import advise, families, lineage, models, recipes, setup, studies
+from bloomery.cli import advise, families, lineage, models, queue, recipes, review, setup, studies
 
 app = typer.Typer(
     name="bloomery",
@@ -27,6 +27,8 @@ app = typer.Typer(
 for group in (recipes, advise, studies, models, lineage, setup):
     group.add_to(app)
 app.add_typer(families.app, name="families")
+queue.add_to(review.app)
+app.add_typer(review.app, name="review")
 
 
 def _version(wanted: bool) -> None:

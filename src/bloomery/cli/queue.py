@@ -62,18 +62,19 @@ def work(queue: Queue, person: Person, question: Question = None, disagreed: Dis
     \b
     bloomery review work queue.sqlite --person ann
     """
-    here, skipped, done = _open(queue), [], 0
-    while found := here.next(person, question=question, disagreed=disagreed):
+    here, done, skipped = _open(queue), 0, set()
+    while found := here.next(person, question=question, disagreed=disagreed, without=skipped):
         answer = _ask(found)
-        if answer is None:
+        if not answer:
             here.release(found.fence)
+        if answer is None:
             break
         if answer == "":
-            skipped.append(found.fence)
-            break
+            skipped.add((found.item.id, found.item.question))
+            continue
         here.label(found.fence, answer)
         done += 1
-    typer.echo(f"{done} answered" + ("; the skipped item waits until its lease ends" if skipped else ""))
+    typer.echo(f"{done} answered")
 
 
 def disagree(queue: Queue, json: Json = False) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bloomery.cli.models import Model
-from bloomery.cli.output import Json, finish, print_json
-from bloomery.core.errors import InputError
+from bloomery.cli.output import Json, finish
 
 if TYPE_CHECKING:
     from bloomery.review.calibration import Calibration

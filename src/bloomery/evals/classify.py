@@ -43,7 +43,9 @@ class Classifier:
         self.spec, self.engine = spec, engine
         self.scorer = TrieScorer(engine)
         self._prompter = Prompter(tokenizer, render)
-        self._forms = {name: [list(map(self._ids, words)) for words in spec.forms(name).values()] for name in self.names}
+        self._forms = {
+            name: [list(map(self._ids, words)) for words in spec.forms(name).values()] for name in self.names
+        }
         for name in self.names:
             self._refuse_same(name)
         self.prior = self._empty_prior() if spec.prior == "contextual" else {}
@@ -100,7 +102,9 @@ class Classifier:
         return {name: batch_prior(scores) for name, scores in self._raw(rows).items()}
 
     def _ids(self, word: str) -> list[int]:
-        ids: list[int] = self._prompter.tokenizer(word, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        ids: list[int] = self._prompter.tokenizer(word, add_special_tokens=False, split_special_tokens=True)[
+            "input_ids"
+        ]
         return ids
 
     def _refuse_same(self, question: str) -> None:

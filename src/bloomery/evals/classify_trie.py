@@ -110,7 +110,9 @@ class TrieScorer:
         bias = torch.zeros(mask.shape, dtype=weights, device=mask.device).masked_fill(~mask, torch.finfo(weights).min)
         decoder = engine.model.get_decoder()
         hidden = decoder(input_ids=ids, attention_mask=bias, position_ids=place, use_cache=False)[0]
-        nodes = [(i, node) for i, trie in enumerate(tries) for node in range(len(trie.tokens)) if trie.parent[node] >= 0]
+        nodes = [
+            (i, node) for i, trie in enumerate(tries) for node in range(len(trie.tokens)) if trie.parent[node] >= 0
+        ]
         text = torch.tensor([i for i, _ in nodes], device=engine.device)
         node = torch.tensor([n for _, n in nodes], device=engine.device)
         above = torch.tensor([int(tries[i].parent[n]) for i, n in nodes], device=engine.device)

@@ -32,7 +32,9 @@ def _sft(spec: ClassifierSpec, one: Decided) -> Row:
 
 def _preference(spec: ClassifierSpec, one: Decided) -> Row:
     """The shape `preference`: against what the model said, or what it held for likeliest after the truth."""
-    wrong = max((label for label in one.item.labels if label != one.answer), key=lambda at: one.item.scores.get(at, 0.0))
+    wrong = max(
+        (label for label in one.item.labels if label != one.answer), key=lambda at: one.item.scores.get(at, 0.0)
+    )
     sides = {"chosen": _word(spec, one, one.answer), "rejected": _word(spec, one, wrong)}
     return _named(one) | {"prompt": _prompt(spec, one)} | sides
 

@@ -10,13 +10,13 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bloomery.core.errors import DamagedError, InputError, Where, nearest
-from bloomery.review.audit import note, verify
+from bloomery.review.audit import acts, note, verify
 
 VERSION = 1
 LEASE = 900.0
@@ -48,6 +48,7 @@ NEXT = """
 select number from item
 where state = :state
   and (:question is null or question = :question)
+  and id || char(10) || question not in (select value from json_each(:without))
   and not exists (select 1 from vote where vote.item = item.number and vote.person = :person)
   and (select count(*) from vote where vote.item = item.number and :state = 'open')
     + (select count(*) from lease where lease.item = item.number and lease.ends > :now)
@@ -119,7 +120,9 @@ class ReviewQueue:
         counts. Raises `InputError` for fewer than one or more than two people, and values that are no numbers.
         """
         if people not in (1, 2):
-            raise InputError(f"{people} people cannot answer an item", fix="use 1, or 2 whose disagreements are settled")
+            raise InputError(
+                f"{people} people cannot answer an item", fix="use 1, or 2 whose disagreements are settled"
+            )
         with self._change():
             new = 0
             for one in items:
@@ -129,12 +132,18 @@ class ReviewQueue:
             return new
 
     def next(
-        self, person: str, *, question: str | None = None, disagreed: bool = False, lease: float = LEASE
+        self,
+        person: str,
+        *,
+        question: str | None = None,
+        disagreed: bool = False,
+        lease: float = LEASE,
+        without: Collection[tuple[str, str]] = (),
     ) -> Lease | None:
         """The most valuable item for a person, kept for `lease` seconds; None where there is none.
 
         A person has one lease at a time: who asks again gets the same item, with more time. `disagreed` hands out what
-        two people answered differently, to a third.
+        two people answered differently, to a third; `without` are (id, question) of items not wanted now.
         """
         self._refuse_nameless(person)
         now, state = self.clock(), "disagreed" if disagreed else "open"
@@ -149,6 +158,7 @@ class ReviewQueue:
                 self._db.execute("update lease set ends = ? where fence = ?", (now + lease, fence))
             else:
                 asked = {"state": state, "question": question, "person": person, "now": now}
+                asked["without"] = json.dumps([f"{name}\n{about}" for name, about in without])
                 found = self._db.execute(NEXT, asked).fetchone()
                 if found is None:
                     return None
@@ -177,7 +187,9 @@ class ReviewQueue:
             number, person = held
             known = self._item(number).labels
             if label not in known:
-                raise InputError(f"`{label}` is no label of this item{nearest(label, known)}", fix="use one of its labels")
+                raise InputError(
+                    f"`{label}` is no label of this item{nearest(label, known)}", fix="use one of its labels"
+                )
             self._db.execute("insert into vote values (?, ?, ?, ?, ?)", (fence, number, person, label, comment))
             self._db.execute("delete from lease where fence = ?", (fence,))
             note(self._db, self.clock(), "label", item=number, person=person, label=label, fence=fence, note=comment)
@@ -198,6 +210,15 @@ class ReviewQueue:
             (question, question),
         ).fetchall()
         return [Decided(self._item(number), answer, self._votes(number)) for number, answer in rows]
+
+    def disagreements(self) -> list[tuple[Item, dict[str, str]]]:
+        """Items that two people answered differently, with their votes."""
+        rows = self._db.execute("select number from item where state = 'disagreed' order by number").fetchall()
+        return [(self._item(number), self._votes(number)) for (number,) in rows]
+
+    def acts(self) -> Iterator[dict[str, Any]]:
+        """Every act of the trail in order."""
+        return acts(self._db)
 
     def stats(self) -> dict[str, Any]:
         """Items by question and state, live leases, votes, and how often two people agreed."""

@@ -88,7 +88,9 @@ def read_rows(path: Path) -> list[Row]:
     for record in iter_records(SourceSpec(path=str(path)), Path()):
         name = str(record.fields.get("id") or f"{path.name}:{record.where.line}")
         if name in seen:
-            raise InputError(f"the id `{name}` is that of row {seen[name]} too", where=record.where, fix="make it unique")
+            raise InputError(
+                f"the id `{name}` is that of row {seen[name]} too", where=record.where, fix="make it unique"
+            )
         seen[name] = record.where.line or len(rows) + 1
         rows.append({**record.fields, "id": name})
     return rows
