@@ -62,7 +62,8 @@ def work(queue: Queue, person: Person, question: Question = None, disagreed: Dis
     \b
     bloomery review work queue.sqlite --person ann
     """
-    here, done, skipped = _open(queue), 0, set()
+    here, done = _open(queue), 0
+    skipped: set[tuple[str, str]] = set()
     while found := here.next(person, question=question, disagreed=disagreed, without=skipped):
         answer = _ask(found)
         if not answer:

@@ -111,7 +111,7 @@ def compare(
     """Compare one model for all questions with one model for each: quality, latency, cost, training.
 
     \b
-    bloomery review compare moderation.yaml --one all --each toxic=t --each threat=u --fit-on cal.jsonl --rows test.jsonl
+    bloomery review compare two.yaml --one all --each toxic=t --each threat=u --fit-on cal.jsonl --rows test.jsonl
     """
     from bloomery.studies.classifying import compare as against
 

@@ -98,7 +98,7 @@ class Classifier:
 
     def _empty_prior(self) -> dict[str, Array]:
         """Log of the mean probability of each label over the texts without content."""
-        rows = [{column: text for column in self.spec.columns} for text in self.spec.empty]
+        rows = [dict.fromkeys(self.spec.columns, text) for text in self.spec.empty]
         return {name: batch_prior(scores) for name, scores in self._raw(rows).items()}
 
     def _ids(self, word: str) -> list[int]:

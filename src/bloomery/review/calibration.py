@@ -62,8 +62,8 @@ def calibrate(
 ) -> Calibration:
     """Fit every question on held-out answers; -1 in `truth` int64[n] marks a text without one.
 
-    `scores` are log-probabilities [n, labels] after the prior was removed. Scalings are fitted on every other answer; sets,
-    cuts and thresholds on the rest, whose probabilities the scaling has not seen: else they would promise too much.
+    `scores` are log-probabilities [n, labels] after the prior was removed. Scalings are fitted on every other answer;
+    sets, cuts and thresholds on the rest, whose probabilities the scaling has not seen: else they promise too much.
     Raises `InputError` where a question has too few answers, or a label none.
     """
     found = {}

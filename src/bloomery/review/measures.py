@@ -101,7 +101,7 @@ class Bounded:
     high: float
 
 
-def bounded(figure: Callable[[Array], float], texts: int, draws: int = DRAWS, seed: int = 0) -> Bounded:
+def bounded(figure: Callable[[Labels], float], texts: int, draws: int = DRAWS, seed: int = 0) -> Bounded:
     """A figure of text numbers int64[n], with its percentile bootstrap over texts drawn with replacement."""
     rng = np.random.default_rng(seed)
     drawn = np.array([figure(rng.integers(0, texts, texts)) for _ in range(draws)])
@@ -115,7 +115,7 @@ def figures(p: Array, truth: Labels, positive: int, cut: float, draws: int = DRA
     sure, first = p.max(axis=1), p.argmax(axis=1)
     right, wanted = (first == truth).astype(np.float64), (truth == positive).astype(np.float64)
     score = p[:, positive]
-    found: dict[str, Callable[[Array], float]] = {
+    found: dict[str, Callable[[Labels], float]] = {
         "accuracy": lambda i: float(right[i].mean()),
         "f1": lambda i: f1(score[i] >= cut, wanted[i]),
         "auroc": lambda i: auroc(score[i], wanted[i]),

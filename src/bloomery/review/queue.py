@@ -17,33 +17,17 @@ from typing import Any
 
 from bloomery.core.errors import DamagedError, InputError, Where, nearest
 from bloomery.review.audit import acts, note, verify
+from bloomery.review.tables import SCHEMA, VERSION
 
-VERSION = 1
 LEASE = 900.0
 """Seconds that an item is kept for a person."""
 PATIENCE = 30.0
 """Seconds that a process waits for another one's transaction."""
 
-SCHEMA = """
-create table item (
-    number integer primary key, id text not null, question text not null, row text not null, labels text not null,
-    scores text not null, value real not null, wanted integer not null,
-    state text not null default 'open' check (state in ('open', 'disagreed', 'decided')), answer text,
-    unique (id, question));
-create index by_value on item (state, value desc, number);
-create table lease (
-    fence integer primary key autoincrement, item integer not null references item, person text not null,
-    ends real not null, unique (item, person));
-create table vote (
-    fence integer primary key, item integer not null references item, person text not null, label text not null,
-    note text not null, unique (item, person));
-create table trail (number integer primary key autoincrement, body text not null, hash text not null);
-create trigger trail_stays before update on trail begin select raise(abort, 'the trail is only appended to'); end;
-create trigger trail_keeps before delete on trail begin select raise(abort, 'the trail is only appended to'); end;
-create trigger vote_stays before update on vote begin select raise(abort, 'votes are not changed'); end;
-create trigger vote_keeps before delete on vote begin select raise(abort, 'votes are not removed'); end;
-"""
-
+PUT = "insert into item (id, question, row, labels, scores, value, wanted) values (?, ?, ?, ?, ?, ?, ?)"
+GET = "select id, question, row, labels, scores, value from item where number = ?"
+TWICE = "select count(*) from (select item from vote group by item having count(*) >= 2)"
+AGREED = "select count(*) from (select item from vote group by item having count(*) = 2 and min(label) = max(label))"
 NEXT = """
 select number from item
 where state = :state
@@ -227,9 +211,7 @@ class ReviewQueue:
             counts.setdefault(question, {})[state] = count
         leased = self._one("select count(*) from lease where ends > ?", self.clock())
         votes = self._one("select count(*) from vote")
-        paired = "select item, count(distinct label) kinds from (select * from vote order by fence) group by item"
-        twice = self._one(f"select count(*) from ({paired} having count(*) >= 2)")
-        agreed = self._one(f"select count(*) from ({paired} having count(*) = 2) where kinds = 1")
+        twice, agreed = self._one(TWICE), self._one(AGREED)
         return {"items": counts, "leased": leased, "votes": votes, "answered_twice": twice, "agreed": agreed}
 
     def audit(self, head: str | None = None) -> tuple[int, str]:
@@ -247,8 +229,7 @@ class ReviewQueue:
         fields = (one.id, one.question, row, json.dumps(list(one.labels)), scores, one.value, people)
         there = self._db.execute("select number, labels from item where id = ? and question = ?", fields[:2]).fetchone()
         if there is None:
-            names = "id, question, row, labels, scores, value, wanted"
-            self._db.execute(f"insert into item ({names}) values (?, ?, ?, ?, ?, ?, ?)", fields)
+            self._db.execute(PUT, fields)
             return 1
         if there[1] != fields[3]:
             raise InputError(f"item `{one.id}` has other labels in the queue", fix="use another queue")
@@ -272,9 +253,8 @@ class ReviewQueue:
         return "decided"
 
     def _item(self, number: int) -> Item:
-        names = "id, question, row, labels, scores, value"
-        found = self._db.execute(f"select {names} from item where number = ?", (number,)).fetchone()
-        return Item(found[0], found[1], *map(json.loads, found[2:5]), found[5])
+        name, question, row, labels, scores, value = self._db.execute(GET, (number,)).fetchone()
+        return Item(name, question, json.loads(row), json.loads(labels), json.loads(scores), value)
 
     def _votes(self, number: int) -> dict[str, str]:
         return dict(self._db.execute("select person, label from vote where item = ? order by fence", (number,)))

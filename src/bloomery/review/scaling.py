@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -61,8 +62,8 @@ def fit_vector(scores: Array, truth: Labels, rounds: int = 50) -> Scaling:
 
     before = loss(beta, bias)
     for _ in range(rounds):
-        beta = least(lambda b: loss(b, bias), 1 / HOTTEST, 1 / COLDEST)
-        bias = _newton(lambda shift: loss(beta, shift), scores * beta, truth, bias)
+        beta = least(partial(loss, shift=bias), 1 / HOTTEST, 1 / COLDEST)
+        bias = _newton(partial(loss, beta), scores * beta, truth, bias)
         after = loss(beta, bias)
         if before - after < 1e-9:
             break

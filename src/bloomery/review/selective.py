@@ -10,6 +10,9 @@ import numpy as np
 from bloomery.core.errors import InputError
 from bloomery.review.scores import Array
 
+STEPS = 20
+"""Thresholds that are tried, at equal parts of the texts: one with few texts above it would end the search by chance."""
+
 
 @dataclass(frozen=True, slots=True)
 class RiskCurve:
@@ -57,8 +60,9 @@ def threshold_for(confidence: Array, right: Array, risk: float, sure: float = 0.
     fewest = math.ceil(math.log(1 - sure) / math.log(1 - risk))  # so many right answers in a row prove it
     found = None
     edges = np.append(np.flatnonzero(np.diff(scores)), len(scores) - 1)
-    for at in edges[edges + 1 >= fewest].tolist():
-        if binomial_tail(int(round(float(wrong[at]))), at + 1, risk) > 1 - sure:
+    tried = np.unique(np.searchsorted(edges, np.linspace(0, len(scores) - 1, STEPS + 1)[1:]))
+    for at in edges[tried][edges[tried] + 1 >= fewest].tolist():
+        if binomial_tail(round(float(wrong[at])), at + 1, risk) > 1 - sure:
             break
         found = float(scores[at])
     return found

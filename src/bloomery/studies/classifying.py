@@ -159,7 +159,7 @@ def compare(
     if missing := [question for question in spec.questions if question not in each]:
         raise InputError(f"no model of its own is named for `{missing[0]}`", fix=f"add --each {missing[0]}=MODEL")
     arms = [
-        _arm("one for all", {question: one for question in spec.questions}, spec, fit_on, rows),
+        _arm("one for all", dict.fromkeys(spec.questions, one), spec, fit_on, rows),
         _arm("one for each", each, spec, fit_on, rows),
     ]
     return Compared(table(arms, price), by_question(arms), price)
