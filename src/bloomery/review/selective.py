@@ -11,7 +11,7 @@ from bloomery.core.errors import InputError
 from bloomery.review.scores import Array
 
 STEPS = 20
-"""Thresholds that are tried, at equal parts of the texts: one with few texts above it would end the search by chance."""
+"""Thresholds that are tried, at equal parts of the texts: with few above it, one would end the search by chance."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bloomery.core.errors import InputError, Where
+from bloomery.core.errors import InputError, Where, nearest
 from bloomery.core.events import read_events
 from bloomery.core.files import sha256_file, verify_ours
 from bloomery.data.config import SourceSpec
@@ -195,3 +195,19 @@ def training_of(found: Found) -> tuple[int, float]:
 def to_lines(rows: Sequence[Mapping[str, Any]]) -> str:
     """JSON lines."""
     return "".join(json.dumps(dict(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+
+
+def split_rows(path: Path, by: str, column: str, part: str, out: Path) -> tuple[int, int]:
+    """Write `train.jsonl` and `heldout.jsonl`, split by time or group; how many rows each has."""
+    from bloomery.core.files import write_text
+    from bloomery.core.quantity import parse_share
+    from bloomery.data.partition import by_group, by_time
+
+    ways = {"time": by_time, "group": by_group}
+    if by not in ways:
+        raise InputError(f"`--by {by}` is no way to split{nearest(by, ways)}", fix="use time or group")
+    rows = read_rows(path)
+    seen, held = ways[by](rows, column, parse_share(part, "--part"))
+    for name, side in (("train", seen), ("heldout", held)):
+        write_text(out / f"{name}.jsonl", to_lines([rows[number] for number in side]), mode=0o600)
+    return len(seen), len(held)
