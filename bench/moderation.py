@@ -6,7 +6,7 @@ DATA holds `civil_comments_train.jsonl.xz` (CC0); its rows stay in SCRATCH. Ever
 skipped when it is there, so that a run that was stopped goes on. Figures go to `bench/moderation/`, without any row.
 `--peer` is a Python with scikit-learn, for the baseline.
 
-Policies: `toxic` is the set's own label; `insult` is more than half of the annotators, rarer types three in ten or more.
+Policies: `toxic` is the label of the set; `insult` more than half of the annotators, rarer types three in ten or more.
 Rows go to training (70 %), calibration (13 %) and test (17 %) by a hash of their text; equal texts are one row.
 """
 

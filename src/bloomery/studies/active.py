@@ -138,7 +138,9 @@ def _train(loop: Loop, queue: ReviewQueue, place: Path, number: int, root: Path,
 
 
 def _on(loaded: Loaded, rows: Path, name: str) -> Loaded:
-    return with_changes(loaded, {"data.domain": [{"path": str(rows.resolve()), "name": "labelled"}], "name": name})
+    domain = [{"path": str(rows.resolve()), "name": "labelled"}]
+    kept = {"data.domain": domain, "data.holdout": 0, "name": name, "steps": ["train", "export"]}
+    return with_changes(loaded, kept)
 
 
 def _measured(loop: Loop, opened: Opened) -> dict[str, Any]:

@@ -30,9 +30,9 @@ def test_a_soft_label_is_each_labels_share_of_the_evidence() -> None:
 
 def test_labels_are_drawn_as_often_as_the_soft_label_says_and_always_alike() -> None:
     soft = {"yes": 0.7, "no": 0.3}
-    said = [drawn(soft, str(k)) for k in range(4000)]
-    assert said.count("yes") / 4000 == pytest.approx(0.7, abs=0.03)
-    assert said == [drawn(soft, str(k)) for k in range(4000)]
+    said = [drawn(soft, str(k)) for k in range(20000)]
+    assert said.count("yes") / 20000 == pytest.approx(0.7, abs=0.02)
+    assert said == [drawn(soft, str(k)) for k in range(20000)]
     assert {drawn({"yes": 1.0, "no": 0.0}, str(k)) for k in range(100)} == {"yes"}
 
 
