@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from bloomery.review.scores import Array, Labels
 from bloomery.review.selective import risk_curve
@@ -58,7 +59,7 @@ def auroc(scores: Array, positive: Array) -> float:
     return float((rank[place][wanted].sum() - ups * (ups + 1) / 2) / (ups * downs))
 
 
-def f1(said: Array, positive: Array) -> float:
+def f1(said: npt.NDArray[np.bool_], positive: Array) -> float:
     """Harmonic mean of precision and recall; 0 where nothing was found."""
     hit = float((said.astype(bool) & positive.astype(bool)).sum())
     return 2 * hit / max(float(said.astype(bool).sum() + positive.astype(bool).sum()), 1.0)
