@@ -20,6 +20,7 @@ SECTIONS = {
     "ScaffoldSection": "`scaffold`",
     "Data": "`data`",
     "SharedSource": "A source, under `data.domain` and `data.curated`",
+    "Signals": "`signals` of a source",
     "Curated": "`data.curated`",
     "Order": "`data.order`",
     "Phase": "An entry of `phases`",

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import typer
 
 from bloomery import __version__
-from bloomery.cli import advise, families, grade, lineage, models, policy, recipes, serve, setup, studies
+from bloomery.cli import advise, families, grade, lineage, models, policy, queue, recipes, review, serve, setup, studies
 
 app = typer.Typer(
     name="bloomery",
@@ -28,6 +28,8 @@ for group in (recipes, advise, studies, models, serve, lineage, setup):
 app.add_typer(families.app, name="families")
 app.add_typer(grade.app, name="grade")
 app.add_typer(policy.app, name="policy")
+queue.add_to(review.app)
+app.add_typer(review.app, name="review")
 
 
 def _version(wanted: bool) -> None:

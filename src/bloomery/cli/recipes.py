@@ -158,3 +158,23 @@ def show(
     from bloomery.recipes.verbs import show_batch
 
     show_batch(of, changes or [], step=step, rows=rows)
+
+
+@data.command("split")
+def split(
+    rows: Annotated[Path, typer.Argument(metavar="ROWS", help="Rows of any format.")],
+    column: Annotated[str, typer.Option(help="Column of the time, or of the community.")],
+    by: Annotated[str, typer.Option(help="`time`: the latest rows; `group`: whole communities.")] = "time",
+    part: Annotated[str, typer.Option(help="How much to hold out.")] = "20%",
+    out: Annotated[Path, typer.Option(help="Folder for train.jsonl and heldout.jsonl.")] = Path(),
+) -> None:
+    """Hold out what a model will meet: later rows, or communities that it never saw.
+
+    \b
+    bloomery data split comments.jsonl --by time --column created
+    bloomery data split comments.jsonl --by group --column community --part 10%
+    """
+    from bloomery.studies.classifying import split_rows
+
+    seen, held = split_rows(rows, by, column, part, out)
+    typer.echo(f"{seen:,} rows in {out / 'train.jsonl'}, {held:,} in {out / 'heldout.jsonl'}")

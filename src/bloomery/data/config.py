@@ -20,6 +20,33 @@ _TOKENS = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "exam
 Take = Annotated[int, BeforeValidator(partial(parse_tokens, key="take")), WithJsonSchema(_TOKENS)]
 
 
+class Signals(BaseModel):
+    """What votes, removals and reactions say about a text, as a stated mapping to labels."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
+
+    text: str = "text"
+    """Column of the text."""
+    ask: str = ""
+    """Question shown behind it, such as `toxic?`."""
+    context: list[str] = []
+    """Columns shown before it, a `name: value` line each: thread, rule, earlier action."""
+    prior: dict[str, float] = Field(min_length=2)
+    """Label -> evidence for it before any signal: how many votes a row's own signals are weighed against."""
+    weights: dict[str, dict[str, float]] = Field(min_length=1)
+    """Signal (a column, or `reactions.angry` inside one) -> label -> what one of it is worth."""
+
+    @model_validator(mode="after")
+    def _known_labels(self) -> Signals:
+        numbers = [*self.prior.values(), *(w for one in self.weights.values() for w in one.values())]
+        if min(numbers) < 0:
+            raise ValueError("evidence below 0 cannot be weighed; count it for the other label")
+        for name, weights in self.weights.items():
+            if unknown := sorted(set(weights) - set(self.prior)):
+                raise ValueError(f"`weights.{name}` names `{unknown[0]}`, which `prior` does not")
+        return self
+
+
 class SourceSpec(BaseModel):
     """One source of rows: exactly one of `path`, `builtin` and `hf`."""
 
@@ -50,6 +77,9 @@ class SourceSpec(BaseModel):
     """Name of the source in shares and receipts; seeds its row order. Left out: file name or builtin."""
     shape: Shape = "auto"
     """What a row is; `auto` reads it off the columns of the first row and says so."""
+    signals: Signals | None = None
+    """Rows have no labels but signals, such as `{ask: "toxic?", prior: {"yes": 1, "no": 9}, weights: {removed: {"yes":
+    5}, likes: {"no": 0.2}}}`; each is trained with a label drawn by its soft label."""
     columns: dict[str, str] = Field(default_factory=dict)
     """Role to column, such as `{prompt: question, response: answer}`. Left out: guessed by name and shown."""
     format: Format = "auto"

@@ -30,6 +30,7 @@ def store_key(spec: SourceSpec, base: Path, renderer_fingerprint: str, cache: Pa
     content = _builtin_state(spec) if spec.builtin else read_files(spec, base, cache)
     reading: list[Any] = [spec.shape, dict(spec.columns), spec.format, spec.bad_rows]
     reading += ["as_text"] if spec.as_text else []
+    reading += [spec.signals.model_dump()] if spec.signals else []
     reading += [spec.take] if spec.take else []  # a part may end within its last file
     return canonical_hash([FORMAT, renderer_fingerprint, reading, content])
 

@@ -50,6 +50,7 @@ class Preparation:
             "shape": self._columns.shape,
             "by_role": dict(self._columns.by_role),
             "as_text": self._columns.as_text,
+            "signals": self._columns.signals,
         }
         return renderer | columns | {"skip": self._skip}
 

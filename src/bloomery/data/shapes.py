@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from bloomery.core.errors import InputError, Where, nearest
 from bloomery.data.candidates import unfolded
+from bloomery.data.implicit import implied
 from bloomery.data.preferences import desirable, is_label, judged, preferred
 from bloomery.data.readers import Record
 from bloomery.data.turns import Message, message, parsed, plain, turns
@@ -76,6 +77,7 @@ class Columns:
     by_role: Mapping[str, str]
     guessed: tuple[str, ...]
     as_text: bool = False
+    signals: Mapping[str, Any] | None = None
 
     @property
     def trained_as(self) -> str:
@@ -130,7 +132,8 @@ def detect(first: Record, spec: SourceSpec) -> Columns:
     Raises `InputError` for an unknown role in `columns`, a named column that is not there, and a row
     that fits no shape.
     """
-    first = unfolded(first)
+    signals = spec.signals.model_dump() if spec.signals else None
+    first = implied(unfolded(first), signals)
     _check_named(first, spec)
     shapes = NEEDED if spec.shape == "auto" else {spec.shape: NEEDED[spec.shape]}
     missing: dict[str, list[str]] = {}
@@ -142,7 +145,7 @@ def detect(first: Record, spec: SourceSpec) -> Columns:
         if not missing[shape]:
             by_role = {role: name for role, name in found.items() if name is not None}
             guessed = tuple(role for role in by_role if role not in spec.columns)
-            return Columns(shape, by_role, guessed, spec.as_text and shape != "text")
+            return Columns(shape, by_role, guessed, spec.as_text and shape != "text", signals)
     have = ", ".join(first.fields) or "none"
     missing = dict(sorted((m for m in missing.items() if m[1]), key=lambda m: m[0] in PREFERENCES))
     lacks = "; ".join(f"{shape} needs {' and '.join(roles)}" for shape, roles in missing.items())
@@ -159,7 +162,7 @@ def to_example(record: Record, columns: Columns) -> Example:
 
     Raises `InputError` for a missing column, a wrong type, a picture, a turn of an unknown role or what is no text.
     """
-    record = unfolded(record)
+    record = implied(unfolded(record), columns.signals)
     _refuse_media(record)
     example = replace(_example(record, columns), as_text=columns.as_text)
     if example.as_text and columns.shape in PREFERENCES:
@@ -175,7 +178,8 @@ def to_example(record: Record, columns: Columns) -> Example:
 
 def _example(record: Record, columns: Columns) -> Example:
     example_id = record.fields.get(columns.by_role.get("id", ""))
-    name = str(example_id) if example_id is not None else f"{_stem(record.where)}:{record.where.line}"
+    file = str(record.where.path).rsplit("/", 1)[-1]
+    name = str(example_id) if example_id is not None else f"{file}:{record.where.line}"
     if columns.shape == "text":
         return Example(name, record.where, text=_text(record, columns, "text"))
     if columns.shape == "messages":
@@ -294,7 +298,3 @@ def _refuse_media(record: Record) -> None:
                 where=record.where,
                 fix=f"remove the column `{name}`, or the row",
             )
-
-
-def _stem(where: Where) -> str:
-    return str(where.path).rsplit("/", 1)[-1]

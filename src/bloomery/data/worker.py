@@ -24,7 +24,8 @@ def serve() -> None:
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     job, _ = receive(source)
     renderer = Renderer(Path(job["folder"]), job["template"])
-    prepare = Preparation(renderer, Columns(job["shape"], job["by_role"], (), job["as_text"]), job["skip"])
+    columns = Columns(job["shape"], job["by_role"], (), job["as_text"], job["signals"])
+    prepare = Preparation(renderer, columns, job["skip"])
     while True:
         try:
             batch, lines = receive(source)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import bloomery
 from bloomery.core.errors import InputError, Where, nearest
-from bloomery.core.sandbox import Limits, call_each
+from bloomery.core.sandbox import call_each
+from bloomery.core.sandbox_level import Limits
 from bloomery.core.validation import checked, place_in
 from bloomery.core.yaml import load_yaml
 from bloomery.families.suites import Suite

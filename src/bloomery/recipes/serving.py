@@ -15,8 +15,8 @@ from bloomery.core.errors import InputError, Where
 from bloomery.core.events import EventLog
 from bloomery.core.files import verify_ours
 from bloomery.recipes.find import find_model
-from bloomery.recipes.start import RUNS
 from bloomery.recipes.opening import opened
+from bloomery.recipes.start import RUNS
 
 if TYPE_CHECKING:
     from bloomery.models.load import Loaded

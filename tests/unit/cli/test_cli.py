@@ -18,7 +18,7 @@ from bloomery.cli import main
 
 VERBS = (
     "init", "run", "resume", "explain", "schema", "data", "eval", "compare", "ask", "export", "merge", "runs", "models",
-    "show", "families", "doctor", "tokenizer", "grade", "policy",
+    "show", "families", "doctor", "tokenizer", "grade", "policy", "review", "serve",
 )  # fmt: skip
 HEAVY = ("torch", "transformers", "numpy", "pydantic", "ruamel.yaml", "rich")
 Call = Callable[..., tuple[int, str, str]]
@@ -54,7 +54,7 @@ def test_help_names_every_verb_and_imports_nothing_heavy(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_help_with_an_example(bloomery: Call, verb: str) -> None:
-    nested = {"data": ["show"], "families": ["list"], "grade": ["validate"], "policy": ["check"]}.get(verb, [])
+    nested = {"data": ["show"], "families": ["list"], "grade": ["validate"], "policy": ["check"], "review": ["fit"]}.get(verb, [])
     status, text, _ = bloomery(verb, *nested, "--help")
     assert status == 0
     assert re.search(rf"^  bloomery {verb}", text, re.MULTILINE), text

@@ -1,0 +1,115 @@
+"""What was fitted on held-out answers, kept beside the classifier: priors, scalings, conformal sets, thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bloomery.core.errors import DamagedError, InputError, Where
+from bloomery.core.files import read_json, write_json
+from bloomery.review.conformal import ConformalSets, fit_sets
+from bloomery.review.measures import best_cut
+from bloomery.review.scaling import Scaling, fit
+from bloomery.review.scores import Array, Labels
+from bloomery.review.selective import threshold_for
+from bloomery.review.spec import ClassifierSpec
+
+RISKS = (0.01, 0.02, 0.05, 0.1, 0.2)
+"""Risks that a threshold is looked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """One question. `cut` is the probability of the positive label with the best F1; `thresholds` gives the confidence
+    to answer at for each target risk that could be kept; `tried` the cross-validated NLL of each kind of scaling."""
+
+    scaling: Scaling
+    sets: ConformalSets
+    cut: float
+    thresholds: Mapping[str, float]
+    tried: Mapping[str, float]
+    answers: int
+
+    def __call__(self, scores: Array) -> Array:
+        """Probabilities [n, labels] of log-probabilities [n, labels]."""
+        found: Array = np.exp(self.scaling(scores))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """All questions of one classifier on one model, which other models and other prompts may not use."""
+
+    classifier: str
+    model: str
+    questions: Mapping[str, Fitted]
+
+    def probabilities(self, question: str, scores: Array) -> Array:
+        """Probabilities [n, labels] of a question's log-probabilities."""
+        return self.questions[question](scores)
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON."""
+        write_json(path, asdict(self))
+
+
+def calibrate(
+    spec: ClassifierSpec, model: str, scores: Mapping[str, Array], truth: Mapping[str, Labels]
+) -> Calibration:
+    """Fit every question on held-out answers; -1 in `truth` int64[n] marks a text without one.
+
+    `scores` are log-probabilities [n, labels] after the prior was removed. Scalings are fitted on every other answer;
+    sets, cuts and thresholds on the rest, whose probabilities the scaling has not seen: else they promise too much.
+    Raises `InputError` where a question has too few answers, or a label none.
+    """
+    found = {}
+    for question in spec.questions:
+        known = truth[question] >= 0
+        try:
+            found[question] = _fitted(spec, question, scores[question][known], truth[question][known])
+        except InputError as error:
+            raise InputError(f"question `{question}`: {error.message}", fix=error.fix) from None
+    return Calibration(spec.fingerprint, model, found)
+
+
+def load_calibration(path: Path, spec: ClassifierSpec, model: str) -> Calibration:
+    """Read a calibration. Raises `InputError` where it belongs to another model or classifier."""
+    if not path.is_file():
+        raise InputError("is not there", where=Where(path), fix="fit it: bloomery review fit")
+    data = read_json(path)
+    try:
+        questions = {name: _read(one) for name, one in data["questions"].items()}
+        found = Calibration(data["classifier"], data["model"], questions)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DamagedError(f"is no calibration of ours: {error!r}", where=Where(path)) from None
+    for told, was, now in (("model", found.model, model), ("classifier", found.classifier, spec.fingerprint)):
+        if was != now:
+            raise InputError(
+                f"was fitted on another {told} ({was[:12]}, this one is {now[:12]}): its probabilities would be wrong",
+                where=Where(path),
+                fix="fit it again: bloomery review fit",
+            )
+    return found
+
+
+def _fitted(spec: ClassifierSpec, question: str, scores: Array, truth: Labels) -> Fitted:
+    first = np.arange(len(truth)) % 2 == 0
+    scaling, tried = fit(scores[first], truth[first])
+    p, rest = np.exp(scaling(scores[~first])), truth[~first]
+    sets = fit_sets(p, rest, spec.alpha, spec.names(question))
+    right = (p.argmax(axis=1) == rest).astype(np.float64)
+    thresholds = {f"{risk:g}": threshold_for(p.max(axis=1), right, risk) for risk in RISKS}
+    positive = spec.positive(question)
+    cut = best_cut(p[:, positive], (rest == positive).astype(np.float64))
+    kept = {risk: value for risk, value in thresholds.items() if value is not None}
+    return Fitted(scaling, sets, cut, kept, tried, len(truth))
+
+
+def _read(data: Mapping[str, Any]) -> Fitted:
+    scaling = Scaling(float(data["scaling"]["temperature"]), tuple(data["scaling"]["bias"]))
+    sets = ConformalSets(tuple(data["sets"]["threshold"]), float(data["sets"]["alpha"]))
+    return Fitted(scaling, sets, float(data["cut"]), data["thresholds"], data["tried"], int(data["answers"]))
