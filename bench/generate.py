@@ -106,7 +106,7 @@ def compare(name: str, engine: NativeEngine, model: LlamaForCausalLM, work: Work
 
 def group(engine: NativeEngine, rounds: int) -> None:
     """Print what a group of 16 with one prompt costs in single prefills."""
-    prompt = even(1, 512)[0][0]
+    prompt = even(1, 1024)[0][0]
     pairs = []
     for _ in range(rounds + 1):
         one, _ = ours(engine, [(prompt, 1)])

@@ -45,8 +45,12 @@ class Decode:
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
         """q [n, G, D], k and v [n, K, D] -> [n, G, D]."""
         keys, values = self.slab.layers[layer]
-        keys[self.rows, :, :, self.lengths] = k.to(keys.dtype)
-        values[self.rows, :, self.lengths] = v.to(values.dtype)
+        if self.even:
+            keys[: self.count, :, :, self.longest - 1] = k
+            values[: self.count, :, self.longest - 1] = v
+        else:
+            keys[self.rows, :, :, self.lengths] = k.to(keys.dtype)
+            values[self.rows, :, self.lengths] = v.to(values.dtype)
         keys, values = keys[: self.count, :, :, : self.longest], values[: self.count, :, : self.longest]
         window = options["sliding_window"]
         whole = self.even and (window is None or window >= self.longest)

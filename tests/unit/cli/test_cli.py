@@ -54,7 +54,13 @@ def test_help_names_every_verb_and_imports_nothing_heavy(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_help_with_an_example(bloomery: Call, verb: str) -> None:
-    nested = {"data": ["show"], "families": ["list"], "grade": ["validate"], "policy": ["check"], "review": ["fit"]}.get(verb, [])
+    nested = {
+        "data": ["show"],
+        "families": ["list"],
+        "grade": ["validate"],
+        "policy": ["check"],
+        "review": ["fit"],
+    }.get(verb, [])
     status, text, _ = bloomery(verb, *nested, "--help")
     assert status == 0
     assert re.search(rf"^  bloomery {verb}", text, re.MULTILINE), text
