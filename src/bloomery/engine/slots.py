@@ -48,7 +48,7 @@ class Slot:
 @dataclass(eq=False, slots=True)
 class Slab:
     """Rows of one capacity: by layer, keys [R, K, D, S], so that their products with a query read in order, and values
-    [R, K, S, D]. Zeros at first, since what is masked still takes part in products."""
+    [R, K, S, D]. A row is filled with zeros when first used, since what is masked still takes part in products."""
 
     size: int
     rows: int
@@ -56,6 +56,8 @@ class Slab:
     live: list[Slot] = field(default_factory=list)
     ready: int = 0
     """How many of the first rows answer; those behind them still read their prompts."""
+    touched: int = 0
+    """How many of the first rows were ever used; memory of the others is not even there yet."""
 
 
 class Slots:
@@ -88,6 +90,11 @@ class Slots:
             return None
         slot = Slot(slab, len(slab.live))
         slab.live.append(slot)
+        if slot.row == slab.touched:
+            slab.touched += 1
+            for tensors in slab.layers.values():
+                for tensor in tensors:
+                    tensor[slot.row].zero_()
         return slot
 
     def ready(self, slot: Slot) -> None:
@@ -120,8 +127,8 @@ class Slots:
         return slab
 
     def _layer(self, shape: Shape, rows: int, size: int) -> tuple[Tensor, Tensor]:
-        keys = torch.zeros(rows, shape.heads, shape.key_width, size, dtype=shape.dtype, device=self.device)
-        values = torch.zeros(rows, shape.heads, size, shape.value_width, dtype=shape.dtype, device=self.device)
+        keys = torch.empty(rows, shape.heads, shape.key_width, size, dtype=shape.dtype, device=self.device)
+        values = torch.empty(rows, shape.heads, size, shape.value_width, dtype=shape.dtype, device=self.device)
         return keys, values
 
 
