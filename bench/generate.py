@@ -23,6 +23,7 @@ from workload import MODEL
 from bloomery.engine import batch, scheduler
 from bloomery.engine.native import NativeEngine
 from bloomery.engine.protocol import Answer, Request, Sampling
+from bloomery.engine.scheduler import Scheduler
 from bloomery.models.head import find_head
 from bloomery.models.load import Loaded
 
@@ -45,9 +46,9 @@ def mixed(rows: int = 64) -> Work:
     return [(draw.integers(3, VOCABULARY, p).tolist(), int(n)) for p, n in zip(prompts, answers, strict=True)]
 
 
-def ours(engine: NativeEngine, work: Work) -> tuple[float, list[float]]:
+def ours(engine: NativeEngine, work: Work, plan: Scheduler | None = None) -> tuple[float, list[float]]:
     """(seconds, seconds to each request's first token)."""
-    plan, answers = engine.scheduler(), [Answer() for _ in work]
+    plan, answers = plan or engine.scheduler(), [Answer() for _ in work]
     began, first = time.perf_counter(), []
 
     def told(answer: Answer) -> Callable[..., None]:
@@ -106,11 +107,11 @@ def compare(name: str, engine: NativeEngine, model: LlamaForCausalLM, work: Work
 
 def group(engine: NativeEngine, rounds: int) -> None:
     """Print what a group of 16 with one prompt costs in single prefills."""
-    prompt = even(1, 1024)[0][0]
+    prompt, plan = even(1, 1024)[0][0], engine.scheduler()
     pairs = []
     for _ in range(rounds + 1):
-        one, _ = ours(engine, [(prompt, 1)])
-        sixteen, _ = ours(engine, [(prompt, 1)] * 16)
+        one, _ = ours(engine, [(prompt, 1)], plan)
+        sixteen, _ = ours(engine, [(prompt, 1)] * 16, plan)
         pairs.append(sixteen / one)
     ratios = sorted(pairs[1:])
     print(f"a group of 16 costs {statistics.median(ratios):.2f} prefills ({ratios[0]:.2f} to {ratios[-1]:.2f})")

@@ -62,7 +62,7 @@ def test_a_suite_whose_rows_do_not_fit_is_refused_before_training(here: Path) ->
     ("asked", "says"),
     [
         (("toy/hot", "--suite", "old-thing"), "has no suite `old-thing` (did you mean `old-things`?)"),
-        (("tiny", "--suite", "old-things"), "suites belong to a family, and none is known"),
+        (("tiny", "--suite", "old-things"), "`--suite old-things` is no bundle and no file"),
     ],
 )
 def test_a_suite_that_is_not_there_is_refused_with_the_nearest(here: Path, asked: tuple[str, ...], says: str) -> None:

@@ -101,6 +101,9 @@ def _build(root: Path, job: dict[str, Any]) -> None:
     """A new root under `root`, entered; the old one is gone."""
     _mount("none", "/", "", MS_REC | MS_PRIVATE, "")
     _mount("tmpfs", str(root), "tmpfs", MS_NOSUID | MS_NODEV, "size=16m,mode=755")
+    # Before the views: Python's own folder may lie in the machine's /tmp, and would be hidden behind a later one.
+    (root / "tmp").mkdir()
+    _mount("tmpfs", str(root / "tmp"), "tmpfs", MS_NOSUID | MS_NODEV, f"size={job['disk']},nr_inodes=8192,mode=1777")
     for path in (*SYSTEM, *job["views"]):
         _view(root, path, job)
     for name in DEVICES:
@@ -110,10 +113,8 @@ def _build(root: Path, job: dict[str, Any]) -> None:
         _mount(f"/dev/{name}", str(place), "", MS_BIND, "")
     (root / "dev" / "shm").symlink_to("/tmp")  # noqa: S108
     _files(root, job["files"])
-    for name, options in (("tmp", f"size={job['disk']},nr_inodes=8192,mode=1777"), ("proc", "subset=pid")):
-        (root / name).mkdir()
-        kind = "proc" if name == "proc" else "tmpfs"
-        _mount(kind, str(root / name), kind, MS_NOSUID | MS_NODEV | (MS_NOEXEC if name == "proc" else 0), options)
+    (root / "proc").mkdir()
+    _mount("proc", str(root / "proc"), "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "subset=pid")
     os.chdir(root)
     _syscall(job, "pivot_root", b".", b".")
     _call("umount2", b".", MNT_DETACH)

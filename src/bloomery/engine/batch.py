@@ -71,6 +71,8 @@ class RaggedBatch:
             if donor is not None and donor.slot is not None:
                 copy_prefix(donor.slot, slot, shared)
                 slot.length = shared
+                if shared == len(request.prompt) - 1:
+                    self.slots.ready(slot)  # its last token is read as answers are: one a step, with all others
             request.slot = slot
             request.start()
             self.running.append(request)
@@ -111,7 +113,7 @@ class RaggedBatch:
             if slab.ready:
                 parts.append(decode_part(slab, slab.ready, self.device))
                 owners += [by_slot[id(slot)] for slot in slab.live[: slab.ready]]
-        return parts, [owner.ids[-1] for owner in owners], owners
+        return parts, [owner.ids[-1] if owner.ids else int(owner.prompt[-1]) for owner in owners], owners
 
     def _reading(
         self, parts: list[Part], ids: list[int], owners: list[Running], wanted: list[int]
@@ -122,7 +124,7 @@ class RaggedBatch:
             slot = request.slot
             assert slot is not None
             todo = len(request.prompt) - slot.length
-            if request.ids or not left or todo <= 0:
+            if slot.row < slot.slab.ready or not left:
                 continue
             part = Prefill(slot, slot.length, min(left, todo))
             left -= part.count

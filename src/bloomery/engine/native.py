@@ -53,6 +53,7 @@ class NativeEngine:
         self.ragged = ragged_agrees(self.model, self.head)
         self.cached = self.ragged or cache_agrees(self.model)
         self._grammars: Grammars | None = None
+        self._idle: Scheduler | None = None
 
     @property
     def context(self) -> int:
@@ -101,7 +102,8 @@ class NativeEngine:
         Equal prompts are read once and answered independently. Raises `InputError` for a prompt that is empty or
         leaves no room for an answer.
         """
-        scheduler = self.scheduler()
+        scheduler = self._idle or self.scheduler()
+        self._idle = None
         answers = [_Timed() for _ in prompts]
         rows = [
             self.accept(Request(p, sampling, adapter, i), answers[i].take, scheduler.backend.fits, f"prompt {i}")
@@ -111,6 +113,7 @@ class NativeEngine:
         scheduler.waiting.extend(sorted(rows, key=lambda row: -len(row.prompt)))
         while scheduler.busy:
             scheduler.step()
+        self._idle = scheduler  # its memory is there already for the next call
         return [
             one.completion(one.last - row.began, one.first - row.began) for one, row in zip(answers, rows, strict=True)
         ]

@@ -147,6 +147,8 @@ def decode_part(slab: Slab, count: int, device: torch.device) -> Decode:
     lengths = [slot.length for slot in slab.live[:count]]
     longest = max(lengths) + 1
     even = min(lengths) + 1 == longest
+    if not even:
+        slab.cleaned(longest)
     at = torch.tensor(lengths, device=device)
     return Decode(slab, at, longest, even, torch.arange(count, device=device))
 

@@ -48,7 +48,7 @@ class Slot:
 @dataclass(eq=False, slots=True)
 class Slab:
     """Rows of one capacity: by layer, keys [R, K, D, S], so that their products with a query read in order, and values
-    [R, K, S, D]. A row is filled with zeros when first used, since what is masked still takes part in products."""
+    [R, K, S, D]."""
 
     size: int
     rows: int
@@ -56,8 +56,20 @@ class Slab:
     live: list[Slot] = field(default_factory=list)
     ready: int = 0
     """How many of the first rows answer; those behind them still read their prompts."""
-    touched: int = 0
-    """How many of the first rows were ever used; memory of the others is not even there yet."""
+    clean: list[int] = field(default_factory=list)
+    """By row, how many of its first tokens have values that are numbers."""
+
+    def cleaned(self, longest: int) -> None:
+        """Make the first `longest` values of the answering rows numbers: what is masked takes part in products, where
+        nothing times what lay in fresh memory may be no number. Rows are filled as far as they are read, since memory
+        that nobody touches is not even there.
+        """
+        for slot in self.live[: self.ready]:
+            have, end = max(self.clean[slot.row], slot.length), min(self.size, longest + SMALLEST)
+            if have < longest:
+                for _, values in self.layers.values():
+                    values[slot.row, :, have:end].zero_()
+                self.clean[slot.row] = end
 
 
 class Slots:
@@ -90,11 +102,6 @@ class Slots:
             return None
         slot = Slot(slab, len(slab.live))
         slab.live.append(slot)
-        if slot.row == slab.touched:
-            slab.touched += 1
-            for tensors in slab.layers.values():
-                for tensor in tensors:
-                    tensor[slot.row].zero_()
         return slot
 
     def ready(self, slot: Slot) -> None:
@@ -108,6 +115,7 @@ class Slots:
     def give(self, slot: Slot) -> None:
         """Free a row; rows move into the hole so that those that answer stay first, and live ones together."""
         slab = slot.slab
+        slab.clean[slot.row], slot.length = max(slab.clean[slot.row], slot.length), 0
         if slot.row < slab.ready:
             slab.ready -= 1
             slot = _move(slab.live[slab.ready], slot)
@@ -122,7 +130,8 @@ class Slots:
         rows = min(SLAB_ROWS, (self.budget - self.held) // row)
         if rows < 1:
             return None
-        slab = Slab(size, rows, {n: self._layer(shape, rows, size) for n, shape in self.shapes.items()})
+        layers = {number: self._layer(shape, rows, size) for number, shape in self.shapes.items()}
+        slab = Slab(size, rows, layers, clean=[0] * rows)
         self.slabs.append(slab)
         return slab
 
@@ -143,6 +152,9 @@ def copy_prefix(source: Slot, target: Slot, tokens: int) -> None:
 def _move(slot: Slot, hole: Slot) -> Slot:
     """Move a row into a hole; where it was is the hole then."""
     if slot is not hole:
+        clean = slot.slab.clean
+        clean[hole.row] = max(clean[hole.row], slot.length)
+        clean[slot.row] = max(clean[slot.row], slot.length)
         copy_prefix(slot, hole, slot.length)
         slot.row, hole.row = hole.row, slot.row
         slot.slab.live[slot.row], slot.slab.live[hole.row] = slot, hole
@@ -152,6 +164,8 @@ def _move(slot: Slot, hole: Slot) -> Slot:
 def _exchange(one: Slot, other: Slot) -> None:
     """Let two rows of a slab change places."""
     pair, turned = [one.row, other.row], [other.row, one.row]
+    clean = one.slab.clean
+    clean[one.row], clean[other.row] = max(clean[other.row], other.length), max(clean[one.row], one.length)
     for tensors in one.slab.layers.values():
         for tensor in tensors:
             tensor[pair] = tensor[turned]

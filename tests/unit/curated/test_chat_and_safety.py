@@ -87,7 +87,8 @@ def test_builtin_refuses_unknown_names_and_options() -> None:
         next(builtin("skils"))
     with pytest.raises(InputError, match="`stage`"):
         next(builtin("skills", {"stages": "pre"}))
-    assert {"documentation", "skills", "chat", "safety", "workflow-manual", "workflow-pairs"} == set(BUILTINS)
+    blended = {"documentation", "skills", "chat", "safety", "workflow-manual", "workflow-pairs"}
+    assert blended | {"bias", "canaries", "injection", "toxic-prompts", "truth"} == set(BUILTINS)
 
 
 @pytest.mark.parametrize("options", [{"split": "dev"}, {"kinds": ["rude"]}])

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bloomery.engine.slots import Shape, Slot, Slots, copy_prefix
+from bloomery.engine.slots import Shape, Slab, Slot, Slots, copy_prefix
 
 SHAPES = {0: Shape(2, 3, 5, torch.float32), 1: Shape(1, 4, 4, torch.float32)}
 TOKEN = sum(shape.bytes for shape in SHAPES.values())
@@ -26,15 +26,24 @@ def holds(slot: Slot, mark: int) -> bool:
     )
 
 
+def numbers(slab: Slab, row: int, until: int) -> bool:
+    return all(bool(values[row, :, :until].isfinite().all()) for _, values in slab.layers.values())
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["take", "ready", "give"]), st.integers(0, 200)), max_size=60))
 def test_rows_keep_what_is_theirs_and_answering_ones_stand_first(moves: list[tuple[str, int]]) -> None:
     slots = Slots(SHAPES, 64 * 9 * TOKEN, torch.device("cpu"))
     live: dict[int, tuple[Slot, bool]] = {}
+    seen: list[Slab] = []
     for number, (move, size) in enumerate(moves, 1):
         if move == "take":
             slot = slots.take(size)
             if slot is not None:
+                if slot.slab not in seen:
+                    seen.append(slot.slab)
+                    for _, values in slot.slab.layers.values():
+                        values.fill_(torch.nan)  # as fresh memory may be
                 write(slot, number, size)
                 live[number] = (slot, False)
         elif live:
@@ -46,8 +55,13 @@ def test_rows_keep_what_is_theirs_and_answering_ones_stand_first(moves: list[tup
             elif not ready:
                 slots.ready(slot)
                 live[key] = (slot, True)
+            if live and move == "ready":
+                slot.slab.cleaned(max(one.length for one in slot.slab.live) + 1)
+                longest = max(one.length for one in slot.slab.live)
+                assert all(numbers(slot.slab, row, longest + 1) for row in range(slot.slab.ready))
         assert slots.used <= slots.held <= slots.budget
         assert all(holds(slot, key) for key, (slot, _) in live.items())
+        assert all(numbers(slab, row, until) for slab in seen for row, until in enumerate(slab.clean))
         for slot, ready in live.values():
             assert slot.slab.live[slot.row] is slot and ready == (slot.row < slot.slab.ready)
     assert sum(len(slab.live) for slab in slots.slabs) == len(live)
