@@ -43,7 +43,7 @@ def serve(
     log: Log = None,
     running: Running = 64,
     queue: Queue = 256,
-    patience: Patience = 0.3,
+    patience: Patience = 0.5,
     memory: Memory = None,
     allow_host: Hosts = None,
     allow_origin: Origins = None,
