@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
+from scripted_process import scripted_port
 
-SUPPORT = Path(__file__).resolve().parents[1] / "support"
 SHAPES = json.loads((Path(__file__).parent / "serve_clients.json").read_text())
 ASKED: Any = [{"role": "user", "content": "Hello?"}]
 ADD: Any = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
@@ -24,13 +20,8 @@ ADD: Any = {"type": "function", "function": {"name": "add", "parameters": {"type
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     """A scripted endpoint in a process of its own; it must end by itself when it is told to."""
-    source = os.pathsep.join([str(SUPPORT), str(SUPPORT.parents[1] / "src")])
-    command = [sys.executable, str(SUPPORT / "scripted_server.py"), "0.001"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": source}) as server:
-        assert server.stdout is not None
-        yield int(server.stdout.readline())
-        server.send_signal(signal.SIGTERM)
-        assert server.wait(20) == 0
+    with scripted_port(0.001) as port:
+        yield port
 
 
 @pytest.fixture

@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-
-SUPPORT = Path(__file__).resolve().parents[1] / "support"
+from scripted_process import scripted_port
 
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     """A scripted endpoint, a token every 0.2 s."""
-    source = os.pathsep.join([str(SUPPORT), str(SUPPORT.parents[1] / "src")])
-    command = [sys.executable, str(SUPPORT / "scripted_server.py"), "0.2"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": source}) as server:
-        assert server.stdout is not None
-        yield int(server.stdout.readline())
-        server.send_signal(signal.SIGTERM)
-        assert server.wait(20) == 0
+    with scripted_port(0.2) as port:
+        yield port
 
 
 def request(port: int, path: str, body: Any = None) -> bytes:

@@ -162,7 +162,7 @@ class RaggedBatch:
 
 def layer_shapes(model: nn.Module) -> dict[int, Shape]:
     """What each layer keeps of a token, found by reading two tokens."""
-    recorder = Recorder()
+    recorder = Recorder(2)
     device = next(model.parameters()).device
     ids = torch.zeros(1, 2, dtype=torch.long, device=device)
     with torch.inference_mode():
@@ -170,15 +170,10 @@ def layer_shapes(model: nn.Module) -> dict[int, Shape]:
         decoder(
             input_ids=ids,
             position_ids=torch.arange(2, device=device)[None],
-            ragged=[_sized(recorder, 2)],
+            ragged=[recorder],
             use_cache=False,
         )
     return {layer: Shape(*shape) for layer, shape in recorder.shapes.items()}
-
-
-def _sized(recorder: Recorder, count: int) -> Any:
-    recorder.count = count
-    return recorder
 
 
 def _beginning(request: Running) -> tuple[str, bytes]:

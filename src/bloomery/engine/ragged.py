@@ -156,9 +156,9 @@ def decode_part(slab: Slab, count: int, device: torch.device) -> Decode:
 class Recorder:
     """Stands for a step where the shapes of layers are asked for: notes them, and attends as training does."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: int) -> None:
         self.shapes: dict[int, tuple[int, int, int, torch.dtype]] = {}
-        self.count = 0
+        self.count = count
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
         """q [t, G, D], k and v [t, K, D] -> [t, G, D]."""

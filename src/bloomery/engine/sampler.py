@@ -24,11 +24,10 @@ Ints = npt.NDArray[np.int64]
 
 
 def choose(logits: Tensor, samplings: Sequence[Sampling], numbers: Ints, steps: Ints) -> tuple[Tensor, Tensor, Tensor]:
-    """logits [B, V] -> (token int64[B], its logp fp32[B], scores fp32[B, V] with log-normaliser taken off lazily).
+    """logits [B, V] -> (token int64[B], its log-probability fp32[B], logits over the temperature fp32[B, V]).
 
     `numbers` and `steps` int64[B] are each row's number under its seed and its position in the answer. Greedy rows are
-    scored at temperature 1. The third result is the logits over the temperature, and fp32[B, 1] of their normaliser is
-    `scores.logsumexp(-1)`.
+    scored at temperature 1.
     """
     scores = logits.float()
     temperatures = np.array([sampling.temperature for sampling in samplings], np.float32)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from bloomery.evals.bootstrap import Array
+from bloomery.graders.similarity import f1, ngrams, shared_in_order
 
 ORDER = 4
 """Longest n-gram of BLEU."""
@@ -50,15 +51,15 @@ def token_f1(answer: str, reference: str) -> float:
     found, wanted = plain(answer).split(), plain(reference).split()
     if not found or not wanted:
         return float(found == wanted)
-    return _harmonic(sum((Counter(found) & Counter(wanted)).values()), len(found), len(wanted))
+    return f1(sum((Counter(found) & Counter(wanted)).values()), len(found), len(wanted))
 
 
 def rouge_n(n: int) -> Callable[[str, str], float]:
     """ROUGE-n as an F1 over n-grams."""
 
     def rule(answer: str, reference: str) -> float:
-        found, wanted = (_grams(_rouge_tokens(text), n) for text in (answer, reference))
-        return _harmonic(sum((found & wanted).values()), sum(found.values()), sum(wanted.values()))
+        found, wanted = (ngrams(_rouge_tokens(text), n) for text in (answer, reference))
+        return f1(sum((found & wanted).values()), sum(found.values()), sum(wanted.values()))
 
     return rule
 
@@ -66,13 +67,7 @@ def rouge_n(n: int) -> Callable[[str, str], float]:
 def rouge_l(answer: str, reference: str) -> float:
     """ROUGE-L as an F1 over the longest common subsequence of tokens."""
     found, wanted = _rouge_tokens(answer), _rouge_tokens(reference)
-    row = [0] * (len(wanted) + 1)
-    for token in found:
-        before = row
-        row = [0]
-        for at, other in enumerate(wanted):
-            row.append(before[at] + 1 if token == other else max(before[at + 1], row[at]))
-    return _harmonic(row[-1], len(found), len(wanted))
+    return f1(shared_in_order(found, wanted), len(found), len(wanted))
 
 
 def bleu_counts(answer: str, references: Sequence[str]) -> list[float]:
@@ -83,8 +78,8 @@ def bleu_counts(answer: str, references: Sequence[str]) -> list[float]:
     for n in range(1, ORDER + 1):
         most: Counter[tuple[str, ...]] = Counter()
         for tokens in wanted:
-            most |= _grams(tokens, n)
-        grams = _grams(found, n)
+            most |= ngrams(tokens, n)
+        grams = ngrams(found, n)
         matched.append(float(sum((grams & most).values())))
         total.append(float(sum(grams.values())))
     nearest = min((abs(len(tokens) - len(found)), len(tokens)) for tokens in wanted)[1]
@@ -113,11 +108,3 @@ def _bleu_tokens(text: str) -> list[str]:
     for pattern, put in _13A:
         text = pattern.sub(put, text)
     return text.split()
-
-
-def _grams(tokens: Sequence[str], n: int) -> Counter[tuple[str, ...]]:
-    return Counter(tuple(tokens[at : at + n]) for at in range(len(tokens) - n + 1))
-
-
-def _harmonic(common: float, found: int, wanted: int) -> float:
-    return 2 * common / (found + wanted) if common else 0.0

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 from bloomery.core.errors import InputError, Where, nearest
 from bloomery.evals.metrics import USUAL, refuse_unfit
 from bloomery.evals.own_metrics import check_own
+from bloomery.families.suites import Role
 
 Kind = Literal[
     "bpb",
@@ -29,19 +30,7 @@ Kind = Literal[
     "lm_eval",
     "inspect",
 ]
-Group = Literal[
-    "domain",
-    "general",
-    "skills",
-    "instruction",
-    "refusal",
-    "over_refusal",
-    "bias",
-    "toxicity",
-    "truthfulness",
-    "injection",
-    "privacy",
-]
+Group = Role
 Row = Mapping[str, Any]
 
 NEEDS: dict[str, tuple[tuple[str, ...], ...]] = {

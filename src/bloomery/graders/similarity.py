@@ -62,13 +62,13 @@ def gleu(answer: str, reference: str) -> float:
 def rouge_n(answer: str, reference: str, order: int) -> float:
     """ROUGE-N (Lin 2004) as F1; texts with fewer than `order` words share no n-gram."""
     mine, wanted = ngrams(words(answer), order), ngrams(words(reference), order)
-    return _f1(sum((mine & wanted).values()), sum(mine.values()), sum(wanted.values()))
+    return f1(sum((mine & wanted).values()), sum(mine.values()), sum(wanted.values()))
 
 
 def rouge_l(answer: str, reference: str) -> float:
     """ROUGE-L (Lin 2004): F1 of the longest common subsequence of words."""
     a, b = words(answer), words(reference)
-    return _f1(shared_in_order(a, b), len(a), len(b))
+    return f1(shared_in_order(a, b), len(a), len(b))
 
 
 def word_f1(answer: str, reference: str) -> float:
@@ -126,7 +126,8 @@ def _up_to(tokens: Sequence[str]) -> Counter[tuple[str, ...]]:
     return found
 
 
-def _f1(same: int, mine: int, wanted: int) -> float:
+def f1(same: int, mine: int, wanted: int) -> float:
+    """Harmonic mean of precision and recall where `same` of `mine` and of `wanted` agree; 0 where there are none."""
     return 2 * same / (mine + wanted) if mine + wanted else 0.0
 
 

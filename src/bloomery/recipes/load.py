@@ -11,7 +11,7 @@ from bloomery.core.errors import InputError, Where, nearest
 from bloomery.core.resources import recipes_dir
 from bloomery.core.secret import secret_in
 from bloomery.core.validation import checked, keys_in
-from bloomery.core.yaml import dump_yaml, load_yaml
+from bloomery.core.yaml import dump_yaml, laid_over, load_yaml
 from bloomery.recipes.data_section import absolute, as_sources
 from bloomery.recipes.schema import UNBUILT, Recipe
 
@@ -76,7 +76,7 @@ def with_changes(loaded: Loaded, changes: Mapping[str, Any]) -> Loaded:
     """The recipe with `changes` (nested, or with dotted keys) laid over it, as a pipeline's step asks for."""
     data = loaded.data
     for key, value in changes.items():
-        data = _merge(data, _nest(key.split("."), value))
+        data = laid_over(data, _nest(key.split("."), value))
     return _checked(data, loaded.where, (), loaded.base, loaded.path)
 
 
@@ -138,7 +138,7 @@ def _read(file: Path, chain: tuple[Path, ...]) -> tuple[dict[str, Any], dict[str
     above, places = _read(other, (*chain, file))
     if other.resolve().parent != file.parent:
         above = _anchored(above, other.resolve().parent)
-    return _merge(above, data), {key: w for key, w in places.items() if key} | where
+    return laid_over(above, data), {key: w for key, w in places.items() if key} | where
 
 
 def _parent(name: Any, file: Path, where: Where) -> Path:
@@ -194,19 +194,6 @@ def _is_word(key: str, value: Any) -> bool:
 
 def _anchored_source(source: Any, folder: Path) -> Any:
     return absolute(source, folder) if isinstance(source, dict) else source
-
-
-def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """`above` laid over `below`, section by section; lists are replaced, and null takes a key away."""
-    merged = dict(below)
-    for key, value in above.items():
-        if value is None:
-            merged.pop(key, None)
-        elif isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
-            merged[key] = _merge(merged[key], value)
-        else:
-            merged[key] = value
-    return merged
 
 
 def _override(data: dict[str, Any], where: dict[str, Where], text: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from bloomery.core.errors import InputError, Where, nearest
 from bloomery.core.files import canonical_hash, sha256_file
 from bloomery.core.secret import secret_in
 from bloomery.core.validation import checked, keys_in
-from bloomery.core.yaml import load_yaml
+from bloomery.core.yaml import laid_over, load_yaml
 from bloomery.serve.policy.schema import Category, Policy
 
 if TYPE_CHECKING:
@@ -121,9 +121,9 @@ def _read(file: Path, chain: tuple[Path, ...]) -> tuple[dict[str, Any], dict[str
     for name in [named] if isinstance(named, str) else named if isinstance(named, list) else []:
         above, found = _read(_parent(name, file, where["extends"]), (*chain, file))
         above = {key: value for key, value in above.items() if key not in ("extends", "name", "bounds")}
-        merged, places = _merge(merged, above), places | found
+        merged, places = laid_over(merged, above), places | found
     data = _with_groups(data, merged.get("groups"), where)
-    return _merge(merged, _anchored(data, file.parent)), {key: w for key, w in places.items() if key} | where
+    return laid_over(merged, _anchored(data, file.parent)), {key: w for key, w in places.items() if key} | where
 
 
 def _refuse_below_floor(data: Mapping[str, Any], where: Mapping[str, Where]) -> None:
@@ -186,19 +186,6 @@ def _parent(name: Any, file: Path, where: Where) -> Path:
         return find_policy(str(name)).resolve()
     except InputError as error:
         raise InputError(f"`extends: {name}`: {error.message}", where=where, fix=error.fix) from None
-
-
-def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """`above` laid over `below`, section by section; lists are replaced, and null takes a key away."""
-    merged = dict(below)
-    for key, value in above.items():
-        if value is None:
-            merged.pop(key, None)
-        elif isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
-            merged[key] = _merge(merged[key], value)
-        else:
-            merged[key] = value
-    return merged
 
 
 def _anchored(data: dict[str, Any], folder: Path) -> dict[str, Any]:
