@@ -110,7 +110,7 @@ def ours(name: str, told: dict[str, float]) -> tuple[float, float]:
     """The same of our loss."""
     objective, speaker = name.split()[0], Speaker()
     rows = against_baseline(speaker, rows_of(objective), 10_000, World(0, 1, CPU))  # type: ignore[arg-type]
-    batch = make_micro_batch(rows, CPU, True, rows[0])
+    batch = make_micro_batch(rows, CPU, "packed", rows[0])
     logp, _ = speaker.score(batch)
     loss, _ = preference(logp, batch, Preference(objective, **told))  # type: ignore[arg-type]
     loss = loss / denominators(rows)["pref"]

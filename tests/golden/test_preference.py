@@ -23,7 +23,7 @@ def computed(objective: str, told: dict[str, float]) -> tuple[float, float, dict
     """Loss, sum of the sizes of its gradient, and rewards of the made-up answers."""
     speaker = Speaker()
     rows = against_baseline(speaker, rows_of(objective), 50, World(0, 1, CPU))  # type: ignore[arg-type]
-    batch = make_micro_batch(rows, CPU, True, rows[0])
+    batch = make_micro_batch(rows, CPU, "packed", rows[0])
     logp, _ = speaker.score(batch)
     loss, sums = preference(logp, batch, Preference(objective, **told))  # type: ignore[arg-type]
     groups = denominators(rows)["pref"]
@@ -66,6 +66,6 @@ def test_ktos_baseline_moves_its_loss() -> None:
     world = World(0, 1, CPU)
     for some in (rows, [row for row in rows if "pref" in row.weight]):
         kept = against_baseline(speaker, some, 10_000, world)  # type: ignore[arg-type]
-        batch = make_micro_batch(kept, CPU, True, kept[0])
+        batch = make_micro_batch(kept, CPU, "packed", kept[0])
         losses.append(preference(speaker.score(batch)[0], batch, told)[0].item())
     assert abs(losses[0] - losses[1]) > 1e-3

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokens import Lengths
 
 from bloomery.core.rows import Segment
 from bloomery.data.blend import Blend, RowRef
+from bloomery.data.cursor import Cursor
 
 NAMES = [f"s{i}" for i in range(8)]
 
@@ -140,3 +142,18 @@ def test_a_late_source_never_has_more_than_its_share_since_it_began(
         if step >= begin:
             assert taken["long"] <= share * since + 1e-6
             assert share * since - taken["long"] <= max(long) + 2 * max(short)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    groups=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4)), min_size=1, max_size=20), epoch=st.integers(0, 3)
+)
+def test_neighbours_of_one_group_are_drawn_one_after_the_other(groups: list[tuple[int, int]], epoch: int) -> None:
+    named = np.concatenate([np.full(count, name, np.uint64) for name, count in groups])
+    cursor = Cursor("s", Lengths(np.arange(1, len(named) + 1), named), seed=7)
+    drawn = [cursor.take() for _ in range((epoch + 1) * len(named))][epoch * len(named) :]
+    order = [index for _, index in drawn]
+    assert sorted(order) == list(range(len(named))) and {at for at, _ in drawn} == {epoch}
+    for before, after in zip(order, order[1:], strict=False):
+        if named[before] and before + 1 < len(named) and named[before + 1] == named[before]:
+            assert after == before + 1

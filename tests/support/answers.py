@@ -82,7 +82,7 @@ def _row(
 class Speaker(SimpleNamespace):
     """Stands in for the module that is trained: it says what `said` tells, and `asked` holds that with its gradient."""
 
-    packed, training = True, True
+    packing, training = "packed", True
 
     def eval(self) -> None: ...
 

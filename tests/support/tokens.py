@@ -106,6 +106,7 @@ class Lengths:
     """What a blend needs of a table: the tokens of each row."""
 
     lengths: npt.NDArray[np.int64]
+    groups: npt.NDArray[np.uint64] | None = None
 
     @classmethod
     def of(cls, *lengths: int) -> Lengths:

@@ -13,10 +13,10 @@ from bloomery.data.render import Rendered
 
 PER_DOCUMENT = {
     "lengths": "<i8", "desired": "<i8", "text_bytes": "<i8", "records": "<i8", "digests": "<u8", "prompts": "<u8",
-    "name_sizes": "<i8",
+    "groups": "<u8", "name_sizes": "<i8",
 }  # fmt: skip
 """Arrays with one value a document: its tokens, how many of them come before a rejected row, UTF-8 bytes of text,
-row number in the source, hash, hash of its prompt (0: none), bytes of its id."""
+row number in the source, hash, hash of its prompt (0: none), hash of its group (0: none), bytes of its id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,7 @@ def block(
     records: Sequence[int],
     digests: Sequence[int],
     prompts: Sequence[int],
+    groups: Sequence[int],
     reasons: list[str],
 ) -> Block:
     """Put documents together; the arguments run in parallel, one entry a document."""
@@ -56,6 +57,7 @@ def block(
         "records": list(records),
         "digests": list(digests),
         "prompts": list(prompts),
+        "groups": list(groups),
         "name_sizes": [len(name) for name in encoded],
     }
     return Block(

@@ -13,10 +13,14 @@ from bloomery.core.errors import InputError
 
 
 class Sizes(Protocol):
-    """What the blend needs of a table: `lengths`, int64[n_rows] in tokens."""
+    """What the blend needs of a table: `lengths`, int64[n_rows] in tokens, and `groups`, uint64[n_rows] or None:
+    neighbours of one value other than 0 are drawn together."""
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]: ...
+
+    @property
+    def groups(self) -> npt.NDArray[np.uint64] | None: ...
 
 
 class Cursor:
@@ -26,6 +30,7 @@ class Cursor:
         self.name, self.tokens = name, 0
         self.supply = int(table.lengths.sum())
         self._lengths, self._seed = table.lengths, seed
+        self._units = None if table.groups is None else units(table.groups)
         self._epoch, self._next = -1, 0
         self._enter(0, 0)
 
@@ -66,9 +71,26 @@ class Cursor:
 
     def _enter(self, epoch: int, place: int) -> None:
         if self._epoch != epoch:
-            self._epoch, self._order = epoch, order(len(self._lengths), self._seed, self.name, epoch)
+            self._epoch, self._order = epoch, self._order_of(epoch)
         self._place = place
         self._next = int(self._lengths[self._order[place]])
+
+    def _order_of(self, epoch: int) -> npt.NDArray[np.int64]:
+        """The rows of an epoch in order: shuffled, those of a group one after the other."""
+        if self._units is None:
+            return order(len(self._lengths), self._seed, self.name, epoch)
+        first, count = self._units
+        shuffled = order(len(first), self._seed, self.name, epoch)
+        sizes = count[shuffled]
+        inside = np.arange(len(self._lengths)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        return np.repeat(first[shuffled], sizes) + inside
+
+
+def units(groups: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """(first row, rows) of each stretch of neighbours that are drawn together; a row of group 0 is one by itself."""
+    begins = np.append(True, (groups[1:] != groups[:-1]) | (groups[1:] == 0))
+    first = np.flatnonzero(begins)
+    return first, np.diff(np.append(first, len(groups)))
 
 
 def order(count: int, seed: int, name: str, epoch: int) -> npt.NDArray[np.int64]:

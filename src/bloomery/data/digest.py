@@ -33,6 +33,11 @@ def asked(example: Example) -> int:
     return _hashed(parts) if parts else 0
 
 
+def grouped(example: Example) -> int:
+    """64-bit hash of the name of an example's group; 0 where it has none."""
+    return _hashed([example.group]) or 1 if example.group else 0
+
+
 def _said(messages: Sequence[Message]) -> list[str]:
     return [f"{message['role']}\n{plain(message['content'])}" for message in messages]
 

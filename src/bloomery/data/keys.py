@@ -21,7 +21,7 @@ from bloomery.data.config import SourceSpec
 from bloomery.data.curated.sources import PACKAGES
 from bloomery.data.sources import source_files
 
-FORMAT = 4
+FORMAT = 5
 """Layout of the store's files; part of every key."""
 
 

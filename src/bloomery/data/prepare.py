@@ -7,7 +7,7 @@ from typing import Any
 from bloomery.core.errors import InputError
 from bloomery.core.template import TemplateFault
 from bloomery.data.block import Block, block
-from bloomery.data.digest import asked, digest
+from bloomery.data.digest import asked, digest, grouped
 from bloomery.data.readers import Line, Record
 from bloomery.data.render import Rendered, Renderer
 from bloomery.data.shapes import Columns, Example, to_example
@@ -40,6 +40,7 @@ class Preparation:
             [number for number, _, _ in kept],
             [digest(example) for _, example, _ in kept],
             [asked(example) for _, example, _ in kept],
+            [grouped(example) for _, example, _ in kept],
             reasons,
         )
 

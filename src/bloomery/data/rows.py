@@ -76,12 +76,19 @@ class RowTable:
         ids, trained = self.store.tokens(doc, start, start + int(self.lengths[index]))
         weight = trained.astype(np.float32)
         weight[0] = 0.0
-        name = self.store.example_id(doc)
-        return TokenRow(ids, {"ce": weight}, f"{self.name}:{epoch}:{index}", self.name, name)
+        name, group = self.store.example_id(doc), int(self.store.groups[doc])
+        together = f"{self.name}:{epoch}:{group}" if group else None
+        return TokenRow(ids, {"ce": weight}, f"{self.name}:{epoch}:{index}", self.name, name, together)
 
     def rows(self, index: int, epoch: int = 0) -> list[TokenRow]:
         """What row `index` gives to a step: itself, and where one is not trained without another, those too."""
         return [self.row(index, epoch)]
+
+    @cached_property
+    def groups(self) -> npt.NDArray[np.uint64] | None:
+        """uint64[n_rows]: neighbours of one value other than 0 are drawn together; None where no row has a group."""
+        found = self.store.groups[self._docs]
+        return found if found.any() else None
 
     @cached_property
     def trained(self) -> Ints:

@@ -16,7 +16,7 @@ from bloomery.data.candidates import unfolded
 from bloomery.data.implicit import implied
 from bloomery.data.preferences import desirable, is_label, judged, preferred
 from bloomery.data.readers import Record
-from bloomery.data.turns import Message, message, parsed, plain, turns
+from bloomery.data.turns import Message, message, parsed, plain, refuse_half, turns
 
 if TYPE_CHECKING:  # a tokenizing process needs no pydantic
     from bloomery.data.config import SourceSpec
@@ -37,6 +37,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "rejected": ("rejected",),
     "completion": ("completion",),
     "label": ("label",),
+    "group": (),
 }
 """Role -> column names it is guessed from, best first."""
 
@@ -53,9 +54,9 @@ NEEDED: dict[str, tuple[str, ...]] = {
 OPTIONAL: dict[str, tuple[str, ...]] = {
     "preference": ("prompt", "system", "tools", "id"),
     "judged": ("system", "tools", "id"),
-    "messages": ("system", "tools", "id"),
-    "instruction": ("input", "system", "id"),
-    "prompt": ("context", "system", "id"),
+    "messages": ("system", "tools", "id", "group"),
+    "instruction": ("input", "system", "id", "group"),
+    "prompt": ("context", "system", "id", "group"),
     "text": ("id",),
 }
 
@@ -96,7 +97,8 @@ class Example:
     `pair` says that the messages come from a prompt and a response, which a model without a chat
     template can still be trained on as plain text. `rejected` is a second conversation, the one that should not be:
     of two answers the worse, or an answer that was judged bad, which then has no `messages` beside it. The first
-    `prompt` messages of either are not trained. With `as_text` the messages are rendered as plain text.
+    `prompt` messages of either are not trained. With `as_text` the messages are rendered as plain text. Neighbouring
+    rows of one `group` are drawn together.
     """
 
     example_id: str
@@ -108,6 +110,7 @@ class Example:
     rejected: tuple[dict[str, Any], ...] = ()
     prompt: int = 0
     as_text: bool = False
+    group: str = ""
 
     @property
     def spoken(self) -> tuple[dict[str, Any], ...]:
@@ -182,12 +185,13 @@ def _example(record: Record, columns: Columns) -> Example:
     name = str(example_id) if example_id is not None else f"{file}:{record.where.line}"
     if columns.shape == "text":
         return Example(name, record.where, text=_text(record, columns, "text"))
-    if columns.shape == "messages":
-        tools = _tools(record, columns)
-        return Example(name, record.where, messages=_turns(record, columns), tools=tools)
     if columns.shape in PREFERENCES:
         return _preference(record, columns, name)
-    return Example(name, record.where, messages=_pair(record, columns), pair=True)
+    group = _optional(record, columns, "group")
+    if columns.shape == "messages":
+        tools = _tools(record, columns)
+        return Example(name, record.where, messages=_turns(record, columns), tools=tools, group=group)
+    return Example(name, record.where, messages=_pair(record, columns), pair=True, group=group)
 
 
 def _check_named(first: Record, spec: SourceSpec) -> None:
@@ -276,18 +280,6 @@ def _tools(record: Record, columns: Columns) -> tuple[Any, ...]:
         return ()
     found = parsed(value, record.where, columns.by_role["tools"])
     return tuple(found) if isinstance(found, list) else (found,)
-
-
-def refuse_half(text: str, where: Where) -> None:
-    """Raise `InputError` for a text that no file can hold: one with half of a surrogate pair."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(
-            f"holds half of a surrogate pair (U+{ord(text[error.start]):04X}), which is no text",
-            where=where,
-            fix="write the character itself, or both halves",
-        ) from None
 
 
 def _refuse_media(record: Record) -> None:

@@ -38,7 +38,8 @@ class TokenStore:
     int64[n_docs] how many of them come before a rejected row (all, but for preferences),
     `text_bytes` int64[n_docs] in UTF-8 bytes, `records` int64[n_docs] the row number in the source (from 0),
     `files` are [name, sha256] of what was read, `content` a hash of all that is trained on, whichever way it was made.
-    `digests` uint64[n_docs] a hash of the normalised text, `prompts` uint64[n_docs] one of what is asked (0: nothing).
+    `digests` uint64[n_docs] a hash of the normalised text, `prompts` uint64[n_docs] one of what is asked (0: nothing),
+    `groups` uint64[n_docs] one of the group (0: none).
     """
 
     def __init__(self, path: Path, name: str | None = None) -> None:
@@ -65,6 +66,7 @@ class TokenStore:
         self.records: npt.NDArray[np.int64] = arrays["records"]
         self.digests: npt.NDArray[np.uint64] = arrays["digests"]
         self.prompts: npt.NDArray[np.uint64] = arrays["prompts"]
+        self.groups: npt.NDArray[np.uint64] = arrays["groups"]
         self.offsets = _edges(self.lengths)
         self._name_edges, self._bit_edges = _edges(arrays["name_sizes"]), _edges((self.lengths + 7) // 8)
 

@@ -73,3 +73,15 @@ def _parts(content: Any, number: int, where: Where) -> list[dict[str, Any]]:
         if not isinstance(part.get("text"), str):
             raise InputError(f"message {number} has a content that is not text", where=where)
     return [{"type": "text", "text": part["text"]} for part in parts]
+
+
+def refuse_half(text: str, where: Where) -> None:
+    """Raise `InputError` for a text that no file can hold: one with half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"holds half of a surrogate pair (U+{ord(text[error.start]):04X}), which is no text",
+            where=where,
+            fix="write the character itself, or both halves",
+        ) from None

@@ -1,8 +1,8 @@
 """Attention over packed documents, registered with transformers under the name "bloomery".
 
 A packed row is [1, L] tokens holding several documents end to end. Their bounds travel as the keyword
-argument `bounds` of the model's forward: cumulative starts as Python ints, (0, len_0, len_0 + len_1, ..., L), on
-GPU the same as `DeviceBounds`.
+argument `bounds` of the model's forward: cumulative starts as Python ints, (0, len_0, len_0 + len_1, ..., L), or
+`Pieces` where documents that begin alike have their beginning once; on GPU the first as `DeviceBounds`.
 Documents never attend to each other. Soft-cap, sinks, sliding window and scaling arrive as keyword
 arguments from the architecture's own code and are honoured:
 
@@ -23,7 +23,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -32,6 +31,7 @@ from torch.nn import functional as F
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from bloomery.models.pieces import Pieces
 from bloomery.models.tiles import tiled_attention
 from bloomery.models.varlen import DeviceBounds, varlen_attention
 
@@ -62,7 +62,7 @@ def attention(
     value: Tensor,
     attention_mask: Tensor | None,
     *,
-    bounds: Sequence[int] | DeviceBounds | None = None,
+    bounds: Sequence[int] | Pieces | DeviceBounds | None = None,
     scaling: float | None = None,
     dropout: float = 0.0,
     sliding_window: int | None = None,
@@ -95,12 +95,21 @@ def _tileable(query: Tensor, features: Features) -> bool:
     return plain and query.device.type == "cpu" and query.shape[0] == 1
 
 
-def _documents(query: Tensor, key: Tensor, value: Tensor, features: Features, bounds: Sequence[int]) -> Tensor:
+def _documents(query: Tensor, key: Tensor, value: Tensor, features: Features, bounds: Sequence[int] | Pieces) -> Tensor:
     """Attend document by document and join the results along T: -> [B, T, G, D]."""
-    lengths = [end - start for start, end in pairwise(bounds)]
+    pieces = Pieces.of(bounds)
+    lengths = [end - start for start, end in pieces.spans]
     # split, not slice: the backward of a slice allocates and adds a full-size zero tensor for each document
-    parts = zip(query.split(lengths, 2), key.split(lengths, 2), value.split(lengths, 2), strict=True)
-    outs = [KERNELS[features.kernel(q.shape[2])](q, k, v, features, None).transpose(1, 2) for q, k, v in parts]
+    parts = zip(query.split(lengths, 2), key.split(lengths, 2), value.split(lengths, 2), pieces.begins, strict=True)
+    outs = []
+    for q, k, v, (start, end) in parts:
+        if end > start:
+            k, v = (torch.cat([x[:, :, start:end], own], 2) for x, own in ((key, k), (value, v)))
+            seen = band(k.shape[2], features.window, q.device)[end - start :]
+            kernel = _explicit if features.kernel(1) == "explicit" else _masked
+            outs.append(kernel(q, k, v, features, seen).transpose(1, 2))
+        else:
+            outs.append(KERNELS[features.kernel(q.shape[2])](q, k, v, features, None).transpose(1, 2))
     return outs[0].contiguous() if len(outs) == 1 else torch.cat(outs, 1)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bloomery.models.pieces import Pieces
 from bloomery.models.rotary import follows_length, row_positions
 from bloomery.models.varlen import device_bounds
 
@@ -23,9 +24,11 @@ def positions_of(bounds: Sequence[int], device: torch.device | str = "cpu") -> T
     return torch.cat([torch.arange(b - a, device=device) for a, b in pairwise(bounds)])[None]
 
 
-def hidden_states(model: nn.Module, input_ids: Tensor, position_ids: Tensor, bounds: Sequence[int]) -> Tensor:
-    """Packed row [1, L] -> final hidden states [1, L, H], which the head maps to logits."""
+def hidden_states(model: nn.Module, input_ids: Tensor, position_ids: Tensor, bounds: Sequence[int] | Pieces) -> Tensor:
+    """Packed row [1, L] -> final hidden states [1, L, H], which the head maps to logits. `Pieces` are for CPU."""
     device = input_ids.device
+    if isinstance(bounds, Pieces):
+        return _decode(model, input_ids, position_ids=position_ids, bounds=bounds)
     carried = device_bounds(bounds, device) if device.type == "cuda" else tuple(bounds)
     return _decode(model, input_ids, position_ids=position_ids, bounds=carried)
 

@@ -27,7 +27,8 @@ class Loaded:
     """A model and what training must know about it.
 
     `packing` is "packed" (documents end to end, bounds given) or "padded" (one document a row, with a
-    mask); `why` says what made it padded. `folder` is None for a model made from a config.
+    mask); `why` says what made it padded; `shares` whether packed documents that begin alike may have their beginning
+    once. `folder` is None for a model made from a config.
     """
 
     model: nn.Module
@@ -37,6 +38,7 @@ class Loaded:
     packing: str
     why: str
     head: Head
+    shares: bool = False
 
 
 def load_model(
@@ -151,4 +153,4 @@ def ready(model: nn.Module, tokenizer: Any, folder: Path | None, check: bool) ->
         fuse(model)
         verdict = parity.Verdict("packed", "", head)
     model.train()
-    return Loaded(model, tokenizer, model.config, folder, verdict.packing, verdict.why, verdict.head)
+    return Loaded(model, tokenizer, model.config, folder, verdict.packing, verdict.why, verdict.head, verdict.shares)

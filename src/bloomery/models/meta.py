@@ -37,7 +37,7 @@ def load_meta(folder: str | Path) -> Loaded:
     parity.use_attention(model, str(tried.config._attn_implementation))
     head = replace(tried.head, linear=find_head(model).linear)
     model.train()
-    return Loaded(model, tokenizer_of(folder), model.config, folder, tried.packing, tried.why, head)
+    return replace(tried, model=model, tokenizer=tokenizer_of(folder), config=model.config, folder=folder, head=head)
 
 
 def shallow(config: dict[str, Any]) -> dict[str, Any]:

@@ -21,10 +21,14 @@ from bloomery.models import attention
 from bloomery.models.backbone import bounds_of, hidden_states, padded_hidden_states, positions_of
 from bloomery.models.fuse import fuse
 from bloomery.models.head import Head, logits
+from bloomery.models.pieces import Pieces
+from bloomery.models.rotary import follows_length
 
 LENGTHS = (5, 11, 1, 7)
 """Documents of the check: the window is 4 during it, so that documents are longer than the window."""
 WINDOW = 4
+SHARED = 6
+"""Tokens that two documents of the check have in common."""
 TOLERANCE = {torch.float32: 2e-4, torch.float64: 2e-4}
 """Largest difference allowed, as a share of the largest logit. Leaking documents change it by 1e-2 and more."""
 FAULTS = (TypeError, ValueError, KeyError, AttributeError, RuntimeError, ImportError)
@@ -35,11 +39,13 @@ HALF_TOLERANCE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How to run the model: `packing` "packed" or "padded"; `why` it is padded; the `head` that was proven."""
+    """How to run the model: `packing` "packed" or "padded"; `why` it is padded; the `head` that was proven; `shares`,
+    whether packed documents that begin alike may have their beginning once."""
 
     packing: str
     why: str
     head: Head
+    shares: bool = False
 
 
 def check(model: nn.Module, head: Head) -> Verdict:
@@ -51,11 +57,13 @@ def check(model: nn.Module, head: Head) -> Verdict:
         documents = sample_documents(model)
         use_attention(model, "eager")
         reference = _one_by_one(model, documents)
+        going_on = torch.cat([documents[1][:, :SHARED], documents[3]], 1)
+        [going_on_alone] = _one_by_one(model, [going_on])
         head = _proven_head(model, head, documents[1], reference[1])
         fuse(model)
         why = _packed_fault(model, head, documents, reference)
         if not why:
-            return Verdict("packed", "", head)
+            return Verdict("packed", "", head, _shares(model, head, documents[1], going_on, going_on_alone))
         for own in ("sdpa", "eager"):
             if not (fault := _padded_fault(model, own, head, documents, reference)):
                 return Verdict("padded", f"{_name(model)} trains on padded rows with {own} attention: {why}", head)
@@ -83,6 +91,17 @@ def _packed_fault(model: nn.Module, head: Head, documents: list[Tensor], referen
     except FAULTS as error:
         return f"it cannot run packed rows ({type(error).__name__}: {str(error)[:120]})"
     return difference(list(logits(hidden[0], head).split([d.shape[1] for d in documents])), reference)
+
+
+def _shares(model: nn.Module, head: Head, whole: Tensor, going_on: Tensor, reference: Tensor) -> bool:
+    """Whether a document that goes on from the first `SHARED` tokens of another has its own logits."""
+    if whole.device.type != "cpu" or follows_length(model):
+        return False  # the kernels for GPU know whole documents; such embeddings turn by where a document begins
+    lengths = [whole.shape[1], going_on.shape[1] - SHARED]
+    positions = torch.cat([torch.arange(lengths[0]), torch.arange(SHARED, going_on.shape[1])])[None]
+    ids = torch.cat([whole, going_on[:, SHARED:]], 1)
+    hidden = hidden_states(model, ids, positions, Pieces(bounds_of(lengths), ((0, 0), (0, SHARED))))
+    return not difference([logits(hidden[0, lengths[0] :], head)], [reference[SHARED:]])
 
 
 def _padded_fault(model: nn.Module, own: str, head: Head, documents: list[Tensor], reference: list[Tensor]) -> str:

@@ -10,9 +10,9 @@ from typing import Any
 from bloomery.core.errors import BloomeryError, InputError, Where
 from bloomery.core.files import building_folder
 from bloomery.data.config import SourceSpec
-from bloomery.data.shapes import refuse_half
 from bloomery.data.sources import iter_records
 from bloomery.data.tokenizer import save_tokenizer, train_tokenizer
+from bloomery.data.turns import refuse_half
 
 PIECE = 2000
 """Characters of a piece of text: what is held out, or trained on, as a whole."""

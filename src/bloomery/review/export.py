@@ -13,7 +13,10 @@ Row = dict[str, Any]
 
 
 def export_rows(spec: ClassifierSpec, decided: Sequence[Decided], kind: str) -> list[Row]:
-    """Rows of a kind. Raises `InputError` for an unknown kind, and for items whose question the file does not ask."""
+    """Rows of a kind, those of one text together.
+
+    Raises `InputError` for an unknown kind, and for items whose question the file does not ask.
+    """
     if kind not in KINDS:
         raise InputError(f"`{kind}` is no kind of row{nearest(kind, KINDS)}", fix="change --as")
     for one in decided:
@@ -22,12 +25,14 @@ def export_rows(spec: ClassifierSpec, decided: Sequence[Decided], kind: str) -> 
                 f"the queue asks `{one.item.question}` and has the answer `{one.answer}`, the classifier does not",
                 fix="use the classifier file that the queue was filled with",
             )
-    return [KINDS[kind](spec, one) for one in decided]
+    place = {name: number for number, name in enumerate(dict.fromkeys(one.item.id for one in decided))}
+    together = sorted(decided, key=lambda one: place[one.item.id])
+    return [KINDS[kind](spec, one) for one in together]
 
 
 def _sft(spec: ClassifierSpec, one: Decided) -> Row:
-    """The shape `prompt`: the answer in its first surface form."""
-    return _named(one) | {"prompt": _prompt(spec, one), "response": _word(spec, one, one.answer)}
+    """The shape `prompt`: the answer in its first surface form. Rows of one text are a `group`."""
+    return _named(one) | {"group": one.item.id, "prompt": _prompt(spec, one), "response": _word(spec, one, one.answer)}
 
 
 def _preference(spec: ClassifierSpec, one: Decided) -> Row:

@@ -165,8 +165,8 @@ def _ask(
     logp, chosen, leading = torch.zeros(int(ends[-1])), torch.zeros(shape, dtype=torch.int64), torch.zeros(shape)
     was_training = module.training
     module.eval()
-    for pack in split_step(rows, micro_tokens, world.size)[world.rank]:
-        batch = make_micro_batch([rows[i] for i in pack], world.device, module.packed, rows[0])
+    for pack in split_step(rows, micro_tokens, world.size, module.packing)[world.rank]:
+        batch = make_micro_batch([rows[i] for i in pack], world.device, module.packing, rows[0])
         at = torch.from_numpy(
             np.concatenate([np.arange(0), *(np.arange(ends[i - 1] if i else 0, ends[i]) for i in pack)])
         )

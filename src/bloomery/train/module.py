@@ -24,7 +24,8 @@ class TrainModule(nn.Module):
         super().__init__()
         self.model = loaded.model
         self.head = loaded.head
-        self.packed = loaded.packing == "packed"
+        self.packing = "shared" if loaded.shares else loaded.packing
+        """How micro-batches are made for it: "padded", "packed", or "shared" (`batch.py`)."""
 
     def forward(
         self, batch: MicroBatch, denominator: dict[str, float], optim: Optim

@@ -106,8 +106,8 @@ def against_baseline(
         return rows
     total, was_training = 0.0, module.training
     module.eval()
-    for chosen in split_step(measured, micro_tokens, world.size)[world.rank]:
-        batch = make_micro_batch([measured[i] for i in chosen], world.device, module.packed, measured[0])
+    for chosen in split_step(measured, micro_tokens, world.size, module.packing)[world.rank]:
+        batch = make_micro_batch([measured[i] for i in chosen], world.device, module.packing, measured[0])
         logp, _ = module.score(batch)
         if "kl" in batch.weight:
             total += float(((logp - batch.extra["logp_ref"]).double() * batch.weight["kl"]).sum())

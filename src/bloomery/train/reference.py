@@ -150,8 +150,8 @@ def _logp(module: TrainModule, rows: Sequence[TokenRow], micro_tokens: int, worl
     was_training = module.training
     module.eval()
     alone = [replace(row, group_id=None, weight=_compared_parts(row)) for row in rows]
-    for chosen in split_step(alone, micro_tokens, world.size)[world.rank]:
-        batch = make_micro_batch([alone[i] for i in chosen], world.device, module.packed, alone[0])
+    for chosen in split_step(alone, micro_tokens, world.size, module.packing)[world.rank]:
+        batch = make_micro_batch([alone[i] for i in chosen], world.device, module.packing, alone[0])
         logp, _ = module.score(batch)
         if chosen:  # rows lie in the batch in order; what rounding adds stands behind them
             at = np.concatenate([np.arange(ends[i] - counts[i], ends[i]) for i in chosen])

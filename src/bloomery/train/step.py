@@ -49,7 +49,7 @@ def train_step(
     """Train on `rows` once. Raises `TrainingError` before the update if loss or gradient is not finite."""
     rows = against_baseline(module, rows, config.micro_tokens, world)
     denominator = denominators(rows)
-    mine = split_step(rows, config.micro_tokens, world.size)[world.rank]
+    mine = split_step(rows, config.micro_tokens, world.size, module.packing)[world.rank]
     parts = forward_backward(module, rows, mine, denominator, config, world)
     parts = world.sum(parts)
     sums = {name: parts.pop(name) for name in SUMS if name in parts}
@@ -77,7 +77,7 @@ def forward_backward(
     totals = {part: torch.zeros((), device=world.device) for part in _reported(denominator, config)}
     for index, chosen in enumerate(micro_batches):
         sync_gradients(module, last=index == len(micro_batches) - 1)
-        batch = make_micro_batch([rows[i] for i in chosen], world.device, module.packed, rows[0])
+        batch = make_micro_batch([rows[i] for i in chosen], world.device, module.packing, rows[0])
         loss, shares = module(batch, denominator, config.optim)
         loss.backward()
         for part, share in shares.items():

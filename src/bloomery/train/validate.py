@@ -35,8 +35,8 @@ def held_out_loss(module: TrainModule, held_out: HeldOut, config: TrainConfig, w
     total = torch.zeros((), dtype=torch.float64)
     weight = torch.zeros((), dtype=torch.float64)
     module.eval()
-    for chosen in split_step(held_out.rows, config.micro_tokens, world.size)[world.rank]:
-        batch = make_micro_batch([held_out.rows[i] for i in chosen], world.device, module.packed, held_out.rows[0])
+    for chosen in split_step(held_out.rows, config.micro_tokens, world.size, module.packing)[world.rank]:
+        batch = make_micro_batch([held_out.rows[i] for i in chosen], world.device, module.packing, held_out.rows[0])
         logp, _ = module.score(batch)  # a rank without rows too: what is sharded is gathered by all of them
         if "ce" in batch.weight:
             total -= (logp.double() * batch.weight["ce"]).sum().cpu()
@@ -53,8 +53,8 @@ def _preferences(module: TrainModule, held_out: HeldOut, config: TrainConfig, wo
     rows = against_baseline(module, held_out.rows, config.micro_tokens, world)
     totals = dict.fromkeys(("pref", *SUMS), 0.0)
     module.eval()
-    for chosen in split_step(rows, config.micro_tokens, world.size)[world.rank]:
-        batch = make_micro_batch([rows[i] for i in chosen], world.device, module.packed, rows[0])
+    for chosen in split_step(rows, config.micro_tokens, world.size, module.packing)[world.rank]:
+        batch = make_micro_batch([rows[i] for i in chosen], world.device, module.packing, rows[0])
         logp, _ = module.score(batch)
         if "pref" in batch.weight:
             loss, sums = preference(logp, batch, config.optim.preference)

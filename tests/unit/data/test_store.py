@@ -15,6 +15,7 @@ from bloomery.core.errors import BloomeryError, InputError
 from bloomery.data import documents, keys, pool
 from bloomery.data.config import SourceSpec
 from bloomery.data.render import Renderer
+from bloomery.data.rows import RowTable
 from bloomery.data.store import TokenStore, build_store
 
 SPEC = SourceSpec(path="rows.jsonl")
@@ -229,3 +230,15 @@ def test_a_store_is_for_its_owner_only(renderer: Renderer, tmp_path: Path) -> No
     assert set(modes.values()) == {0o600} and len(modes) > 5
     assert [path.stat().st_mode & 0o777 for path in (store.path, store.path.parent)] == [0o700, 0o700]
     assert (tmp_path / "cache" / "hashes.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_rows_of_a_group_are_named_so_and_only_where_the_column_is_given(renderer: Renderer, tmp_path: Path) -> None:
+    rows = [row | {"text_id": f"text{number // 3}" if number < 6 else None} for number, row in enumerate(pairs(8))]
+    jsonl(tmp_path / "rows.jsonl", rows)
+    spec = SPEC.model_copy(update={"columns": {"group": "text_id"}})
+    table = RowTable(build_store("pairs", spec, tmp_path, renderer, tmp_path / "cache"), 512)
+    names = [table.row(index, epoch=2).group_id for index in range(8)]
+    assert names[0] == names[1] == names[2] != names[3] == names[5] and names[6:] == [None, None]
+    assert str(names[0]).startswith("pairs:2:")
+    plain = RowTable(build_store("pairs", SPEC, tmp_path, renderer, tmp_path / "cache"), 512)
+    assert plain.groups is None and plain.row(0).group_id is None

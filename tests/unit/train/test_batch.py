@@ -31,7 +31,7 @@ def test_rows_of_one_group_share_a_micro_batch() -> None:
 
 def test_packed_and_padded_predict_the_same_tokens() -> None:
     rows = toy_rows(3)
-    packed, padded = (make_micro_batch(rows, CPU, kind, rows[0]) for kind in (True, False))
+    packed, padded = (make_micro_batch(rows, CPU, kind, rows[0]) for kind in ("packed", "padded"))
     assert torch.equal(packed.targets, padded.targets)
     for batch in (packed, padded):
         real = batch.weight["ce"] > 0
@@ -48,7 +48,7 @@ def test_sizes_come_again_at_the_cost_of_a_sixteenth(size: int) -> None:
 
 def test_what_rounding_adds_is_a_document_of_its_own_without_weight() -> None:
     row = toy_row("r", 175, 1)
-    batch = make_micro_batch([row], CPU, True, row)
+    batch = make_micro_batch([row], CPU, "packed", row)
     assert batch.bounds == (0, 175, 176) and batch.input_ids.shape == (1, 176)
     assert float(batch.weight["ce"].sum()) == 174 == int((batch.weight["ce"] > 0).sum())
     assert batch.position_ids[0, -1] == 0
@@ -57,11 +57,11 @@ def test_what_rounding_adds_is_a_document_of_its_own_without_weight() -> None:
 def test_unweighted_tokens_are_not_targets() -> None:
     weight = np.array([0, 0, 1, 0, 2], np.float32)
     row = TokenRow(np.arange(5, dtype=np.int32), {"ce": weight}, "r", "s", "e")
-    batch = make_micro_batch([row], CPU, True, row)
+    batch = make_micro_batch([row], CPU, "packed", row)
     assert batch.targets.tolist() == [2, 4] and batch.at.tolist() == [1, 3]
     assert batch.weight["ce"].tolist() == [1, 2] and denominators([row]) == {"ce": 3.0}
 
 
 def test_an_empty_micro_batch_carries_weight_in_no_part_of_a_loss() -> None:
-    batch = make_micro_batch([], CPU, True, toy_rows(0)[0])
+    batch = make_micro_batch([], CPU, "packed", toy_rows(0)[0])
     assert not set(batch.weight) & set(PARTS) and batch.input_ids.shape == (1, 2)

@@ -79,7 +79,7 @@ def test_both_rows_of_a_pair_lie_in_one_micro_batch() -> None:
     for pack in (pack for rank in split_step(rows, 60, 2) for pack in rank):
         groups = [rows[i].group_id for i in pack if rows[i].group_id]
         assert all(groups.count(group) == 2 for group in groups)
-    batch = make_micro_batch(rows, torch.device("cpu"), True, rows[0])
+    batch = make_micro_batch(rows, torch.device("cpu"), "packed", rows[0])
     assert len(set(batch.group.tolist())) == 6  # four pairs, two rows of text
 
 

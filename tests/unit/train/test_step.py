@@ -95,7 +95,7 @@ def test_the_fused_cross_entropy_is_the_general_one(tmp_path) -> None:
     from bloomery.train.loss import step_loss
 
     trainer, rows = Trainer(toy_job(tmp_path)), toy_rows(0)
-    batch = make_micro_batch(rows, trainer.world.device, True, rows[0])
+    batch = make_micro_batch(rows, trainer.world.device, "packed", rows[0])
     optim, denominator = trainer.config.optim, denominators(rows)
     gradients = []
     for fused in (True, False):
