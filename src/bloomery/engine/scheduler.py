@@ -36,20 +36,27 @@ class Backend(Protocol):
 
 
 class Scheduler:
-    """Waiting and running requests of one model."""
+    """Waiting and running requests of one model. `coming` may be appended to by any thread; all else is the engine's."""
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
+        self.coming: deque[Running] = deque()
         self.waiting: deque[Running] = deque()
 
     @property
     def busy(self) -> bool:
         """Whether there is anything to do."""
-        return bool(self.waiting or self.backend.running)
+        return bool(self.coming or self.waiting or self.backend.running)
+
+    @property
+    def queued(self) -> int:
+        """Requests that have no place yet."""
+        return len(self.coming) + len(self.waiting)
 
     @torch.inference_mode()
     def step(self) -> None:
         """Let go of what was cancelled, take in what fits, and bring all running requests further."""
+        self._collect()
         self._sweep()
         self.backend.admit(self.waiting)
         if not self.backend.running:
@@ -61,12 +68,16 @@ class Scheduler:
                 self.backend.drop(row)
 
     def abandon(self, error: str) -> None:
-        """End everything, after a step that failed."""
-        for row in [*self.backend.running]:
-            self.backend.drop(row)
+        """Tell every request that it has failed. What a failed step left behind is not touched: use another one."""
+        self._collect()
+        for row in (*self.backend.running, *self.waiting):
             row.end("error", error)
-        while self.waiting:
-            self.waiting.popleft().end("error", error)
+        self.waiting.clear()
+        self.backend.running.clear()
+
+    def _collect(self) -> None:
+        while self.coming:
+            self.waiting.append(self.coming.popleft())
 
     def _sweep(self) -> None:
         for row in [row for row in self.backend.running if row.cancelled]:

@@ -83,11 +83,11 @@ class NativeService:
                 raise Busy("the engine is not running")
             model = self._models[-1]
             # What is only now being taken in has a place: the queue is for what comes beyond it.
-            if len(model.scheduler.waiting) >= self._most_waiting + self._free(model):
-                raise Busy(f"{len(model.scheduler.waiting)} requests wait already")
+            if model.scheduler.queued >= self._most_waiting + self._free(model):
+                raise Busy(f"{model.scheduler.queued} requests wait already")
             self._requests += 1
             self._prompt_tokens += len(request.prompt)
-            model.scheduler.waiting.append(running)
+            model.scheduler.coming.append(running)
             self._wake.notify_all()
         return running
 
@@ -110,8 +110,9 @@ class NativeService:
     def drop_adapter(self, name: str) -> None:
         """Forget an adapter. Raises `InputError` for one that is not there, or that is in use."""
         with self._work:
-            running = [r for m in self._models for r in (*m.scheduler.waiting, *m.scheduler.backend.running)]
-            if any(one.request.adapter == name for one in running):
+            plans = [model.scheduler for model in self._models]
+            known = [one for plan in plans for one in (*[*plan.coming], *plan.waiting, *plan.backend.running)]
+            if any(one.request.adapter == name for one in known):
                 raise InputError(f"the adapter `{name}` is answering requests", fix="try again when they have ended")
             self._models[-1].engine.adapters.drop(name)
         self._folders.pop(name, None)
@@ -142,7 +143,7 @@ class NativeService:
         slots = [getattr(backend, "slots", None) for backend in backends]
         return Stats(
             running=sum(len(backend.running) for backend in backends),
-            waiting=sum(len(model.scheduler.waiting) for model in models),
+            waiting=sum(model.scheduler.queued for model in models),
             requests=self._requests,
             prompt_tokens=self._prompt_tokens,
             tokens_out=self._tokens,
@@ -185,5 +186,7 @@ class NativeService:
             try:
                 model.scheduler.step()
             except Exception as error:  # whatever it was, requests must hear of it, and the next ones get their chance
-                model.scheduler.abandon(f"the engine failed: {type(error).__name__}")
+                with self._wake:  # nothing is appended to the one that failed any more
+                    model.scheduler, failed = model.engine.scheduler(), model.scheduler
+                failed.abandon(f"the engine failed: {type(error).__name__}")
         self._busy += time.perf_counter() - began

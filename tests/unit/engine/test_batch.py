@@ -172,4 +172,4 @@ def test_a_failed_step_ends_what_ran_and_nothing_else() -> None:
     scheduler.step()
     scheduler.abandon("no more memory")
     assert answer.ended == "error" and answer.error == "no more memory" and not scheduler.busy
-    assert answered(engine, [Request(PROMPT, Sampling(5))], scheduler)[0].ended is not None
+    assert answered(engine, [Request(PROMPT, Sampling(5))])[0].ended is not None

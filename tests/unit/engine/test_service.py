@@ -112,3 +112,44 @@ def test_embeddings_have_length_one_and_do_not_depend_on_the_batch(service: Nati
     assert np.allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
     for text, one in zip(texts, together, strict=True):
         assert np.allclose(service.embed([text])[0], one, atol=1e-5)
+
+
+def test_a_step_that_fails_ends_what_it_had_and_nothing_else(
+    service: NativeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = service._models[-1].scheduler.backend
+    waiters = [ask(service, 200), ask(service, 200), ask(service, 200)]
+    waiters[0].begun.wait(SECONDS)
+
+    def fail() -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(backend, "advance", fail)
+    for waiter in waiters:
+        assert waiter.done.wait(SECONDS) and waiter.ended == "error" and "MemoryError" in waiter.error
+    again = ask(service)
+    assert again.done.wait(SECONDS) and again.ended == "length" and len(again.ids) == 8
+
+
+def test_requests_of_many_threads_come_and_go_while_others_are_answered(service: NativeService) -> None:
+    """`waiting` is the engine's own: other threads appended to it while it was read, and the engine died."""
+    ended: list[str | None] = []
+
+    def client(number: int) -> None:
+        for turn in range(20):
+            waiter = Waiter()
+            try:
+                ticket = service.submit(Request([5 + number, 6], Sampling(3, stop_ids=())), waiter.take)
+            except Busy:
+                continue
+            if turn % 3 == 0:
+                ticket.cancel()
+            assert waiter.done.wait(SECONDS)
+            ended.append(waiter.ended)
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(SECONDS)
+    assert set(ended) <= {"length", "cancelled"} and ended.count("length") > 20
