@@ -34,7 +34,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "dr_grpo": {"rows": "dr_grpo", "advantage": "mean"},
     "dapo": {"rows": "dapo", "told": {"clip_low": 0.1, "clip_high": 0.4}},
     "cispo": {"rows": "cispo", "told": {"loss": "cispo"}},
-    "gspo": {"rows": "grpo", "told": {"level": "sequence", "clip_low": 0.03, "clip_high": 0.05}},
+    "gspo": {"rows": "grpo", "told": {"level": "sequence", "clip_low": 0.075, "clip_high": 0.06}},
     "dapo kl": {"rows": "dapo", "kl": 0.3},
     "grpo kl": {"rows": "grpo", "kl": 0.3},
     "dapo corrected": {"rows": "dapo", "old": "before"},
