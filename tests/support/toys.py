@@ -108,6 +108,26 @@ def toy_preferences(step: int, objective: str = "dpo", count: int = 4) -> list[T
     return rows + toy_rows(step, 2, 20)
 
 
+def toy_rollouts(step: int, groups: int = 3, size: int = 4, averaged: bool = False) -> list[TokenRow]:
+    """The rows of one step: groups of answers to one prompt, some held to the start, then two rows of text."""
+    random = np.random.default_rng(7000 + step)
+    rows = []
+    for number in range(groups):
+        prompt = toy_row("", 10, 100 * step + number).ids
+        for each in range(size):
+            name, length = f"{step}.{number}.{each}", int(random.integers(2, 20))
+            ids = np.concatenate([prompt, random.integers(0, VOCABULARY, length)]).astype(np.int32)
+            answer = np.where(np.arange(len(ids)) < len(prompt), 0, 1).astype(np.float32)
+            answer[len(prompt) + length // 2] = length < 4  # what a tool said is in the middle
+            weight = answer / max(answer.sum(), 1) if averaged else answer
+            parts = {"pg": weight} | ({"kl": weight} if number else {})
+            logp = [-answer * random.uniform(3.5, 5.5, len(ids)).astype(np.float32) for _ in range(2)]
+            advantage = answer * np.float32(each - (size - 1) / 2)
+            rows.append(TokenRow(ids, parts, name, "rollouts", f"{step}.{number}", name.rpartition(".")[0],
+                                 advantage, logp[0], logp[1] if number else None))  # fmt: skip
+    return rows + toy_rows(step, 2, 20)
+
+
 class ToyPreferences(ToySource):
     """Steps made by `toy_preferences`."""
 

@@ -45,12 +45,32 @@ class Preference:
 
 
 @dataclass(frozen=True, slots=True)
+class Policy:
+    """What the policy-gradient part of the loss is; formulas and sources in `train/policy.py`.
+
+    The ratio is that of the policy to the one it is compared with: at `level` token, or the geometric mean over a row
+    (GSPO). It is bounded by 1 - `clip_low` and 1 + `clip_high`; `cispo` has the upper bound alone. `proximal` says what
+    is compared with: `current`, the step's own policy, so that the ratio is 1 (one update a batch) and tokens are
+    weighted by policy over sampler instead, at most `correct`, from 1 up (0: not weighted); or `sampled`, the sampler,
+    where that weight is 1.
+    """
+
+    loss: Literal["clip", "cispo"] = "clip"
+    level: Literal["token", "sequence"] = "token"
+    clip_low: float = 0.2
+    clip_high: float = 0.28
+    correct: float = 2.0
+    proximal: Literal["current", "sampled"] = "current"
+
+
+@dataclass(frozen=True, slots=True)
 class Optim:
     """AdamW and what surrounds it. Defaults: OLMo 2 and SmolLM3 pre-training configurations.
 
     `z_loss` weighs the squared log-partition (PaLM, arXiv 2204.02311, section 5); `clip` is the largest
     global gradient norm. `coefficient` weighs each loss part by name; a part not named counts 1. `preference` says
-    what the part `pref` is. `lora_plus` is the rate of adapters' B over that of A (LoRA+, arXiv 2402.12354).
+    what the part `pref` is, `policy` what `pg` is. `lora_plus` is the rate of adapters' B over that of A (LoRA+, arXiv
+    2402.12354).
     """
 
     betas: tuple[float, float] = (0.9, 0.95)
@@ -61,6 +81,7 @@ class Optim:
     coefficient: dict[str, float] = field(default_factory=dict)
     state_dtype: Literal["fp32", "bf16"] = "fp32"
     preference: Preference = Preference()
+    policy: Policy = Policy()
     lora_plus: float = 1.0
 
 
@@ -94,5 +115,6 @@ class TrainConfig:
     def from_json(cls, value: dict[str, Any]) -> TrainConfig:
         """Rebuild from `to_json`; unknown fields are a TypeError."""
         preference = Preference(**value["optim"].get("preference", {}))
-        optim = dict(value["optim"], betas=tuple(value["optim"]["betas"]), preference=preference)
+        policy = Policy(**value["optim"].get("policy", {}))
+        optim = dict(value["optim"], betas=tuple(value["optim"]["betas"]), preference=preference, policy=policy)
         return cls(**{**value, "schedule": Schedule(**value["schedule"]), "optim": Optim(**optim)})

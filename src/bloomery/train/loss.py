@@ -10,11 +10,12 @@ from collections.abc import Callable
 
 import torch
 
+from bloomery.train import policy, preference
 from bloomery.train.batch import MicroBatch
 from bloomery.train.config import Optim
-from bloomery.train.preference import preference
 
 Part = Callable[[torch.Tensor, MicroBatch], torch.Tensor]
+Telling = Callable[[torch.Tensor, MicroBatch, Optim], tuple[torch.Tensor, dict[str, torch.Tensor]]]
 
 
 def cross_entropy(logp: torch.Tensor, batch: MicroBatch) -> torch.Tensor:
@@ -22,8 +23,22 @@ def cross_entropy(logp: torch.Tensor, batch: MicroBatch) -> torch.Tensor:
     return -(logp * batch.weight["ce"]).sum()
 
 
-TOKEN_PARTS: dict[str, Part] = {"ce": cross_entropy}
-"""Loss part -> its sum over one micro-batch; `pref` sums over groups. Policy gradient and KL join with theirs."""
+TOKEN_PARTS: dict[str, Part] = {"ce": cross_entropy, "kl": policy.k3}
+"""Loss part -> its sum over one micro-batch."""
+
+TELLING_PARTS: dict[str, Telling] = {
+    "pg": lambda logp, batch, optim: policy.policy_gradient(logp, batch, optim.policy),
+    "pref": lambda logp, batch, optim: preference.preference(logp, batch, optim.preference),
+}
+"""Parts that tell more than their sum: also `SUMS`, of which `figures` are made. `pref` sums over groups."""
+
+SUMS = {"pg": policy.SUMS, "pref": preference.SUMS}
+
+
+def figures(totals: dict[str, float], denominator: dict[str, float]) -> dict[str, float]:
+    """What a step tells besides its losses, from its `SUMS` over all micro-batches and ranks."""
+    found = preference.figures(totals, denominator["pref"]) if "pref" in denominator else {}
+    return found | (policy.figures(totals) if "pg" in denominator else {})
 
 
 def step_loss(
@@ -33,7 +48,7 @@ def step_loss(
     denominator: dict[str, float],
     optim: Optim,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """This micro-batch's share of the step's loss, and the detached share of each part, with the sums of `pref`.
+    """This micro-batch's share of the step's loss, and the detached share of each part, with their `SUMS`.
 
     `logp` and `lse` (log-partition) are float32[n] at the batch's weighted positions.
     """
@@ -42,8 +57,8 @@ def step_loss(
     for part in batch.weight:
         if part not in denominator:
             continue
-        if part == "pref":
-            share, sums = preference(logp, batch, optim.preference)
+        if part in TELLING_PARTS:
+            share, sums = TELLING_PARTS[part](logp, batch, optim)
             shares |= sums
         else:
             share = TOKEN_PARTS[part](logp, batch)

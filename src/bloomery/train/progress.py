@@ -39,7 +39,7 @@ class Meter:
         return {
             "loss": result.loss,
             **parts,
-            **result.rewards,
+            **result.figures,
             "learning_rate": lr,
             "grad_norm": result.grad_norm,
             "step_tokens": result.tokens,

@@ -14,18 +14,19 @@ from bloomery.core.errors import TrainingError
 from bloomery.core.rows import TokenRow
 from bloomery.train.batch import denominators, make_micro_batch, split_step
 from bloomery.train.config import TrainConfig
+from bloomery.train.loss import SUMS, figures
 from bloomery.train.module import TrainModule
 from bloomery.train.optimiser import set_lr
 from bloomery.train.parallel import World, sync_gradients
 from bloomery.train.precision import Masters
-from bloomery.train.preference import SUMS, against_baseline, figures
+from bloomery.train.preference import against_baseline
 
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
     """What one step did, over all ranks: tokens are non-padding ones, `parts` the loss by part.
 
-    `rewards` are what `preference.figures` tells of a step that has preferences.
+    `figures` are what preferences and rollouts tell besides (`loss.figures`).
     """
 
     loss: float
@@ -34,7 +35,7 @@ class StepResult:
     tokens: int
     trained_tokens: int
     micro_batches: int
-    rewards: dict[str, float] = field(default_factory=dict)
+    figures: dict[str, float] = field(default_factory=dict)
 
 
 def train_step(
@@ -50,9 +51,8 @@ def train_step(
     rows = against_baseline(module, rows, config.micro_tokens, world)
     denominator = denominators(rows)
     mine = split_step(rows, config.micro_tokens, world.size, module.packing)[world.rank]
-    parts = forward_backward(module, rows, mine, denominator, config, world)
-    parts = world.sum(parts)
-    sums = {name: parts.pop(name) for name in SUMS if name in parts}
+    totals = world.sum(forward_backward(module, rows, mine, denominator, config, world))
+    parts = {name: total for name, total in totals.items() if name in denominator or name == "z"}
     loss = sum(config.optim.coefficient.get(p, 1.0) * v for p, v in parts.items() if p != "z")
     norm = clip(list(masters.parameters.values()), config.optim.clip)
     _refuse_non_finite(loss, norm, rows)
@@ -61,8 +61,7 @@ def train_step(
     masters.refresh()
     masters.zero_grad()
     trained = sum(max(map(row.trained, row.weight), default=0) for row in rows)
-    rewards = figures(sums, denominator["pref"]) if sums else {}
-    return StepResult(loss, parts, norm, sum(map(len, rows)), trained, len(mine), rewards)
+    return StepResult(loss, parts, norm, sum(map(len, rows)), trained, len(mine), figures(totals, denominator))
 
 
 def forward_backward(
@@ -73,7 +72,7 @@ def forward_backward(
     config: TrainConfig,
     world: World,
 ) -> dict[str, float]:
-    """Accumulate gradients over this rank's micro-batches; returns this rank's share of each loss part."""
+    """Accumulate gradients over this rank's micro-batches; returns its share of each loss part, with their `SUMS`."""
     totals = {part: torch.zeros((), device=world.device) for part in _reported(denominator, config)}
     for index, chosen in enumerate(micro_batches):
         sync_gradients(module, last=index == len(micro_batches) - 1)
@@ -87,7 +86,7 @@ def forward_backward(
 
 def _reported(denominator: dict[str, float], config: TrainConfig) -> list[str]:
     z = ["z"] if config.optim.z_loss and "ce" in denominator else []
-    return [*denominator, *z, *(SUMS if "pref" in denominator else ())]
+    return [*denominator, *z, *(name for part in SUMS if part in denominator for name in SUMS[part])]
 
 
 def clip(parameters: Sequence[nn.Parameter], largest: float) -> float:

@@ -55,7 +55,7 @@ def test_micro_batches_and_padding_change_neither_loss_nor_gradient(
     assert split.loss == pytest.approx(whole.loss, rel=AGREE, abs=AGREE) and split.parts == pytest.approx(
         whole.parts, rel=AGREE, abs=AGREE
     )
-    assert split.rewards == pytest.approx(whole.rewards, rel=1e-4)
+    assert split.figures == pytest.approx(whole.figures, rel=1e-4)
     assert furthest(gradients, others) < AGREE
     assert (
         split.tokens == whole.tokens == sum(len(row) for row in toy_preferences(0, objective) if "kl" not in row.weight)
@@ -71,7 +71,7 @@ def test_the_loss_is_each_part_over_its_own_denominator(tmp_path: Path) -> None:
     alone = Trainer(toy_job(tmp_path / "alone", config("dpo")))
     text = [row for row in rows if "ce" in row.weight]
     only = train_step(alone.module, alone.masters, alone.optimiser, text, 1e-2, alone.config, alone.world)
-    assert only.parts["ce"] == pytest.approx(result.parts["ce"], rel=1e-5) and not only.rewards
+    assert only.parts["ce"] == pytest.approx(result.parts["ce"], rel=1e-5) and not only.figures
 
 
 def test_both_rows_of_a_pair_lie_in_one_micro_batch() -> None:
