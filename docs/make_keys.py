@@ -27,6 +27,7 @@ SECTIONS = {
     "ScheduleSection": "`schedule`",
     "OptimSection": "`optim`",
     "PreferenceSection": "`preference`",
+    "RolloutSection": "`rollouts`",
     "Memory": "`memory`",
     "Keep": "`keep`",
     "EvalSection": "`eval`",

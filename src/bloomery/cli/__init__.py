@@ -11,7 +11,21 @@ from collections.abc import Sequence
 import typer
 
 from bloomery import __version__
-from bloomery.cli import advise, families, grade, lineage, models, policy, queue, recipes, review, serve, setup, studies
+from bloomery.cli import (
+    advise,
+    families,
+    grade,
+    lineage,
+    models,
+    policy,
+    queue,
+    recipes,
+    review,
+    rl,
+    serve,
+    setup,
+    studies,
+)
 
 app = typer.Typer(
     name="bloomery",
@@ -30,6 +44,7 @@ app.add_typer(grade.app, name="grade")
 app.add_typer(policy.app, name="policy")
 queue.add_to(review.app)
 app.add_typer(review.app, name="review")
+app.add_typer(rl.app, name="rl")
 
 
 def _version(wanted: bool) -> None:

@@ -20,19 +20,18 @@ def checked(
     place: Callable[[str], Where | None],
     *,
     prefix: str = "",
-    unbuilt: Mapping[str, str] = {},
 ) -> Checked:
     """`model.model_validate(data)`, whose first problem becomes an `InputError` that says how many more there are.
 
     `place` gives file and line of a dotted key, or of a message that is about no single one; `prefix` is the dotted key
-    that `data` stands under; `unbuilt` are keys that are refused by name, with the reason.
+    that `data` stands under.
     """
     try:
         return model.model_validate(data)
     except ValidationError as error:
         problems = error.errors(include_url=False)
         key = ".".join([prefix] * bool(prefix) + [str(part) for part in problems[0]["loc"] if not _is_type(part)])
-        message, fix = _unbuilt(key, unbuilt) if key in unbuilt else _said(model, problems[0], key)
+        message, fix = _said(model, problems[0], key)
         more = f" ({len(problems) - 1} more after it)" if len(problems) > 1 else ""
         raise InputError(message + more, where=place(key or message), fix=fix) from None
 
@@ -51,10 +50,6 @@ def place_in(where: Mapping[str, int], path: Path) -> Callable[[str], Where | No
 def keys_in(message: str) -> list[str]:
     """The dotted keys that a message about a whole file names in backquotes."""
     return re.findall(r"`([\w.]+)", message)
-
-
-def _unbuilt(key: str, reasons: Mapping[str, str]) -> tuple[str, str]:
-    return f"`{key}` cannot be used: {reasons[key]}", f"remove `{key}`"
 
 
 def _said(model: type[BaseModel], problem: Any, key: str) -> tuple[str, str | None]:

@@ -36,7 +36,7 @@ class Backend(Protocol):
 
 
 class Scheduler:
-    """Waiting and running requests of one model. `coming` may be appended to by any thread; all else is the engine's."""
+    """Waiting and running requests of one model. Any thread may append to `coming`; all else is the engine's."""
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend

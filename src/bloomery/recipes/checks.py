@@ -26,6 +26,7 @@ from bloomery.recipes.mixing import source_names
 from bloomery.recipes.plan import Plan
 from bloomery.recipes.preference import check as check_preference
 from bloomery.recipes.problem import Problem
+from bloomery.recipes.rollouts import check as check_rollouts
 from bloomery.recipes.start import start_of, whole_config
 from bloomery.recipes.suites import check_suites, check_versions
 
@@ -211,7 +212,10 @@ def _graders(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
     """Graders that cannot be made, name code that is not there, or run code that nobody has said to trust."""
     from bloomery.graders.load import load_grader
 
-    own = [("`eval.grader`", "eval.grader", plan.get("eval.grader"))]
+    own = [
+        ("`eval.grader`", "eval.grader", plan.get("eval.grader")),
+        ("`reward`", "reward", plan.section("rollouts").get("reward")),
+    ]
     suites = [(f"the suite `{suite['name']}`", "eval", suite["grader"]) for suite in plan.get("eval.suites")]
     for what, key, spec in (one for one in (*own, *suites) if one[2]):
         try:
@@ -263,6 +267,7 @@ CHECKS: tuple[Check, ...] = (
     check_bounds,
     _objective,
     check_preference,
+    check_rollouts,
     check_long,
     check_curriculum,
     _supply,

@@ -8,7 +8,8 @@ from bloomery.data.config import SourceSpec
 from bloomery.recipes.curriculum import through_stages
 from bloomery.recipes.defaults import SETTLE_PART
 from bloomery.recipes.plan import Plan
-from bloomery.train.config import Optim, Preference, Schedule, TrainConfig
+from bloomery.recipes.rollouts import LOSS
+from bloomery.train.config import Optim, Policy, Preference, Schedule, TrainConfig
 
 if TYPE_CHECKING:
     from bloomery.core.rows import Segment
@@ -21,7 +22,7 @@ def train_config(plan: Plan, arm: str = "blend", seed: int | None = None) -> Tra
     memory = plan.section("memory")
     batch, settle = optim.pop("batch_tokens"), optim.pop("settle")
     steps = plan.arm(arm).steps
-    optim |= _preference(plan)
+    optim |= _preference(plan) | _policy(plan)
     if plan.get("method") != "full":
         optim["lora_plus"] = plan.section("lora").get("plus") or 1.0
     assert batch > 0
@@ -45,6 +46,14 @@ def _preference(plan: Plan) -> dict[str, Any]:
     if not told:
         return {}
     return {"coefficient": {"ce": told.pop("replay_weight")}, "preference": Preference(plan.get("objective"), **told)}
+
+
+def _policy(plan: Plan) -> dict[str, Any]:
+    """The loss of rewards, and the weight of cross-entropy beside it."""
+    told = plan.section("rollouts")
+    if not told:
+        return {}
+    return {"coefficient": {"ce": told["replay_weight"]}, "policy": Policy(**{name: told[name] for name in LOSS})}
 
 
 def segments(plan: Plan, arm: str = "blend") -> list[Segment]:

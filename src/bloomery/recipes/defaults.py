@@ -11,7 +11,7 @@ from bloomery.families.scaffold import WARMUP
 from bloomery.recipes.plan import Value
 from bloomery.recipes.start import Start
 
-Objective = Literal["text", "sft", "dpo", "ipo", "kto", "orpo"]
+Objective = Literal["text", "sft", "dpo", "ipo", "kto", "orpo", "rl"]
 
 PREFERENCES = ("dpo", "ipo", "kto", "orpo")
 """Objectives that learn from what is better; all but ORPO compare with the start."""
@@ -41,6 +41,10 @@ ORPO, which learns the chosen answers too, used 5e-6 (2403.07691) where 2e-5 is 
 
 PREFERENCE_WARMUP = 0.1
 """Zephyr (2310.16944) and Tulu 3 (2411.15124) warm up over a tenth of the steps."""
+
+RL_PART = 0.1
+"""Rate for rewards as part of the fine-tuning rate: TRL, prime-rl and Nova take 7e-7 to 1e-6 where 1e-5 to 2e-5 is
+usual for fine-tuning."""
 
 LORA_FACTOR = 10
 """Adapters want about ten times the rate of full fine-tuning (2405.09673); of continued training, see below."""
@@ -102,6 +106,8 @@ def learning_rate(start: Start, objective: Objective, method: str, batch: int) -
         if objective in PREFERENCE_PART:
             part = PREFERENCE_PART[objective]
             return Value(_round(part * rate), "derived", f"{part:g} x {own}{adapter}: preferences take small steps")
+        if objective == "rl":
+            return Value(_round(RL_PART * rate), "derived", f"{RL_PART:g} x {own}{adapter}: rewards say little each")
         return Value(_round(rate), "derived" if start.sft_lr is None else "family", f"{own}{adapter}")
     if start.kind == "scaffold":
         return Value(_round(peak), "family", "the family's peak: training starts from nothing")

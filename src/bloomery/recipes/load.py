@@ -13,7 +13,7 @@ from bloomery.core.secret import secret_in
 from bloomery.core.validation import checked, keys_in
 from bloomery.core.yaml import dump_yaml, laid_over, load_yaml
 from bloomery.recipes.data_section import absolute, as_sources
-from bloomery.recipes.schema import UNBUILT, Recipe
+from bloomery.recipes.schema import Recipe
 
 COMMAND_LINE = "command line"
 
@@ -96,7 +96,7 @@ def _checked(
         found = _named(where, told) if " " in told else _place(where, told)
         return found or (Where(path) if path else None)
 
-    recipe = checked(Recipe, data, place, unbuilt=UNBUILT)
+    recipe = checked(Recipe, data, place)
     return Loaded(recipe, data, where, base, path)
 
 

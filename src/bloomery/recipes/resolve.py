@@ -15,7 +15,7 @@ from bloomery.core.errors import InputError
 from bloomery.families.registry import Family
 from bloomery.families.rules import choose_start
 from bloomery.families.scaffold import TOKENS_PER_PARAMETER, horizon
-from bloomery.recipes import defaults, preference
+from bloomery.recipes import defaults, preference, rollouts
 from bloomery.recipes.access import with_token
 from bloomery.recipes.given import as_set
 from bloomery.recipes.load import Loaded
@@ -57,7 +57,8 @@ def resolve(loaded: Loaded, samples: Mapping[str, Sample] | None = None, before:
     values |= made.values if made else {}
     values |= _budget(loaded, objective, start) | _schedule(loaded, start, objective) | _optim(loaded, start, objective)
     values |= _hardware(loaded, start) | proof_values(loaded, family, start, objective)
-    values |= preference.settings(loaded, objective) | {"eval.general": general_text(values)}
+    values |= preference.settings(loaded, objective) | rollouts.settings(loaded, objective)
+    values |= {"eval.general": general_text(values)}
     plan = with_token(Plan(values), loaded.recipe.token)
     known = {source.name: float(source.tokens) for source in plan.sources if source.tokens}
     tokens = known | {name: sample.tokens for name, sample in samples.items()}

@@ -18,6 +18,7 @@ from bloomery.recipes.train_sections import (
     Memory,
     OptimSection,
     PreferenceSection,
+    RolloutSection,
     ScheduleSection,
 )
 
@@ -27,12 +28,6 @@ ARMS = ("domain-only", "domain-only-equal-total", "curated-only")
 LARGEST_SEED = 2**32 - 1
 """What every generator takes, those of NumPy and of trackers included."""
 MOST_SEEDS = 1000
-
-UNBUILT = {
-    "reward": "rewards come with reinforcement learning, which this version does not have",
-    "rollouts": "rollouts come with reinforcement learning, which this version does not have",
-}
-"""Keys of the design that this version refuses by name, with the reason."""
 
 
 class Recipe(Section):
@@ -59,9 +54,10 @@ class Recipe(Section):
     """`auto`, one of the family's stages, `scaffold` (the empty model that `scaffold` describes), or a finished run to
     continue from (its name or folder). A run brings the family that it was made from: beside it, neither `family` nor
     `model` need be named."""
-    objective: Literal["auto", "text", "sft", "dpo", "ipo", "kto", "orpo"] = "auto"
+    objective: Literal["auto", "text", "sft", "dpo", "ipo", "kto", "orpo", "rl"] = "auto"
     """What is learned. Auto follows the shape of the rows: `dpo` where there are pairs of a better and a worse answer,
-    `kto` where there are judged ones, `sft` when all are conversations or answers, else `text`."""
+    `kto` where there are judged ones, `sft` when all are conversations or answers, else `text`. `rl` is asked for by
+    name: the rows are tasks, and `reward` grades the model's own answers to them."""
     method: Literal["full", "lora", "qlora"] = "full"
     """All weights, low-rank adapters, or adapters over a 4-bit base (GPU)."""
     data: Data = Data()
@@ -81,6 +77,10 @@ class Recipe(Section):
     """What has to fit, and where."""
     preference: PreferenceSection = PreferenceSection()
     """What is made of preferences."""
+    reward: dict[str, Any] | str | None = None
+    """With `objective: rl`: the grader of answers, as in suites, or a file that holds it."""
+    rollouts: RolloutSection = RolloutSection()
+    """With `objective: rl`: how answers are sampled and what becomes of their rewards."""
     keep: Keep = Keep()
     """The forgetting budget."""
     eval: EvalSection = EvalSection()

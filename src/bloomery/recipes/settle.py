@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from bloomery.core.errors import InputError
-from bloomery.recipes import defaults
+from bloomery.recipes import defaults, rollouts
 from bloomery.recipes.fit import fitted
 from bloomery.recipes.long_context import longest
 from bloomery.recipes.machine import Machine, this_machine
@@ -56,13 +56,19 @@ def settle(plan: Plan, tokens: Mapping[str, float], estimated: bool = False, mac
 def _rates(plan: Plan, budget: float) -> dict[str, Value]:
     """Batch, learning rate and z-loss, where the user did not set them."""
     start, objective = start_of(plan), plan.get("objective")
-    derived = defaults.batch_tokens(start, objective, budget, longest(plan))
+    derived = _batch(plan, budget)
     batch = _users(plan, "optim.batch_tokens") or derived
     rate = defaults.learning_rate(start, objective, plan.get("method"), batch.value)
     lr = _users(plan, "schedule.lr") or rate
     kind = "constant" if plan.get("schedule.anneal_by") == "merge" else plan.get("schedule.kind")
     z = defaults.z_loss(kind, lr.value, plan.get("schedule.final"))
     return {"optim.batch_tokens": batch, "schedule.lr": lr, "optim.z_loss": _users(plan, "optim.z_loss") or z}
+
+
+def _batch(plan: Plan, budget: float | None) -> Value:
+    if plan.get("objective") == rollouts.RL:
+        return rollouts.batch(plan, _mean_share(plan))
+    return defaults.batch_tokens(start_of(plan), plan.get("objective"), budget, longest(plan))
 
 
 def _settling(plan: Plan, steps: int) -> Value:
@@ -85,7 +91,7 @@ def _budget_tokens(plan: Plan, sources: Sequence[Source], tokens: Mapping[str, f
     if unit == "steps":
         # A batch that is derived from the budget would go round in a circle: steps take the checkpoint's own.
         asked = _users(plan, "optim.batch_tokens")
-        batch = asked or defaults.batch_tokens(start_of(plan), plan.get("objective"), None, longest(plan))
+        batch = asked or _batch(plan, None)
         return amount * batch.value, (origin, f"{amount:g} steps of {batch.value:,} tokens")
     role = "domain" if any(source.role == "domain" for source in sources) else "curated"
     if role == "domain" and not _mean_share(plan):

@@ -90,6 +90,40 @@ class PreferenceSection(Section):
     of the two is a mean over its own rows."""
 
 
+class RolloutSection(Section):
+    """How answers are sampled and what becomes of their rewards; used with `objective: rl`."""
+
+    group: int = Field(default=8, ge=2, le=1024)
+    """Answers sampled to each task: rewards are held against those of the others. 16 or more where they are rare."""
+    tasks: int = Field(default=8, ge=1)
+    """Tasks in a step, on average; the blend draws them by their tokens. Without effect where `optim.batch` is set."""
+    max_tokens: int = Field(default=256, ge=1)
+    """Most tokens of an answer."""
+    advantage: Literal["mean", "std", "leave_one_out", "batch_std", "running"] = "mean"
+    """What a reward is held against: the mean of its group (Dr. GRPO, arXiv 2503.20783), that over its deviation (GRPO,
+    2402.03300), the mean of the others (RLOO, 2402.14740), the group's mean over the batch's deviation (REINFORCE++
+    with a baseline, 2501.03262), or a running mean."""
+    norm: Literal["tokens", "rollouts"] = "tokens"
+    """What counts alike in a step: every sampled token (DAPO, arXiv 2503.14476), or every rollout (GRPO)."""
+    overlong: Literal["keep", "drop"] = "keep"
+    """Answers that were cut off: graded as they are, or out of the loss and the baseline."""
+    loss: Literal["clip", "cispo"] = "clip"
+    """PPO's clipped ratio, or the clipped weight of CISPO (arXiv 2506.13585)."""
+    level: Literal["token", "sequence"] = "token"
+    """`sequence`: GSPO (arXiv 2507.18071)."""
+    clip_low: float = Field(default=0.2, gt=0)
+    """How far below 1 the ratio may act."""
+    clip_high: float = Field(default=0.28, gt=0)
+    """How far above 1 (DAPO's clip-higher)."""
+    correct: float = Field(default=2.0, ge=0)
+    """Cap of the weight that corrects for what sampler and trainer compute differently (truncated importance sampling);
+    0: none."""
+    proximal: Literal["current", "sampled"] = "current"
+    """What the ratio is taken against: the step's own policy, or the sampler's log-probabilities."""
+    replay_weight: float = Field(default=1.0, ge=0)
+    """Weight of cross-entropy on curated rows beside the policy gradient; each is a mean over its own tokens."""
+
+
 class Memory(Section):
     """What has to fit. `memory: auto` picks what fits and says so."""
 

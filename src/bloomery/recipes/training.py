@@ -130,6 +130,7 @@ def train_steps(
     quiet: bool = False,
 ) -> tuple[TrainResult, Loaded]:
     """Train one arm from its newest checkpoint or its start; its weights stay in the model and its last checkpoint."""
+    from bloomery.recipes.rolling import rolling
     from bloomery.train.job import TrainJob
     from bloomery.train.loop import train
     from bloomery.train.trackers import Trackers
@@ -138,12 +139,13 @@ def train_steps(
     _refuse_edited(prepared, run)
     loaded = _adapted_start(plan, run.seed, world)
     config = train_config(plan, run.arm, run.seed)
-    source = prepared.source(run.arm, run.seed)
+    drawn = prepared.source(run.arm, run.seed)
+    source, begin = rolling(prepared, run, drawn, loaded)
     log = _log(run, events) if first else None
     trackers = Trackers(plan.get("report_to") if first else [], run.name, run.folder, config.to_json())
     with contextlib.closing(trackers):
         job = TrainJob(loaded, config, source, run.folder, world, log, held_out, _in_use(run), [trackers], quiet)
-        job.before, job.steering = comparing(prepared, run, source), holding(prepared, run, source)
+        job.before, job.steering = begin or comparing(prepared, run, drawn), holding(prepared, run, drawn)
         return train(job), loaded
 
 

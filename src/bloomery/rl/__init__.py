@@ -1,1 +1,1 @@
-"""Reinforcement learning: what rollouts are worth."""
+"""Reinforcement learning: tasks are answered, answers graded, and what they are worth becomes token rows."""

@@ -47,7 +47,12 @@ def train_step(
     config: TrainConfig,
     world: World,
 ) -> StepResult:
-    """Train on `rows` once. Raises `TrainingError` before the update if loss or gradient is not finite."""
+    """Train on `rows` once; a step without any, whose rollouts had nothing to teach, changes nothing.
+
+    Raises `TrainingError` before the update if loss or gradient is not finite.
+    """
+    if not rows:
+        return StepResult(0.0, {}, 0.0, 0, 0, 0)
     rows = against_baseline(module, rows, config.micro_tokens, world)
     denominator = denominators(rows)
     mine = split_step(rows, config.micro_tokens, world.size, module.packing)[world.rank]

@@ -1,0 +1,57 @@
+"""Verbs about reinforcement learning: show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bloomery.cli.output import Json, print_json, print_table
+
+app = typer.Typer(help="Look at the rollouts of a training by rewards.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command()
+def show(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's name or folder.")],
+    step: Annotated[int | None, typer.Option(min=0, help="Which step. Default: the last.")] = None,
+    rows: Annotated[int, typer.Option(min=1, help="How many rollouts are shown.")] = 16,
+    tokens: Annotated[bool, typer.Option("--tokens", help="Also each token with its log-probability.")] = False,
+    json: Json = False,
+) -> None:
+    """Show what was sampled in a step: answers, rewards, advantages, and why a rollout was used or not.
+
+    \b
+    bloomery rl show my-run --step 12
+    """
+    from bloomery.lineage.rundir import RunFolder
+    from bloomery.recipes.start import RUNS
+    from bloomery.rl.log import RolloutLog
+
+    folder = RunFolder.open(next((path for path in (RUNS / run, Path(run)) if path.is_dir()), RUNS / run))
+    log = RolloutLog(folder.path)
+    steps = log.steps()
+    found = [*log.read(steps[-1] if step is None and steps else step or 0)][:rows]
+    if json:
+        print_json({"steps": steps, "rollouts": found})
+        return
+    print_table(["task", "reward", "advantage", "tokens", "used", "answer"], [_line(one) for one in found], "none")
+    if tokens:
+        for one in found:
+            typer.echo(f"{one['task']} {one['number']}: " + _tokens(one))
+
+
+def _line(one: dict[str, Any]) -> list[str]:
+    reward = "none" if one["reward"] is None else f"{one['reward']:.3g}"
+    answer = " ⏎ ".join(one["answer"].split("\n"))
+    return [one["task"], reward, f"{one['advantage']:+.3f}", str(len(one["ids"])), one["why"], _plain(answer)[:100]]
+
+
+def _tokens(one: dict[str, Any]) -> str:
+    return " ".join(f"{token}({logp:.2f})" for token, logp in zip(one["ids"], one["logp"], strict=True))
+
+
+def _plain(text: str) -> str:
+    """Without what would steer a terminal."""
+    return "".join(c if c.isprintable() else "�" for c in text)

@@ -1,0 +1,103 @@
+"""A training by rewards, wired: tasks behind the blend's rows, the grader, an engine over the weights in training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bloomery.core.errors import InputError
+from bloomery.core.rows import TokenRow
+from bloomery.data.rows import RowTable
+from bloomery.data.sources import iter_records
+from bloomery.recipes.configure import source_specs
+from bloomery.recipes.held_rows import evaluation_rows
+from bloomery.recipes.prepare import Prepared
+from bloomery.recipes.rollouts import RL
+from bloomery.rl.config import RolloutSettings
+from bloomery.rl.log import RolloutLog
+
+if TYPE_CHECKING:
+    from bloomery.models.load import Loaded
+    from bloomery.recipes.feed import BlendSource
+    from bloomery.recipes.training import ArmRun
+    from bloomery.rl.rollouts import Task
+    from bloomery.train.job import RowSource
+    from bloomery.train.trainer import Trainer
+
+SAMPLING = ("group", "max_tokens", "advantage", "norm", "overlong")
+
+
+class DomainTasks:
+    """The rows of the plan's domain as tasks: what a row of the blend stands for, with all that graders read."""
+
+    def __init__(self, prepared: Prepared, tokenizer: Any) -> None:
+        from bloomery.evals.prompts import Prompter
+
+        plan = prepared.plan
+        self._tables: dict[str, RowTable] = {
+            source.name: prepared.tables[source.name] for source in plan.sources if source.role == "domain"
+        }
+        self._specs, self._base = source_specs(plan), Path(plan.get("base"))
+        self._prompter = Prompter(tokenizer, "auto")
+
+    @property
+    def sources(self) -> frozenset[str]:
+        """Names of the domain's sources."""
+        return frozenset(self._tables)
+
+    def of(self, row: TokenRow) -> Task:
+        """The task of a drawn row: its row id ends with its place in the source's table."""
+        from bloomery.evals.prompts import messages_of
+        from bloomery.rl.rollouts import Task
+
+        group, _, index = row.row_id.rpartition(":")
+        table = self._tables[row.source]
+        record = int(table.store.records[int(table.documents()[int(index)])])
+        found = self._rows[row.source][record]
+        return Task(
+            row.source, f"{group}:{index}", found, np.array(self._prompter.prompt(messages_of(found)), np.int32)
+        )
+
+    @cached_property
+    def _rows(self) -> Mapping[str, list[dict[str, Any]]]:
+        """Every row of the sources, read once more: a token store holds no metadata."""
+        return {
+            name: [*evaluation_rows(iter_records(self._specs[name], self._base), self._specs[name])]
+            for name in self._tables
+        }
+
+
+def rolling(
+    prepared: Prepared, run: ArmRun, source: BlendSource, loaded: Loaded
+) -> tuple[RowSource, Callable[[Trainer], None] | None]:
+    """The source of steps, and what is done when the weights are in place; the blend's own for another objective."""
+    plan = prepared.plan
+    if plan.get("objective") != RL:
+        return source, None
+    from bloomery.graders.load import load_grader
+    from bloomery.rl.loop import RolloutSource
+
+    told = plan.section("rollouts")
+    tasks = DomainTasks(prepared, loaded.tokenizer)
+    settings = RolloutSettings(seed=run.seed, **{name: told[name] for name in SAMPLING})
+    decode = _decoder(loaded.tokenizer)
+    grader = load_grader(told["reward"])
+    rolled = RolloutSource(source, tasks, grader, settings, decode, RolloutLog(run.folder))
+
+    def before(trainer: Trainer) -> None:
+        from bloomery.engine.native import NativeEngine
+
+        if trainer.world.size > 1:
+            raise InputError("`objective: rl` trains in one process so far", fix="run it without torchrun")
+        rolled.begin(NativeEngine(loaded))
+        rolled.told = lambda step, figures: trainer.log("rollouts", step, **figures)
+
+    return rolled, before
+
+
+def _decoder(tokenizer: Any) -> Callable[[Any], str]:
+    return lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True))

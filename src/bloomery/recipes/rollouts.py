@@ -1,0 +1,83 @@
+"""Reinforcement learning in a recipe: its settings as decided values, its batch, and what cannot work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from bloomery.core.errors import InputError, Where
+from bloomery.recipes.load import Loaded
+from bloomery.recipes.machine import Machine
+from bloomery.recipes.plan import Plan, Value
+from bloomery.recipes.problem import Problem
+
+RL = "rl"
+LOSS = ("loss", "level", "clip_low", "clip_high", "correct", "proximal")
+"""Settings of the loss; the others are of sampling."""
+
+
+def settings(loaded: Loaded, objective: str) -> dict[str, Value]:
+    """The sections `reward` and `rollouts` as decided values; none for another objective."""
+    if objective != RL:
+        return {}
+    told, given = loaded.recipe.rollouts, loaded.data.get("rollouts") or {}
+    values = {
+        f"rollouts.{name}": Value(getattr(told, name), "user" if name in given else "stage default")
+        for name in type(told).model_fields
+    }
+    return values | {"rollouts.reward": Value(_grader(loaded), "user")}
+
+
+def _grader(loaded: Loaded) -> dict[str, Any] | None:
+    """The grader of the recipe, with absolute paths; a file is read."""
+    found, base = loaded.recipe.reward, loaded.base
+    if isinstance(found, str):
+        path = base / found
+        if not path.is_file():
+            raise InputError(f"`reward: {found}` is no file", where=loaded.place("reward"), fix="name a grader's file")
+        found, base = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")), path.parent
+        if not isinstance(found, dict):
+            raise InputError("holds no grader", where=Where(path), fix="write `type:` and its keys")
+    return None if found is None else _absolute(found, base)
+
+
+def _absolute(spec: dict[str, Any], base: Path) -> dict[str, Any]:
+    """The same grader with paths that do not depend on where it is read."""
+    made = dict(spec)
+    if isinstance(made.get("path"), str):
+        made["path"] = str((base / made["path"]).absolute())
+    if isinstance(made.get("graders"), dict):
+        made["graders"] = {
+            name: _absolute(part, base) if isinstance(part, dict) else part for name, part in made["graders"].items()
+        }
+    return made
+
+
+def batch(plan: Plan, share: float) -> Value:
+    """Tokens of the blend in a step that has `rollouts.tasks` tasks, on average."""
+    tasks, each = plan.get("rollouts.tasks"), plan.get("document_tokens")
+    tokens = max(1, round(tasks * each / max(share, 1e-9)))
+    return Value(tokens, "derived", f"{tasks} tasks a step of about {each:,.0f} tokens, {share:.0%} of all")
+
+
+def check(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
+    """A reward without the objective, the objective without a reward, and graders that cannot be made."""
+    if plan.get("objective") != RL:
+        for key in ("reward", "rollouts"):
+            if loaded.data.get(key):
+                message = f"`{key}` is set, but `objective` is {plan.get('objective')}"
+                yield Problem(message, loaded.place(key), f"remove it, or write `objective: {RL}`")
+        return
+    if plan.get("rollouts.reward") is None:
+        message = f"`objective: {RL}` learns from rewards, and there is no `reward`"
+        yield Problem(message, loaded.place("objective"), "add one, such as `reward: {type: string_check}`")
+    if plan.get("start.kind") == "scaffold":
+        message = f"`objective: {RL}` learns from its own answers, and a scaffold gives none worth a reward"
+        yield Problem(message, loaded.place("start"), "start from a trained checkpoint")
+    for source in plan.sources:
+        if source.role == "domain" and source.shape in ("text", "preference", "judged"):
+            message = f"`objective: {RL}` takes tasks, and `{source.name}` holds rows of the shape `{source.shape}`"
+            yield Problem(message, loaded.place("data"), "give rows with a prompt and a reference answer")

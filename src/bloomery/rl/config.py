@@ -1,0 +1,28 @@
+"""What a rollout loop is told: plain data, importable without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Advantage = Literal["mean", "std", "leave_one_out", "batch_std", "running"]
+Norm = Literal["tokens", "rollouts"]
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutSettings:
+    """How answers are sampled and what becomes of their rewards.
+
+    `group` answers are sampled to each task, of at most `max_tokens` tokens. `advantage` names what a reward is held
+    against (`advantages.py`). With `norm: tokens` every sampled token of a step counts alike (DAPO, arXiv 2503.14476),
+    with `rollouts` every rollout does. `resample`: how often groups without any difference are replaced by new tasks
+    (DAPO's dynamic sampling, bounded). `overlong`: an answer that was cut off is graded as it is (`keep`) or leaves the
+    loss and the baseline (`drop`).
+    """
+
+    group: int = 8
+    max_tokens: int = 256
+    advantage: Advantage = "mean"
+    norm: Norm = "tokens"
+    overlong: Literal["keep", "drop"] = "keep"
+    seed: int = 0
