@@ -14,8 +14,8 @@ import numpy.typing as npt
 PARTS = ("ce", "pg", "kl", "pref")
 """Loss parts: cross-entropy, policy gradient, KL to the reference, preference.
 
-A row with a weight in `kl` alone is measured, not trained: KTO's baseline. Beside `pg`, it holds a rollout to the start. In
-`pref`, what is chosen has positive weights and what is rejected negative ones.
+A row with a weight in `kl` alone is measured, not trained: KTO's baseline. Beside `pg`, it holds a rollout to the
+start. In `pref`, what is chosen has positive weights and what is rejected negative ones.
 """
 
 Ids = npt.NDArray[np.int32]

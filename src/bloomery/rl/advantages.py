@@ -71,8 +71,8 @@ def batch_std(groups: Sequence[Array], running: Running) -> list[Array]:
 
 def from_running(groups: Sequence[Array], running: Running) -> list[Array]:
     """Less the mean of earlier steps, at the first step that of its own: for rollouts without siblings."""
-    before = running if running.value is not None else running.after(np.concatenate(groups))
-    return [rewards - before.value for rewards in groups]
+    before = float(np.concatenate(groups).mean()) if running.value is None else running.value
+    return [rewards - before for rewards in groups]
 
 
 ADVANTAGES: dict[str, Advantage] = {
