@@ -1,0 +1,1 @@
+"""Reinforcement learning: sessions, the gateway that orchestrators talk to, and what trains on them."""
