@@ -86,9 +86,21 @@ class Prompter:
         """Ids of a conversation up to where the assistant answers; plain: its texts, a line each, without tools."""
         if not self.chat:
             return self.text("".join(text_of(message) + "\n" for message in messages))
-        text = self._rendered([{**message, "content": text_of(message)} for message in messages], tools)
-        ids: list[int] = self._quotes.encode(text).ids if BREAK in text else self._encode(text)["input_ids"]
+        ids = self.encoded(self.rendered(messages, tools))
         return ids if ids[:1] == self.bos else [*self.bos, *ids]
+
+    def rendered(self, messages: Sequence[Row], tools: Sequence[Row] = ()) -> str:
+        """A conversation as the chat template writes it, up to where the assistant answers.
+
+        Special tokens that a message quotes are broken, so those that are whole are the template's (`data/quoted.py`).
+        Raises `InputError` where the template refuses it, or there is none.
+        """
+        return self._rendered([{**message, "content": text_of(message)} for message in messages], tools)
+
+    def encoded(self, text: str) -> list[int]:
+        """Ids of rendered text or of a part of it; what is broken in it is read as plain characters."""
+        ids: list[int] = self._quotes.encode(text).ids if BREAK in text else self._encode(text)["input_ids"]
+        return ids
 
     def choice(self, row: Row) -> list[Scored]:
         """One candidate a choice: the prompt with that answer."""
@@ -99,7 +111,8 @@ class Prompter:
         ]
 
     def _rendered(self, messages: Sequence[Row], tools: Sequence[Row]) -> str:
-        assert self._template is not None
+        if self._template is None:
+            raise InputError("the tokenizer has no chat template", fix="use one that has")
         if _holds_mark([messages, tools]):
             raise InputError("holds a noncharacter (U+FDD0 to U+FDD2), which no text should")
         quoted, offered = self._quotes.broken(list(messages)), self._quotes.broken(list(tools))

@@ -1,1 +1,1 @@
-"""Reinforcement learning: tasks are answered, answers graded, and what they are worth becomes token rows."""
+"""Reinforcement learning: tasks are answered, here or by orchestrators; answers are rewarded and become token rows."""

@@ -13,8 +13,8 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bloomery.serve.desk import Desk
 from bloomery.serve.errors import Refusal, busy
+from bloomery.serve.gate import Lobby
 from bloomery.serve.limits import BODY
 
 Fields = Mapping[str, str]
@@ -23,7 +23,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 OPEN = ("/health",)
 """Asked by load balancers, which have no token; it tells nothing but that the server runs."""
 ADMIN = "/admin/"
-QUEUED = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings")
+QUEUED = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages", "/v1/embeddings")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Access:
         expected = self.admin if path.startswith(ADMIN) else self.token
         if path.startswith(ADMIN) and expected is None:
             raise Refusal(404, "there is no such route", code="not_found")
-        if expected is not None and not _same(_bearer(headers), expected):
+        if expected is not None and not same(key_of(headers), expected):
             told = {"www-authenticate": "Bearer"}
             raise Refusal(401, "the bearer token is missing or wrong", code="invalid_api_key", headers=told)
 
@@ -62,12 +62,13 @@ def _host(header: str) -> str:
     return header.rpartition(":")[0].lower() if ":" in header else header.lower()
 
 
-def _bearer(headers: Fields) -> str:
+def key_of(headers: Fields) -> str:
+    """The token of a request: as a bearer, or as Anthropic's clients send it; empty for none."""
     kind, _, value = headers.get("authorization", "").partition(" ")
-    return value.strip() if kind.lower() == "bearer" else ""
+    return value.strip() if kind.lower() == "bearer" else headers.get("x-api-key", "")
 
 
-def _same(given: str, expected: str) -> bool:
+def same(given: str, expected: str) -> bool:
     """Compares digests, so that neither content nor length of the token shows in the time taken."""
     one, other = (hashlib.sha256(text.encode()).digest() for text in (given, expected))
     return hmac.compare_digest(one, other)
@@ -76,8 +77,8 @@ def _same(given: str, expected: str) -> bool:
 class Door:
     """The first thing a request meets. Refuses it, or hands the app a body that has arrived whole."""
 
-    def __init__(self, app: ASGIApp, desk: Desk, access: Access) -> None:
-        self._app, self._desk, self._access = app, desk, access
+    def __init__(self, app: ASGIApp, lobby: Lobby, access: Access) -> None:
+        self._app, self._lobby, self._access = app, lobby, access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -100,8 +101,8 @@ class Door:
             await self._admitted(scope, headers, receive, told)
         finally:
             route = scope["path"] if scope["path"] in QUEUED else _kind(scope["path"])
-            self._desk.metrics.requests.labels(route, str(status)).inc()
-            self._desk.metrics.seconds.labels(route).observe(time.monotonic() - began)
+            self._lobby.metrics.requests.labels(route, str(status)).inc()
+            self._lobby.metrics.seconds.labels(route).observe(time.monotonic() - began)
 
     async def _admitted(self, scope: Scope, headers: Fields, receive: Receive, send: Send) -> None:
         try:
@@ -109,7 +110,7 @@ class Door:
                 await Response(status_code=204)(scope, receive, send)
                 return
             self._access.check(scope["path"], headers)
-            if scope["path"] in QUEUED and scope["method"] == "POST" and self._desk.gate.full:
+            if scope["path"] in QUEUED and scope["method"] == "POST" and self._lobby.gate.full:
                 await FULL(scope, receive, send)
                 return
             if scope["method"] in ("POST", "PUT", "PATCH", "DELETE"):
@@ -127,7 +128,7 @@ class Door:
         pieces: list[bytes] = []
         size = 0
         try:
-            async with asyncio.timeout(self._desk.limits.body_seconds):
+            async with asyncio.timeout(self._lobby.limits.body_seconds):
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
@@ -172,9 +173,10 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-def refusal_response(refusal: Refusal) -> Response:
-    """The error object as a response."""
+def refusal_response(refusal: Refusal, typed: bool = False) -> Response:
+    """The error object as a response; `typed` says that it is one, as Anthropic's API does."""
     body = refusal.body().model_dump_json()
+    body = '{"type":"error",' + body[1:] if typed else body
     return Response(body, refusal.status, headers=refusal.headers, media_type="application/json")
 
 

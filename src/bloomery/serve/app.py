@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 
 from bloomery import __version__
 from bloomery.core.errors import BloomeryError
-from bloomery.serve import chat, completions, responses
+from bloomery.serve import chat, completions, messages, responses
 from bloomery.serve.access import Access, Door, refusal_response
 from bloomery.serve.desk import Desk
 from bloomery.serve.errors import ErrorBody, Refusal, unfit
@@ -29,11 +29,13 @@ from bloomery.serve.wire.completions import (
     ModelCard,
     ModelList,
 )
+from bloomery.serve.wire.messages import MessageAnswer, MessageRequest
 from bloomery.serve.wire.request import Wire
 from bloomery.serve.wire.responses import ResponseObject, ResponseRequest
 
 IGNORED = "x-bloomery-ignored"
 """Header that lists parameters of a request that change nothing here."""
+MESSAGES = "/v1/messages"
 Swap = Callable[[str], Awaitable[None]]
 _log = logging.getLogger("bloomery.serve")
 _errors: dict[int | str, dict[str, Any]] = {"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}}
@@ -113,6 +115,10 @@ def _answering(api: APIRouter, desk: Desk) -> None:
     async def create_response(body: ResponseRequest, request: Request) -> Response:
         return await responses.create(desk, body, request, _headers(body))
 
+    @api.post(MESSAGES, response_model=None, responses=_with(MessageAnswer))
+    async def create_message(body: MessageRequest, request: Request) -> Response:
+        return await messages.create(desk, body, request, _headers(body))
+
     @api.post("/v1/embeddings", response_model=None, responses=_with(Embeddings))
     async def embeddings(body: EmbeddingRequest) -> Response:
         return await completions.embed(desk, body, _headers(body))
@@ -160,12 +166,12 @@ def _managing(api: APIRouter, desk: Desk, swap: Swap) -> None:
 
 def _failing(api: FastAPI) -> None:
     @api.exception_handler(Refusal)
-    async def refusal(_: Request, error: Refusal) -> Response:
-        return refusal_response(error)
+    async def refusal(request: Request, error: Refusal) -> Response:
+        return refusal_response(error, typed=request.url.path == MESSAGES)
 
     @api.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> Response:
-        return refusal_response(_unfit(error))
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        return refusal_response(_unfit(error), typed=request.url.path == MESSAGES)
 
     @api.exception_handler(HTTPException)
     async def no_route(_: Request, error: HTTPException) -> Response:
@@ -195,7 +201,9 @@ def _unfit(error: RequestValidationError) -> Refusal:
     return unfit(problems, _KNOWN)
 
 
-_KNOWN = {*ChatRequest.model_fields, *CompletionRequest.model_fields, *ResponseRequest.model_fields}
+_KNOWN = {
+    name for shape in (ChatRequest, CompletionRequest, ResponseRequest, MessageRequest) for name in shape.model_fields
+}
 
 
 def _with(shape: type[Wire]) -> dict[int | str, dict[str, Any]]:

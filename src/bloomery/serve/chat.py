@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -35,6 +35,19 @@ from bloomery.serve.wire.chat import (
     ToolCall,
 )
 from bloomery.serve.wire.request import Usage
+
+
+class Speech(Protocol):
+    """What a dialect writes down: what was said so far, and the tokens it took."""
+
+    def said(self) -> AsyncIterator[Said | None]:
+        """What the model says, as it comes; None after a silence."""
+        ...
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens so far."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,21 +119,22 @@ async def complete(desk: Desk, body: ChatRequest, request: Request, headers: dic
     asked = await ask(desk, body)
     model = desk.model
     if body.stream:
-        return Events(asked.run, _chunks(body, asked, model), desk.limits.stall_seconds, headers)
+        return Events(asked.run, events(body, asked, model), desk.limits.stall_seconds, headers)
     try:
-        found = await unless_gone(request, lambda: _whole(body, asked, model))
+        found = await unless_gone(request, lambda: whole(body, asked, model))
     finally:
         asked.run.close()
     return reply(found, headers)
 
 
-async def _whole(body: ChatRequest, asked: Asked, model: Model) -> ChatCompletion:
+async def whole(body: ChatRequest, speech: Speech, model: Model) -> ChatCompletion:
+    """The answer as one body."""
     answers = [_Answer() for _ in range(body.n or 1)]
-    async for said in asked.said():
+    async for said in speech.said():
         if said is not None:
             answers[said.index].add(said)
     choices = [answer.choice(index, body.logprobs, model) for index, answer in enumerate(answers)]
-    return ChatCompletion(choices=choices, usage=asked.usage, **_head(body, model))
+    return ChatCompletion(choices=choices, usage=speech.usage, **_head(body, model))
 
 
 class _Answer:
@@ -144,13 +158,14 @@ class _Answer:
         return Choice(index=index, message=message, logprobs=told, finish_reason=self.finish)
 
 
-async def _chunks(body: ChatRequest, asked: Asked, model: Model) -> AsyncIterator[bytes]:
+async def events(body: ChatRequest, speech: Speech, model: Model) -> AsyncIterator[bytes]:
+    """The answer as a stream of chunks."""
     head = _head(body, model)
     for index in range(body.n or 1):
         begin = DeltaMessage(role="assistant", content="")
         yield event(ChatChunk(choices=[ChunkChoice(index=index, delta=begin)], **head))
     counts = [0] * (body.n or 1)  # calls told
-    async for said in asked.said():
+    async for said in speech.said():
         if said is None:
             yield ALIVE
             continue
@@ -166,7 +181,7 @@ async def _chunks(body: ChatRequest, asked: Asked, model: Model) -> AsyncIterato
             last = ChunkChoice(index=said.index, delta=DeltaMessage(), finish_reason=said.finish)
             yield event(ChatChunk(choices=[last], **head))
     if body.stream_options and body.stream_options.include_usage:
-        yield event(ChatChunk(choices=[], usage=asked.usage, **head))
+        yield event(ChatChunk(choices=[], usage=speech.usage, **head))
     yield DONE
 
 

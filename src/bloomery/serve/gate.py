@@ -7,9 +7,11 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 from bloomery.serve.errors import busy
 from bloomery.serve.limits import Limits
+from bloomery.serve.metrics import Metrics
 
 
 class Place:
@@ -23,6 +25,16 @@ class Place:
         count, self._count = self._count, 0
         if count:
             self._gate.leave(count)
+
+
+class Lobby(Protocol):
+    """What stands before an app: the queue, its limits, what is counted, and whether the server is about to stop."""
+
+    gate: Gate
+    limits: Limits
+    metrics: Metrics
+    draining: bool
+    hurried: bool
 
 
 class Gate:

@@ -11,7 +11,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from bloomery.serve.chat import Asked, ask
+from bloomery.serve.chat import Speech, ask
 from bloomery.serve.desk import Desk, Model
 from bloomery.serve.errors import Refusal
 from bloomery.serve.speech import Said, logprobs_of
@@ -35,28 +35,44 @@ from bloomery.serve.wire.responses import (
 
 async def create(desk: Desk, body: ResponseRequest, request: Request, headers: dict[str, str]) -> Response:
     """The route: one body, or a stream of events."""
-    asked = await ask(desk, as_chat(body))
-    answer = _Answer(body, asked, desk.model)
+    asked, model = await ask(desk, as_chat(body)), desk.model
     if body.stream:
-        return Events(asked.run, answer.events(), desk.limits.stall_seconds, headers)
+        return Events(asked.run, events(body, asked, model), desk.limits.stall_seconds, headers)
     try:
-        await unless_gone(request, answer.read)
+        found = await unless_gone(request, lambda: whole(body, asked, model))
     finally:
         asked.run.close()
-    return reply(answer.response(), headers)
+    return reply(found, headers)
+
+
+async def whole(body: ResponseRequest, speech: Speech, model: Model) -> ResponseObject:
+    """The answer as one body."""
+    answer = _Answer(body, speech, model)
+    await answer.read()
+    return answer.response()
+
+
+def events(body: ResponseRequest, speech: Speech, model: Model) -> AsyncIterator[bytes]:
+    """The answer as a stream of events."""
+    return _Answer(body, speech, model).events()
 
 
 def as_chat(body: ResponseRequest) -> ChatRequest:
     """The same request in the dialect of chat completions."""
-    messages = [{"role": "system", "content": body.instructions}] if body.instructions else []
+    messages: list[dict[str, Any]] = [{"role": "system", "content": body.instructions}] if body.instructions else []
     items = [InputMessage(role="user", content=body.input)] if isinstance(body.input, str) else body.input
     for item in items:
-        messages.append(_message(item))
+        told = _message(item)
+        if isinstance(item, InputCall) and messages and messages[-1]["role"] == "assistant":
+            # An answer that says something and calls functions is several items here, and one message there.
+            messages[-1] |= {"tool_calls": [*messages[-1].get("tool_calls", ()), *told["tool_calls"]]}
+        else:
+            messages.append(told)
     choice: Any = body.tool_choice
     if isinstance(choice, ResponseChoice):
         choice = {"type": "function", "function": {"name": choice.name}}
     tools = [{"type": "function", "function": tool.model_dump(exclude={"type"})} for tool in body.tools or []]
-    told: dict[str, Any] = {
+    asked: dict[str, Any] = {
         "model": body.model,
         "messages": messages,
         "max_completion_tokens": body.max_output_tokens,
@@ -68,7 +84,7 @@ def as_chat(body: ResponseRequest) -> ChatRequest:
         "tool_choice": choice,
         "response_format": _format(body),
     }
-    return ChatRequest.model_validate(told)
+    return ChatRequest.model_validate(asked)
 
 
 def _message(item: Any) -> dict[str, Any]:
@@ -100,8 +116,8 @@ def _format(body: ResponseRequest) -> dict[str, Any] | None:
 class _Answer:
     """One response as it grows."""
 
-    def __init__(self, body: ResponseRequest, asked: Asked, model: Model) -> None:
-        self._body, self._asked, self._model = body, asked, model
+    def __init__(self, body: ResponseRequest, speech: Speech, model: Model) -> None:
+        self._body, self._speech, self._model = body, speech, model
         self._id, self._created = f"resp_{uuid.uuid4().hex}", int(time.time())
         self._message: OutputMessage | None = None
         self._output: list[OutputMessage | OutputCall] = []
@@ -111,7 +127,7 @@ class _Answer:
 
     async def read(self) -> None:
         """Take in the whole answer."""
-        async for said in self._asked.said():
+        async for said in self._speech.said():
             if said is not None:
                 self._text(said)
                 for call in said.calls:
@@ -121,13 +137,13 @@ class _Answer:
 
     def response(self) -> ResponseObject:
         """The object as it is now."""
-        body, run = self._body, self._asked.run
+        body, used = self._body, self._speech.usage
         reason = {"length": "max_output_tokens", "content_filter": "content_filter"}.get(self._finish or "")
         status = "failed" if self._error else "incomplete" if reason else "completed" if self._finish else "in_progress"
         usage = ResponseUsage(
-            input_tokens=run.prompt_tokens,
-            output_tokens=run.completion_tokens,
-            total_tokens=run.prompt_tokens + run.completion_tokens,
+            input_tokens=used.prompt_tokens,
+            output_tokens=used.completion_tokens,
+            total_tokens=used.total_tokens,
         )
         told: dict[str, Any] = {"text": body.text} if body.text else {}
         return ResponseObject(
@@ -153,7 +169,7 @@ class _Answer:
         yield self._event("response.created", response=self._now())
         yield self._event("response.in_progress", response=self._now())
         try:
-            async for said in self._asked.said():
+            async for said in self._speech.said():
                 if said is None:
                     yield ALIVE
                     continue

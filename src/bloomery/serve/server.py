@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bloomery.core.errors import InputError
-from bloomery.serve.desk import Desk
+from bloomery.serve.gate import Lobby
 
 HEADER_MS = 5_000
 """Milliseconds in which a client must send its headers, and after which an idle connection is closed."""
@@ -43,7 +43,7 @@ def free_port(host: str, port: int) -> int:
         return found
 
 
-async def serve(app: Any, desk: Desk, host: str, port: int, ready: Callable[[], None] = lambda: None) -> None:
+async def serve(app: Any, lobby: Lobby, host: str, port: int, ready: Callable[[], None] = lambda: None) -> None:
     """Serve until SIGTERM or SIGINT; then running answers get `drain_seconds`, new requests 503.
 
     A second signal ends the wait.
@@ -69,7 +69,7 @@ async def serve(app: Any, desk: Desk, host: str, port: int, ready: Callable[[], 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, lambda: _told_to_stop(desk, stop))
+        loop.add_signal_handler(number, lambda: _told_to_stop(lobby, stop))
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.freeze()  # the model's objects stay: looking through them at every collection would stall answers
     serving = asyncio.ensure_future(server.serve())
@@ -77,7 +77,7 @@ async def serve(app: Any, desk: Desk, host: str, port: int, ready: Callable[[], 
     ready()
     await asyncio.wait({serving, asyncio.ensure_future(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
     if not serving.done():
-        await _drained(desk)
+        await _drained(lobby)
         server.stop()
     await serving
 
@@ -92,15 +92,15 @@ async def _listening(host: str, port: int, serving: asyncio.Future[None]) -> Non
         await asyncio.sleep(0.01)
 
 
-def _told_to_stop(desk: Desk, stop: asyncio.Event) -> None:
-    if desk.draining:
-        desk.hurried = True
-    desk.draining = True
+def _told_to_stop(lobby: Lobby, stop: asyncio.Event) -> None:
+    if lobby.draining:
+        lobby.hurried = True
+    lobby.draining = True
     stop.set()
 
 
-async def _drained(desk: Desk) -> None:
-    until = time.monotonic() + desk.limits.drain_seconds
-    while (desk.gate.taken or desk.gate.waiting) and time.monotonic() < until and not desk.hurried:
+async def _drained(lobby: Lobby) -> None:
+    until = time.monotonic() + lobby.limits.drain_seconds
+    while (lobby.gate.taken or lobby.gate.waiting) and time.monotonic() < until and not lobby.hurried:
         await asyncio.sleep(0.02)
     await asyncio.sleep(0.1)  # what was just answered is still being written
