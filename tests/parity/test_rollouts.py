@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from architectures import tiny
 
 from bloomery.engine.native import NativeEngine
-from bloomery.engine.protocol import Sampling
-from bloomery.rl.rollouts import Rollout, Task, token_row
+from bloomery.graders.answers import Regex
+from bloomery.rl.config import RolloutSettings
+from bloomery.rl.inside import Inside
+from bloomery.rl.rollouts import TRAINED, Task, token_rows
 from bloomery.train.batch import make_micro_batch, split_step
 from bloomery.train.module import TrainModule
 
@@ -20,13 +24,15 @@ CPU = torch.device("cpu")
 def test_log_probabilities_of_sampler_and_trainer_agree(architecture: str) -> None:
     loaded, draw = tiny(architecture), np.random.default_rng(0)
     engine, module = NativeEngine(loaded), TrainModule(loaded)
-    tasks = [Task("s", f"g{n}", {"id": n}, draw.integers(3, 97, 9 + 4 * n).astype(np.int32)) for n in range(3)]
-    prompts = [task.prompt.tolist() for task in tasks for _ in range(4)]
-    answers = engine.generate(prompts, Sampling(12, temperature=1.0, seed=5))
-    rows = [
-        token_row(Rollout(tasks[i // 4], i % 4, np.array(a.ids, np.int32), a.logprobs, "", True, 0))
-        for i, a in enumerate(answers)
+    tasks = [
+        Task("s", f"g{n}", {"id": n, "messages": []}, draw.integers(3, 97, 9 + 4 * n).astype(np.int32))
+        for n in range(3)
     ]
+    inside = Inside(engine, Regex("a"), RolloutSettings(group=4, max_tokens=12), lambda ids: str(ids))
+    groups, _ = inside.collect(tasks, 5)
+    rollouts = [replace(one, why=TRAINED, advantage=1.0) for group in groups for one in group]
+    rows = token_rows(rollouts, "tokens")
+    assert len(rows) == 12
     seen = 0
     for chosen in split_step(rows, 200, 1, module.packing)[0]:
         batch = make_micro_batch([rows[i] for i in chosen], CPU, module.packing, rows[0])
@@ -34,7 +40,7 @@ def test_log_probabilities_of_sampler_and_trainer_agree(architecture: str) -> No
             logp, _ = module.log_probabilities(batch)
         real = batch.weight["pg"] > 0
         assert float((logp - batch.extra["logp_sampled"])[real].abs().max()) < 1e-4
-        wanted = np.concatenate([np.array(answers[i].ids) for i in chosen])
+        wanted = np.concatenate([np.array(rollouts[i].tree.turns[0].sampled) for i in chosen])
         assert batch.targets[real].tolist() == wanted.tolist()
         seen += int(real.sum())
-    assert seen == sum(len(answer.ids) for answer in answers)
+    assert seen == sum(one.tree.sampled_tokens for one in rollouts)

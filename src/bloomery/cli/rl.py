@@ -45,11 +45,19 @@ def show(
 def _line(one: dict[str, Any]) -> list[str]:
     reward = "none" if one["reward"] is None else f"{one['reward']:.3g}"
     answer = " ⏎ ".join(one["answer"].split("\n"))
-    return [one["task"], reward, f"{one['advantage']:+.3f}", str(len(one["ids"])), one["why"], _plain(answer)[:100]]
+    return [
+        one["task"],
+        reward,
+        f"{one['advantage']:+.3f}",
+        str(sum(len(turn["ids"]) for turn in one["turns"])),
+        one["why"],
+        _plain(answer)[:100],
+    ]
 
 
 def _tokens(one: dict[str, Any]) -> str:
-    return " ".join(f"{token}({logp:.2f})" for token, logp in zip(one["ids"], one["logp"], strict=True))
+    told = [pair for turn in one["turns"] for pair in zip(turn["ids"], turn["logp"], strict=True)]
+    return " ".join(f"{token}({logp:.2f})" for token, logp in told)
 
 
 def _plain(text: str) -> str:

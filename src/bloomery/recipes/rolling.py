@@ -78,22 +78,22 @@ def rolling(
     plan = prepared.plan
     if plan.get("objective") != RL:
         return source, None
-    from bloomery.graders.load import load_grader
     from bloomery.rl.loop import RolloutSource
 
     told = plan.section("rollouts")
     tasks = DomainTasks(prepared, loaded.tokenizer)
     settings = RolloutSettings(seed=run.seed, **{name: told[name] for name in SAMPLING})
-    decode = _decoder(loaded.tokenizer)
-    grader = load_grader(told["reward"])
-    rolled = RolloutSource(source, tasks, grader, settings, decode, RolloutLog(run.folder))
+    rolled = RolloutSource(source, tasks, settings, RolloutLog(run.folder))
 
     def before(trainer: Trainer) -> None:
         from bloomery.engine.native import NativeEngine
+        from bloomery.graders.load import load_grader
+        from bloomery.rl.inside import Inside
 
         if trainer.world.size > 1:
             raise InputError("`objective: rl` trains in one process so far", fix="run it without torchrun")
-        rolled.begin(NativeEngine(loaded))
+        grader = load_grader(told["reward"])
+        rolled.begin(Inside(NativeEngine(loaded), grader, settings, _decoder(loaded.tokenizer)))
         rolled.told = lambda step, figures: trainer.log("rollouts", step, **figures)
 
     return rolled, before

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
-from bloomery.core.rows import Floats, Ids, TokenRow
-from bloomery.graders.payload import Score
+from bloomery.core.rows import Ids, TokenRow
 from bloomery.rl.advantages import Judged
+from bloomery.rl.turns import Tree, rows
 
 Row = Mapping[str, Any]
+
+TRAINED = "trained"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,78 +24,80 @@ class Task:
     row: Row
     prompt: Ids
 
+    @property
+    def name(self) -> str:
+        """The row's own id, else the group's name."""
+        return str(self.row.get("id", self.group))
+
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """One answer to a task: its ids with the stop token, their log-probabilities as they were sampled, its text.
+    """One attempt at a task: the tree of its turns, its reward, and what came of it.
 
-    `reward` is None where it could not be scored, and `why` says what came of the rollout: `trained`, or the reason
-    why not.
+    `reward` is None where it could not be scored, for the `reason`. `finished` says whether no answer was cut off.
+    `why` is `trained` where its tokens are, else the reason why they are not; empty until that is known.
     """
 
     task: Task
     number: int
-    ids: Ids
-    logp: Floats
-    text: str
-    finished: bool
-    version: int
-    score: Score | None = None
+    tree: Tree
+    finished: bool = True
+    reward: float | None = None
+    reason: str = ""
+    components: Mapping[str, float] | None = None
     advantage: float = 0.0
     why: str = ""
 
     @property
-    def reward(self) -> float | None:
-        """The aggregate reward."""
-        return None if self.score is None else self.score.aggregate_reward_score
+    def text(self) -> str:
+        """What the last answer says."""
+        return str(self.tree.turns[-1].reply.get("content") or "") if self.tree.turns else ""
 
     def told(self) -> dict[str, Any]:
         """JSON for a person who looks at it."""
         return {
-            "task": str(self.task.row.get("id", "")),
+            "task": self.task.name,
             "group": self.task.group,
             "number": self.number,
-            "version": self.version,
             "answer": self.text,
             "reward": self.reward,
-            "metrics": {} if self.score is None else {one.name: one.value for one in self.score.metrics_list},
+            "components": dict(self.components or {}),
             "advantage": round(self.advantage, 6),
             "why": self.why,
             "finished": self.finished,
-            "ids": self.ids.tolist(),
-            "logp": [round(float(value), 6) for value in self.logp],
+            "turns": [
+                {
+                    "parent": turn.parent,
+                    "kind": turn.kind,
+                    "version": turn.version,
+                    "added": [dict(message) for message in turn.added],
+                    "reply": dict(turn.reply),
+                    "ids": list(turn.sampled),
+                    "logp": [round(float(value), 6) for value in turn.logp],
+                }
+                for turn in self.tree.turns
+            ],
         }
 
 
-def token_row(rollout: Rollout, per_token: float = 1.0) -> TokenRow:
-    """The row of a rollout: weight `per_token` in `pg` where its tokens were sampled, none in the prompt.
+def token_rows(rollouts: Sequence[Rollout], norm: str) -> list[TokenRow]:
+    """Rows of those that are trained; see `RolloutSettings.norm`.
 
     Rows of one group stay together, so that what they have in common at their beginning is computed once.
     """
-    before, after = len(rollout.task.prompt), len(rollout.ids)
-
-    def at_answer(values: Floats) -> Floats:
-        return np.concatenate([np.zeros(before, np.float32), values.astype(np.float32)])
-
-    return TokenRow(
-        np.concatenate([rollout.task.prompt, rollout.ids]).astype(np.int32),
-        {"pg": at_answer(np.full(after, per_token))},
-        f"{rollout.task.group}:{rollout.number}",
-        rollout.task.source,
-        str(rollout.task.row.get("id", rollout.task.group)),
-        rollout.task.group,
-        advantage=at_answer(np.full(after, rollout.advantage)),
-        logp_sampled=at_answer(rollout.logp),
-    )
-
-
-def token_rows(rollouts: Sequence[Rollout], norm: str) -> list[TokenRow]:
-    """Rows of those that are trained; see `RolloutSettings.norm`."""
-    trained = [one for one in rollouts if one.why == TRAINED]
-    return [token_row(one, 1.0 if norm == "tokens" else 1.0 / len(one.ids)) for one in trained]
-
-
-TRAINED = "trained"
+    found: list[TokenRow] = []
+    for one in (one for one in rollouts if one.why == TRAINED):
+        weight = one.tree.sampled_tokens if norm == "tokens" else 1.0
+        found += rows(
+            one.tree,
+            f"{one.task.group}:{one.number}",
+            source=one.task.source,
+            example_id=one.task.name,
+            group_id=one.task.group,
+            weight=weight,
+            advantages=[one.advantage] * len(one.tree.turns),
+        )
+    return found
 
 
 def with_advantages(groups: Sequence[Sequence[Rollout]], judged: Judged) -> list[list[Rollout]]:
@@ -110,7 +112,7 @@ def _worth(rollout: Rollout, advantage: float, used: bool) -> Rollout:
     if rollout.why:
         return rollout
     if rollout.reward is None:
-        return replace(rollout, why=f"unscorable: {rollout.score.reason if rollout.score else 'no reward came'}")
+        return replace(rollout, why=f"unscorable: {rollout.reason or 'no reward came'}")
     if not used:
         return replace(rollout, why="too few of its group were scored")
     if advantage == 0:

@@ -16,6 +16,7 @@ from bloomery.core.rows import Floats, TokenRow
 from bloomery.engine.protocol import Completion, Sampling
 from bloomery.graders.payload import Sample, Score
 from bloomery.rl.config import RolloutSettings
+from bloomery.rl.inside import Inside
 from bloomery.rl.log import RolloutLog
 from bloomery.rl.loop import RolloutSource
 from bloomery.rl.rollouts import Task
@@ -82,11 +83,8 @@ class Rewards:
 
 
 def source(tmp_path: Path, told: list[float | None], **settings: Any) -> RolloutSource:
-    made = RolloutSource(
-        Drawn(), ByIndex(), Rewards(told), RolloutSettings(group=4, max_tokens=2, **settings),
-        lambda ids: f"said {ids[0]}", RolloutLog(tmp_path),
-    )  # fmt: skip
-    made.begin(Speaker())
+    made = RolloutSource(Drawn(), ByIndex(), RolloutSettings(group=4, max_tokens=2, **settings), RolloutLog(tmp_path))
+    made.begin(Inside(Speaker(), Rewards(told), made.settings, lambda ids: f"said {ids[0]}"))
     return made
 
 
@@ -97,7 +95,7 @@ def test_what_is_trained_is_what_was_sampled_token_by_token(tmp_path: Path) -> N
     [batch] = rolled.steps(0, 1)
     *trained, curated = batch.rows
     assert curated.source == "curated" and batch.state == {"blend": 1, "rewards": pytest.approx(0.625)}
-    assert [row.row_id for row in trained] == [f"tasks:0:0:{n}" for n in range(4)]  # the other group is level
+    assert [row.row_id for row in trained] == [f"tasks:0:0:{n}:0" for n in range(4)]  # the other group is level
     for number, row in enumerate(trained):
         assert row.ids.tolist() == [1, 2, 30, 100 + number, 2]
         assert row.weight["pg"].tolist() == [0, 0, 0, 1, 1] and row.group_id == "tasks:0:0"
@@ -110,7 +108,7 @@ def test_what_is_trained_is_what_was_sampled_token_by_token(tmp_path: Path) -> N
 def test_an_unscorable_rollout_is_in_no_baseline_and_no_row(tmp_path: Path) -> None:
     rolled = source(tmp_path, [1.0, 0.0, None, 0.0, 1.0, None, None, 0.0])
     [batch] = rolled.steps(0, 1)
-    assert [row.row_id for row in batch.rows[:-1]] == ["tasks:0:0:0", "tasks:0:0:1", "tasks:0:0:3"]
+    assert [row.row_id for row in batch.rows[:-1]] == ["tasks:0:0:0:0", "tasks:0:0:1:0", "tasks:0:0:3:0"]
     worth = [float(row.advantage[-1]) for row in batch.rows[:-1] if row.advantage is not None]
     assert worth == pytest.approx([2 / 3, -1 / 3, -1 / 3])  # the mean of three, not of four
     why = [one["why"] for one in rolled.log.read(0)]
@@ -120,7 +118,7 @@ def test_an_unscorable_rollout_is_in_no_baseline_and_no_row(tmp_path: Path) -> N
 def test_answers_that_were_cut_off_can_be_left_out(tmp_path: Path) -> None:
     rolled = source(tmp_path, [1.0, 1.0, 0.0, 1.0] * 2, overlong="drop")
     [batch] = rolled.steps(0, 1)
-    assert "tasks:0:0:0" not in [row.row_id for row in batch.rows]
+    assert "tasks:0:0:0:0" not in [row.row_id for row in batch.rows]
     assert next(rolled.log.read(0))["why"] == "cut off"
 
 
@@ -132,11 +130,12 @@ def test_every_rollout_counts_alike_where_that_is_asked(tmp_path: Path) -> None:
 
 def test_steps_have_their_own_seeds_and_graders_their_own_ids(tmp_path: Path) -> None:
     rolled = source(tmp_path, [1.0, 0.0, 0.0, 0.0] * 2, seed=3)
-    seeds, grader = [], rolled.grader
-    assert isinstance(rolled.engine, Speaker) and isinstance(grader, Rewards)
+    assert isinstance(rolled.collector, Inside)
+    seeds, engine, grader = [], rolled.collector.engine, rolled.collector.grader
+    assert isinstance(engine, Speaker) and isinstance(grader, Rewards)
     for _ in rolled.steps(0, 3):
-        seeds.append(rolled.engine.asked.seed)
-    assert len(set(seeds)) == 3 and rolled.engine.asked.temperature == 1.0
+        seeds.append(engine.asked.seed)
+    assert len(set(seeds)) == 3 and engine.asked.temperature == 1.0
     assert len({one.id for one in grader.seen}) == 24
     assert grader.seen[1].messages == [
         {"role": "user", "content": "task 0"}, {"role": "assistant", "content": "said 101"},
@@ -159,4 +158,4 @@ def test_rollouts_lie_in_a_file_a_step_for_their_owner_only(tmp_path: Path) -> N
     path = tmp_path / "rollouts" / "step-000004.jsonl"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     first = json.loads(path.read_text().splitlines()[0])
-    assert first["answer"] == "said 100" and first["ids"] == [100, 2] and first["reward"] == 1.0
+    assert first["answer"] == "said 100" and first["turns"][0]["ids"] == [100, 2] and first["reward"] == 1.0

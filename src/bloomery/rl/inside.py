@@ -1,0 +1,69 @@
+"""Rollouts of one answer each, in this process: sampled by the engine over the weights in training, then graded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from bloomery.engine.protocol import Completion, Engine, Sampling
+from bloomery.evals.prompts import messages_of
+from bloomery.evals.rows import reference_of
+from bloomery.graders.payload import Grader, Sample, Score
+from bloomery.rl.config import RolloutSettings
+from bloomery.rl.rollouts import Rollout, Task
+from bloomery.rl.turns import Tree, Turn
+
+Groups = list[list[Rollout]]
+
+
+@dataclass(slots=True)
+class Inside:
+    """Answers and grades. The same weights, step and seed give the same rollouts, bit for bit."""
+
+    engine: Engine
+    grader: Grader
+    settings: RolloutSettings
+    decode: Callable[[Sequence[int]], str]
+
+    def collect(self, tasks: Sequence[Task], step: int) -> tuple[Groups, dict[str, float]]:
+        """`group` rollouts of each task, and the seconds that sampling and grading took."""
+        began = time.perf_counter()
+        groups = self._sampled(tasks, step)
+        sampled = time.perf_counter()
+        graded = self._graded(groups, step)
+        return graded, {"sampling_s": sampled - began, "grading_s": time.perf_counter() - sampled}
+
+    def _sampled(self, tasks: Sequence[Task], step: int) -> Groups:
+        size, settings = self.settings.group, self.settings
+        prompts = [task.prompt.tolist() for task in tasks for _ in range(size)]
+        sampling = Sampling(settings.max_tokens, temperature=1.0, seed=settings.seed * 1_000_003 + step)
+        answers = iter(self.engine.generate(prompts, sampling)) if prompts else iter(())
+        return [[self._rollout(task, number, next(answers), step) for number in range(size)] for task in tasks]
+
+    def _rollout(self, task: Task, number: int, answer: Completion, step: int) -> Rollout:
+        reply = {"role": "assistant", "content": self.decode(answer.body)}
+        asked, prompt = tuple(messages_of(task.row)), tuple(task.prompt.tolist())
+        finish = answer.finish_reason
+        turn = Turn(0, None, "clean", asked, "", prompt, tuple(answer.ids), answer.logprobs, step, finish, reply)
+        dropped = "cut off" if finish != "stop" and self.settings.overlong == "drop" else ""
+        return Rollout(task, number, Tree([turn]), finish == "stop", why=dropped)
+
+    def _graded(self, groups: Groups, step: int) -> Groups:
+        """The same with their rewards; a grader that fails leaves None."""
+        flat = [one for group in groups for one in group]
+        scores = iter(self.grader.grade([sample_of(one, step) for one in flat]) if flat else ())
+        return [[_scored(one, next(scores)) for one in group] for group in groups]
+
+
+def _scored(rollout: Rollout, score: Score) -> Rollout:
+    parts = {metric.name: metric.value for metric in score.metrics_list}
+    return replace(rollout, reward=score.aggregate_reward_score, reason=score.reason, components=parts)
+
+
+def sample_of(rollout: Rollout, step: int) -> Sample:
+    """A rollout as graders take it. Its id is its own: the same on every try, another for another rollout."""
+    row = rollout.task.row
+    messages = [*messages_of(row), {"role": "assistant", "content": rollout.text}]
+    name = f"{rollout.task.group}:{step}:{rollout.number}"
+    return Sample(name, messages, reference_of(row), row.get("metadata") or {})
