@@ -40,8 +40,13 @@ _log = logging.getLogger("bloomery.rl")
 
 def make_app(gateway: Gateway, hosts: tuple[str, ...] = LOOPBACK) -> Door:
     """The gateway as an ASGI app, called by these host names; () for any."""
-    quiet = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
-    api = FastAPI(title="Bloomery gateway", version=__version__, docs_url=None, redoc_url=None, telemetry=quiet)
+    api = FastAPI(
+        title="Bloomery gateway",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
+    )
     _speaking(api, gateway)
     _working(api, gateway)
     _failing(api)

@@ -175,8 +175,7 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
 
 def refusal_response(refusal: Refusal, typed: bool = False) -> Response:
     """The error object as a response; `typed` says that it is one, as Anthropic's API does."""
-    body = refusal.body().model_dump_json()
-    body = '{"type":"error",' + body[1:] if typed else body
+    body = refusal.body().model_copy(update={"type": "error"} if typed else {}).model_dump_json()
     return Response(body, refusal.status, headers=refusal.headers, media_type="application/json")
 
 

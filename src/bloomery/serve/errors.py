@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from bloomery.core.errors import InputError, nearest
 
@@ -26,11 +26,12 @@ class ErrorDetail(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """OpenAI's error object."""
+    """OpenAI's error object; in Anthropic's dialect `type` says that it is one."""
 
     model_config = ConfigDict(extra="forbid")
 
     error: ErrorDetail
+    type: Literal["error"] | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class Refusal(Exception):

@@ -15,6 +15,7 @@ ROUTES = [
     ("GET", "/v1/models"), ("GET", "/v1/models/ember"), ("GET", "/version"), ("GET", "/metrics"),
     ("GET", "/openapi.json"),
     ("POST", "/v1/chat/completions"), ("POST", "/v1/completions"), ("POST", "/v1/responses"),
+    ("POST", "/v1/messages"),
     ("POST", "/v1/embeddings"),
     ("POST", "/admin/models/swap"), ("DELETE", "/v1/models/ember"), ("GET", "/nowhere"),
 ]  # fmt: skip
