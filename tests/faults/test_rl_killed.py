@@ -31,7 +31,7 @@ class Server:
 
     def start(self) -> None:
         source = os.pathsep.join([str(SUPPORT), str(SUPPORT.parents[1] / "src")])
-        command = [sys.executable, str(SUPPORT / "rl_server.py"), str(self.folder), str(self.port), "0.002"]
+        command = [sys.executable, str(SUPPORT / "rl_server.py"), str(self.folder), str(self.port), "0.002", "8"]
         environ = os.environ | {"PYTHONPATH": source}
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environ)
         self.port = int(self.process.stdout.readline())
