@@ -21,7 +21,7 @@ from bloomery.recipes.responsible import RESPONSIBLE, of_files, of_model
 from bloomery.recipes.suites import chosen, with_rows
 
 if TYPE_CHECKING:
-    from bloomery.evals.bootstrap import Interval
+    from bloomery.core.intervals import Interval
     from bloomery.evals.compare import Change, Comparison
     from bloomery.evals.measures import Difference
     from bloomery.evals.results import EvalResult
