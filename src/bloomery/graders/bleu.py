@@ -55,7 +55,7 @@ def corpus_bleu(sums: Array) -> Array:
 
 
 def sentence_bleu(answer: str, reference: str) -> float:
-    """BLEU of one answer, 0 to 1, by the orders that it is long enough for (`effective_order`); 1 of two empty texts."""
+    """BLEU of one answer, 0 to 1, by the orders that it is long enough for; 1 where both are empty."""
     sums = np.array([counts(answer, [reference])])
     return float(_bleu(sums)[0]) if sums[0, -2] else float(not sums[0, -1])
 
