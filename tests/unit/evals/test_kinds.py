@@ -57,9 +57,7 @@ def test_truth_is_the_probability_of_the_true_answers(tokenizer: Any) -> None:
     found = figures(evaluate(Told(tokenizer, None, "crowns"), tokenizer, [Suite("s", "truth", rows, "truthfulness")]))
     assert found["mc1"] == 0.0 and found["mc2"] < 0.66
     with pytest.raises(InputError, match="`true` must list numbers"):
-        evaluate(
-            Told(tokenizer), tokenizer, [Suite("s", "truth", [rows[0] | {"true": [0, 1, 2]}], "truthfulness")]
-        )
+        evaluate(Told(tokenizer), tokenizer, [Suite("s", "truth", [rows[0] | {"true": [0, 1, 2]}], "truthfulness")])
 
 
 def test_bias_rows_are_balanced_and_a_stereotyping_engine_has_a_high_score(tokenizer: Any) -> None:
