@@ -72,6 +72,8 @@ class Pattern:
     """What may become a match is looked for by this expression, where it is another one."""
     after: After | None = None
     """Such a place counts only where this stands before it."""
+    known: bool = False
+    """It is ours, and known to take no time worth watching: what may begin is looked for without a limit."""
     even: bool | None = None
     """Whether what does not begin at the end of a text does not begin there once it has grown; None: find out."""
     whole: Any = field(init=False, repr=False, compare=False)
@@ -189,6 +191,7 @@ class Front:
         self._least = self._most = 0
         self._pending = pending([scan.pattern for scan in scans])
         self._even = all(scan.pattern.even for scan in scans)
+        self._seconds = None if all(scan.pattern.known for scan in scans) else SECONDS
         self._before = _Before(scans[0].pattern) if scans[0].pattern.after else None
 
     @property
@@ -243,10 +246,10 @@ class Front:
 
     def _begins(self, expression: Any, view: str, place: int) -> int:
         end = len(view)
-        begun = expression.search(view, place, partial=True, timeout=SECONDS)
+        begun = expression.search(view, place, partial=True, timeout=self._seconds)
         found = int(begun.start()) if begun is not None else end
         if not self._even:  # an assertion such as \B can fail at the end and hold a character later: look one back, too
-            begun = expression.search(view, place, end - 1, partial=True, timeout=SECONDS)
+            begun = expression.search(view, place, end - 1, partial=True, timeout=self._seconds)
             found = min(found, begun.start()) if begun is not None and begun.start() < end - 1 else found
         return found
 
@@ -261,7 +264,7 @@ class _Before:
         self._looked, self._last = 0, -self._reach
 
     def stands(self, view: str, place: int) -> bool:
-        for sign in self._sign.finditer(view, max(0, self._looked - self._after.longest), place, timeout=SECONDS):
+        for sign in self._sign.finditer(view, max(0, self._looked - self._after.longest), place):
             self._last = sign.end()
         self._looked = max(self._looked, place)
         near = place - self._last < self._reach
@@ -272,7 +275,9 @@ def fronts(scans: Iterable[Scan]) -> list[Front]:
     """As few as can be for scans of one text; patterns whose groups cannot stand together have their own."""
     kinds: dict[Any, list[Scan]] = {}
     for scan in scans:
-        kinds.setdefault((scan.pattern.folded, scan.pattern.even, scan.pattern.after), []).append(scan)
+        kinds.setdefault((scan.pattern.folded, scan.pattern.even, scan.pattern.known, scan.pattern.after), []).append(
+            scan
+        )
     found: list[Front] = []
     for together in kinds.values():
         try:

@@ -6,6 +6,7 @@ released text and the decision are the same for every way of cutting the text in
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,15 +48,25 @@ class _Local:
         self.allowed = [(Scan(pattern, text), reason) for pattern, reason in category.allowed]
         self.ahead = fronts(scan for scan, _ in self.allowed)
         self.blanks: list[Span] = []
+        self._due = self._next()
 
     def advance(self, final: bool) -> list[Finding]:
         """What was found since the last call. A scan that takes too long is given up."""
         found = self._see(final) if self.allowed else []
         raw, folded = len(self.view.raw), len(self.view.folded)
-        for name, scan in self.scans:
-            if final or scan.due <= (folded if scan.pattern.folded else raw):
-                found += self._settled(name, scan, final)
+        if final or raw >= self._due[False] or folded >= self._due[True]:
+            for name, scan in self.scans:
+                if final or scan.due <= (folded if scan.pattern.folded else raw):
+                    found += self._settled(name, scan, final)
+            self._due = self._next()
         return found
+
+    def _next(self) -> tuple[float, float]:
+        """Lengths of the text, raw and folded, from which something can be decided again."""
+        due: tuple[list[float], list[float]] = ([math.inf], [math.inf])
+        for _, scan in self.scans:
+            due[scan.pattern.folded].append(scan.due)
+        return min(due[0]), min(due[1])
 
     def _settled(self, name: str, scan: Scan, final: bool) -> list[Finding]:
         try:
@@ -142,6 +153,7 @@ class Pass:
         shared = [scan for local in self.locals if local.view is self.text for _, scan in local.scans]
         apart = [[scan for _, scan in local.scans] for local in self.locals if local.view is not self.text]
         self.fronts = [front for scans in (shared, *apart) for front in fronts(scans)]
+        self.views = [local.view for local in self.locals if local.view is not self.text]
         self.asked = [
             _Asked(local, whole, messages, role)
             for local in self.locals
@@ -152,6 +164,7 @@ class Pass:
         self.waiting: list[Finding] = []
         self.decision, self.strength = Decision("allow"), (RANK["allow"], False)
         self.released, self.blocked = 0, False
+        self.hidden: list[Span] = []  # what was masked
 
     def feed(self, piece: str, final: bool = False) -> tuple[str, Decision | None]:
         """The text that may be released now, and the decision where it grew stronger."""
@@ -160,6 +173,8 @@ class Pass:
         self.text.grow(piece)
         before = self.decision
         clear = self._look(final)
+        if not self.waiting:
+            return self._up_to(clear), None
         out: list[str] = []
         ready = sorted((f for f in self.waiting if f.span.acts < clear or final), key=lambda f: f.order)
         self.waiting = [finding for finding in self.waiting if finding not in ready]
@@ -172,18 +187,17 @@ class Pass:
 
     def _look(self, final: bool) -> int:
         """Let every detector look; the place before which all is known."""
-        end = len(self.text.raw)
+        clear = len(self.text.raw)
         for local in self.locals:
             self.waiting += local.advance(final)
         for asked in self.asked:
             self.waiting += asked.advance(final)
+            clear = min(clear, asked.clear)
         for front in self.fronts:
             if late := front.advance(final):
                 self.waiting += [failure for local in self.locals for failure in local.given_up(late)]
-        if final:
-            return end
-        seen = [len(local.view.raw) for local in self.locals if local.view is not self.text]
-        return min([front.clear for front in self.fronts] + [asked.clear for asked in self.asked] + seen + [end])
+            clear = min(clear, front.clear)
+        return len(self.text.raw) if final else min([clear, *(len(view.raw) for view in self.views)])
 
     def _act(self, finding: Finding, out: list[str]) -> None:
         action = finding.action
@@ -198,6 +212,7 @@ class Pass:
             if self.released <= finding.span.start:
                 out.append(finding.category.mask)
             self.released = max(self.released, finding.span.end)
+            self.hidden.append(finding.span)
         self.blocked = action == "block"
 
     def _up_to(self, place: int) -> str:
@@ -223,6 +238,20 @@ class PolicyWatch:
     def decision(self) -> Decision:
         """The strongest decision so far."""
         return self._running.decision
+
+    @property
+    def quick(self) -> bool:
+        """Whether only the floor looks, whose patterns are known to take no time worth a thread."""
+        return all(local.category.floor for local in self._running.locals)
+
+    @property
+    def passed(self) -> int:
+        """Characters of the answer that have been released, or hidden for good."""
+        return self._running.released
+
+    def hides(self, start: int, end: int) -> bool:
+        """Whether any of these characters, which have passed, were masked."""
+        return any(span.start < end and span.end > start for span in self._running.hidden)
 
 
 def _failure(category: Armed, detector: str, place: int, reason: str) -> Finding:

@@ -27,7 +27,7 @@ _END = ""
 def word_pattern(entries: Iterable[str]) -> Pattern:
     """One pattern for all entries. Raises `InputError` for an entry without a letter and for a list without entries."""
     source, longest = _any_of(entries)
-    return Pattern(source, longest + 1, folded=True, even=True)
+    return Pattern(source, longest + 1, folded=True, known=True, even=True)
 
 
 def near_pattern(
@@ -60,7 +60,7 @@ def near_pattern(
     sign = "|".join(sources[-2:] if any_order else sources[-2:-1])
     after = After(f"(?:{'|'.join(others)}){between}", sign, max(length for _, length in found))
     begins = "|".join(sources[one] for one in last)
-    return Pattern(f"(?:{source}){alone}", reach, folded=True, begins=begins, after=after, even=True)
+    return Pattern(f"(?:{source}){alone}", reach, folded=True, begins=begins, after=after, known=True, even=True)
 
 
 def _joined(sources: Sequence[str], between: str, any_order: bool, last: str = "{}") -> str:
