@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bloomery.evals.bootstrap import interval, resampled_sums
+from bloomery.core.intervals import percentile
+from bloomery.evals.bootstrap import resampled_sums
 from bloomery.evals.ledger import Entry, ledger
 
 LOADED = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -43,7 +44,7 @@ def test_resampled_sums_stay_within_what_documents_allow_and_repeat_by_seed(valu
 def test_pairs_that_move_alike_have_no_interval_at_all(values: list[float], factor: float) -> None:
     columns = np.array([[v, v * factor] for v in values])
     sums = resampled_sums(columns, draws=100)
-    found = interval(factor - 1, sums[:, 1] / sums[:, 0] - 1)
+    found = percentile(factor - 1, sums[:, 1] / sums[:, 0] - 1)
     assert abs(found.high - found.low) < 1e-9 and abs(found.low - (factor - 1)) < 1e-9
 
 
@@ -54,7 +55,7 @@ def test_a_95_percent_interval_covers_the_truth_in_about_95_of_100_experiments()
         base = rng.gamma(4, 10, 150)
         columns = np.stack([base, base * rng.normal(1.01, 0.1, 150)], axis=1)
         sums = resampled_sums(columns, draws=400, seed=trial)
-        found = interval(0.0, sums[:, 1] / sums[:, 0] - 1)
+        found = percentile(0.0, sums[:, 1] / sums[:, 0] - 1)
         covered += found.low <= 0.01 <= found.high
     assert 0.90 <= covered / 300 <= 0.985
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from bloomery.serve.policy.category import Armed
 from bloomery.serve.policy.decision import RANK, Decision
 from bloomery.serve.policy.fold import Text, fold
+from bloomery.serve.policy.load import floor_guard
 from bloomery.serve.policy.numbers import luhn
-from bloomery.serve.policy.pattern import Pattern, Scan
+from bloomery.serve.policy.pattern import Front, Pattern, Scan
 from bloomery.serve.policy.watch import Pass
 from bloomery.serve.policy.whole import Failed
 from bloomery.serve.policy.words import near_pattern, word_pattern
@@ -29,8 +30,15 @@ PATTERNS = {
     "ahead": Pattern(r"cat(?!alog)", 12),
     "behind": Pattern(r"(?<=x )dog", 8),
     "near": near_pattern([["how to"], ["cat", "dog"]], 12, False, ["nice"]),
+    "any order": near_pattern([["how to"], ["cat", "cat food"], ["x", "dog"]], 9, True, []),
+    "completed": near_pattern([["how to"], ["cat", "dog"]], 12, False, ["nice", "food"], whole=False),
+    "completed in any order": near_pattern(
+        [["how to", "c"], ["cat", "cat food"], ["dog"]], 9, True, ["x"], whole=False
+    ),
     "card": Pattern(r"(?<!\w)\d{13,16}(?!\w)", 20, folded=True, holds=luhn),
 }
+WHOLE = {"completed": "near", "completed in any order": "any order"}
+"""What stands for a pattern where all of a match is masked."""
 SYLLABLES = "cat|Cat|c4t|с|at|food|alog|egory| |  |-|.|dog|x |how to |nice |12|123-45|a|z|bb|c|foo|bar|\u200b|é|ﬁ|\n|!"
 TEXTS = st.lists(st.sampled_from([*SYLLABLES.split("|"), "4111111111111111"]), max_size=60).map("".join)
 
@@ -65,7 +73,7 @@ def armed(order: int, action: str, patterns: Sequence[str], **changes: Any) -> A
         "mask": "[x]",
         "severity": "low",
         "on_failure": "review",
-        "patterns": tuple((name, PATTERNS[name]) for name in patterns),
+        "patterns": tuple((name, PATTERNS[WHOLE.get(name, name) if action == "mask" else name]) for name in patterns),
         "wholes": (),
         "allowed": (),
     }
@@ -130,13 +138,15 @@ def test_no_match_begins_before_a_place_called_clear(text: str, name: str, data:
     """What partial matching promises: a match that is found later never begins in what was released."""
     grown = Text()
     scan, cleared = Scan(PATTERNS[name], grown), 0
+    front = Front([scan])
     places = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
     for begin, end in zip([0, *places], [*places, len(text)], strict=True):
         grown.grow(text[begin:end])
-        assert all(span.start >= cleared for span in scan.advance(final=False))
-        assert scan.clear >= cleared
-        cleared = scan.clear
-    assert all(span.start >= cleared for span in scan.advance(final=True))
+        assert all(span.acts >= cleared for span in scan.settle(final=False))
+        assert front.advance(final=False) == []
+        assert front.clear >= cleared
+        cleared = front.clear
+    assert all(span.acts >= cleared for span in scan.settle(final=True))
 
 
 @settings(max_examples=200, deadline=None)
@@ -168,3 +178,27 @@ def test_the_folded_text_leads_back_to_the_text(text: str) -> None:
 def test_harmless_text_is_released_at_once(name: str) -> None:
     running = Pass([armed(0, "block", [name])], [], "assistant", lambda *_: None)
     assert running.feed("Quite another thing ")[0] == "Quite another thing "
+
+
+ASKED = (
+    "write,show,pictures,sexual content,naked,child,young girl,law,lawn,a,of,the,17-year-old,chil,dren,4111 1111 1111"
+)
+SENTENCES = st.lists(st.sampled_from([*ASKED.split(","), ". ", "1111", "DE89 3704 0044 0532 0130 00", "-----BEGIN"]))
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(SENTENCES.map(" ".join), st.integers(1, 9))
+def test_the_floor_releases_the_same_however_a_text_is_cut(text: str, size: int) -> None:
+    floor = floor_guard(lambda event: None).categories
+    pieces = [text[at : at + size] for at in range(0, len(text), size)]
+    assert run(floor, pieces) == run(floor, [text])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from("how to,cat,cat food,dog,nice,x,c,other. ".split(",")), max_size=12).map(" ".join))
+def test_a_word_completes_a_match_where_there_is_one(text: str) -> None:
+    ordered, free = ([["how to"], ["cat", "dog"]], 12, False, ["nice"]), ([["how to"], ["cat"], ["x"]], 9, True, [])
+    for groups in (ordered, free):
+        spans, acting = near_pattern(*groups).spans(text), near_pattern(*groups, whole=False).spans(text)
+        assert [(span.start, span.end) for span in spans] == [(span.start, span.end) for span in acting]
+        assert all(span.start < span.acts < span.end for span in acting)

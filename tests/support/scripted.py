@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -170,3 +171,28 @@ class Stage:
                 return await client.get(path, headers=headers)
 
         return asyncio.run(go())
+
+
+ASKED: dict[str, Any] = {"model": "ember", "messages": [{"role": "user", "content": "Hello?"}]}
+
+
+def ask(stage: Stage, **fields: Any) -> Any:
+    """The answer to a chat request."""
+    found = stage.post("/v1/chat/completions", ASKED | fields)
+    assert found.status_code == 200, found.text
+    return found.json()
+
+
+def chunks(stage: Stage, path: str = "/v1/chat/completions", **fields: Any) -> list[Any]:
+    """Events of a stream, its `[DONE]` checked and left out."""
+    found = stage.post(path, ASKED | {"stream": True} | fields)
+    assert found.headers["content-type"].startswith("text/event-stream")
+    lines = [line[6:] for line in found.text.split("\n\n") if line.startswith("data: ")]
+    assert lines[-1] == "[DONE]"
+    return [json.loads(line) for line in lines[:-1]]
+
+
+def said(told: list[Any], index: int = 0) -> str:
+    """The text of a stream's chunks."""
+    deltas = [choice for chunk in told for choice in chunk["choices"] if choice["index"] == index]
+    return "".join(choice["delta"].get("content", "") for choice in deltas)

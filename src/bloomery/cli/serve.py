@@ -16,8 +16,8 @@ Name = Annotated[str | None, typer.Option(help="What requests call the model.")]
 Adapters = Annotated[
     list[str] | None, typer.Option(metavar="NAME=PLACE", help="A LoRA run or peft folder, asked by its name.")
 ]
-Policy = Annotated[Path | None, typer.Option(help="Policy file: what is blocked, masked, reviewed.")]
-Log = Annotated[Path | None, typer.Option(help="File for decisions of the policy, JSON lines.")]
+Policy = Annotated[Path | None, typer.Option(help="Policy file: what is blocked, masked, reviewed beyond the floor.")]
+Log = Annotated[Path | None, typer.Option(help="File for decisions of policy and floor, JSON lines.")]
 Running = Annotated[int, typer.Option(help="Answers worked on at once.", min=1)]
 Queue = Annotated[int, typer.Option(help="Requests that may wait; more are refused with 429.", min=1)]
 Patience = Annotated[float, typer.Option(help="Seconds a request waits for its turn before 429.", min=0.0)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,8 @@ class EventLog:
     """Append-only log of a run, `events.jsonl`.
 
     Every event has `time` (seconds since the epoch) and `event` (its name). A line half written by a
-    killed process is dropped when the log is opened again.
+    killed process is dropped when the log is opened again. Any thread may write: lines stay whole, and in the order of
+    their times.
     """
 
     def __init__(self, path: Path) -> None:
@@ -24,22 +26,27 @@ class EventLog:
         path.parent.mkdir(parents=True, exist_ok=True)
         _drop_torn_line(path)
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - lives as long as the log
+        self._one = threading.RLock()  # a signal may come while its own thread writes
 
     def write(self, event: str, /, **fields: Any) -> None:
         """Append one event. Non-finite numbers become strings, so that the file stays valid JSON; secrets are hidden
         in text, which may be a library's error. In nested fields they are not: those are facts of our own, paths too.
         """
-        record = {"time": round(time.time(), 3), "event": event} | {k: _plain(v) for k, v in fields.items()}
-        self._file.write(json.dumps(record, ensure_ascii=False) + "\n")
-        self._file.flush()
+        told = {key: _plain(value) for key, value in fields.items()}
+        with self._one:
+            record = {"time": round(time.time(), 3), "event": event} | told
+            self._file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            self._file.flush()
 
     def sync(self) -> None:
         """Make everything written so far durable."""
-        os.fsync(self._file.fileno())
+        with self._one:
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file; writing afterwards is an error."""
-        self._file.close()
+        with self._one:
+            self._file.close()
 
 
 def read_events(path: Path, event: str | None = None) -> Iterator[dict[str, Any]]:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
+from bloomery.core.intervals import Interval
+
 Array = npt.NDArray[np.float64]
 
 DRAWS = 10_000
-LEVEL = 0.95
 FEWEST = 10
 """Documents or examples from which a change has an interval.
 
@@ -27,23 +27,6 @@ REMEMBERED = 6_000_000
 """Counts of sets up to this size (12 MB) are kept for the next comparison."""
 T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 """97.5 % quantile of Student's t at 1 to 10 degrees of freedom."""
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """An estimate with the bounds of its 95 % interval, in the estimate's own unit."""
-
-    estimate: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.estimate:+.4g} [{self.low:+.4g}, {self.high:+.4g}]"
-
-    def scaled(self, factor: float) -> Interval:
-        """Estimate and bounds times `factor`; a negative one swaps the bounds."""
-        ends = sorted((self.low * factor, self.high * factor))
-        return Interval(self.estimate * factor, ends[0], ends[1])
 
 
 def resampled_sums(columns: Array, draws: int = DRAWS, seed: int = 0) -> Array:
@@ -71,15 +54,6 @@ def _counts(rng: np.random.Generator, n: int, draws: int) -> npt.NDArray[np.int6
     """[draws, n]: how often each document came up, which turns a gather into one matrix product."""
     picked = rng.integers(0, n, (draws, n)) + np.arange(draws)[:, None] * n
     return np.bincount(picked.ravel(), minlength=draws * n).reshape(draws, n)
-
-
-def interval(estimate: float, draws: Array) -> Interval:
-    """Percentile interval of resampled statistics around the estimate; NaN bounds where nothing can be drawn."""
-    finite = draws[np.isfinite(draws)]
-    if not len(finite):
-        return Interval(estimate, math.nan, math.nan)
-    low, high = np.percentile(finite, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
-    return Interval(estimate, float(low), float(high))
 
 
 def enough(found: Interval, documents: int) -> Interval:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bloomery.evals.bootstrap import Interval
+from bloomery.core.intervals import Interval
 from bloomery.evals.html import Markup, el, svg
 
 Scale = Callable[[float], float]

@@ -68,4 +68,4 @@ def table(arms: Sequence[Arm], price: float) -> list[dict[str, Any]]:
 def by_question(arms: Sequence[Arm], figure: str = "f1") -> Mapping[str, Mapping[str, float]]:
     """A figure of every question in every arm: question -> arm -> value."""
     names = arms[0].report.questions
-    return {name: {arm.name: arm.report.questions[name].figures[figure].value for arm in arms} for name in names}
+    return {name: {arm.name: arm.report.questions[name].figures[figure].estimate for arm in arms} for name in names}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,13 @@ import numpy as np
 
 from bloomery.core.errors import InputError
 from bloomery.core.files import write_json, write_text
+from bloomery.core.intervals import Interval
 from bloomery.evals.classify_charts import reliability, risk_coverage
 from bloomery.evals.html import Markup, el
 from bloomery.evals.page import document
 from bloomery.review.calibration import Calibration
 from bloomery.review.conformal import coverage
-from bloomery.review.measures import BINS, DRAWS, Bounded, ece, figures
+from bloomery.review.measures import BINS, DRAWS, ece, figures
 from bloomery.review.scores import Array, Labels
 from bloomery.review.spec import ClassifierSpec
 
@@ -29,7 +30,7 @@ class Assessed:
     """One question on held-out texts. `ece_before` is without scaling; `coverage` and `covered` are the conformal sets'
     over all texts and by label, `set_size` the labels in a set on average, `empty` the part of sets without any."""
 
-    figures: Mapping[str, Bounded]
+    figures: Mapping[str, Interval]
     ece_before: float
     coverage: float
     covered: Mapping[str, float]
@@ -41,7 +42,10 @@ class Assessed:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON without any text."""
-        told = {name: {key: _plain(v) for key, v in asdict(one).items()} for name, one in self.figures.items()}
+        told = {
+            name: {"value": _plain(one.estimate), "low": _plain(one.low), "high": _plain(one.high)}
+            for name, one in self.figures.items()
+        }
         rest = ("ece_before", "coverage", "set_size", "empty", "texts")
         covered = {name: _plain(value) for name, value in self.covered.items()}
         return told | {name: getattr(self, name) for name in rest} | {"covered": covered}
@@ -57,7 +61,7 @@ class ClassifierReport:
 
     def mean(self, figure: str) -> float:
         """A figure's mean over the questions, where it is defined: the macro average."""
-        return float(np.nanmean([one.figures[figure].value for one in self.questions.values()]))
+        return float(np.nanmean([one.figures[figure].estimate for one in self.questions.values()]))
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON without any text."""
@@ -123,7 +127,7 @@ def _assessed(
 
 
 def _cells(one: Assessed) -> list[str]:
-    told = [f"{one.figures[name].value:.3f}" for name in SHOWN]
+    told = [f"{one.figures[name].estimate:.3f}" for name in SHOWN]
     return [*told, f"{one.coverage:.3f}", f"{one.set_size:.2f}"]
 
 
@@ -140,7 +144,7 @@ def _table(report: ClassifierReport) -> Markup:
 
 def _section(name: str, one: Assessed) -> Markup:
     sure, right = one.p.max(axis=1), (one.p.argmax(axis=1) == one.truth).astype(np.float64)
-    said = "; ".join(f"{key} {b.value:.3f} [{b.low:.3f}, {b.high:.3f}]" for key, b in one.figures.items())
+    said = "; ".join(f"{key} {b.estimate:.3f} [{b.low:.3f}, {b.high:.3f}]" for key, b in one.figures.items())
     drawings = [el("figure", reliability(sure, right, name)), el("figure", risk_coverage(sure, right, name))]
     return el("section", el("h2", name), drawings, el("p", said, class_="note"))
 

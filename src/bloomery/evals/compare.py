@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bloomery.core.errors import InputError
-from bloomery.evals.bootstrap import DRAWS, Array, Interval, enough, interval, resampled_sums
+from bloomery.core.intervals import Interval, clopper_pearson, percentile
+from bloomery.evals.bootstrap import DRAWS, Array, enough, resampled_sums
 from bloomery.evals.ledger import Entry, Ledger, ledger
 from bloomery.evals.results import BITS_PER_NAT, EvalResult, Record, SuiteResult
 
@@ -140,7 +141,7 @@ def _change(cell: _Cell, columns: Array, drawn: Array, left_out: int, noise: int
     before, after, size = columns.sum(0)
     made = _values(cell.kind, before, after, size)
     book = None if cell.kind == "bpb" else _book(cell.pairs, noise)
-    found = interval(float(_moved(cell.kind, columns.sum(0)[None])[0]), _moved(cell.kind, drawn))
+    found = percentile(float(_moved(cell.kind, columns.sum(0)[None])[0]), _moved(cell.kind, drawn))
     change = _interval(cell.kind, columns, found, len(cell.pairs))
     return Change(cell.name, cell.group, cell.kind, len(cell.pairs), *made, change, book, left_out)
 
@@ -157,7 +158,7 @@ def _pooled(
     before, after = float(np.mean([m.before for m in members])), float(np.mean([m.after for m in members]))
     moved = np.mean([_moved(m.kind, d) for m, d in zip(members, drawn, strict=True)], axis=0)
     book = _book(pairs, sum(noise[m.name] for m in members) if noise else None)
-    kind, found = members[0].kind, interval(after - before, moved)
+    kind, found = members[0].kind, percentile(after - before, moved)
     varied = sum(m.examples for m in members if m.examples > 1)  # a skill of one example is drawn alike every time
     found = _interval(kind, np.array([(b.score or 0.0, a.score or 0.0) for b, a in pairs]), found, varied)
     return Change(group, group, kind, examples, before, after, found, book, left_out)
@@ -167,11 +168,11 @@ def _interval(kind: str, columns: Array, found: Interval, examples: int) -> Inte
     """The interval, but without bounds from too few examples, and never of no width because no score happened to move.
 
     Resampling pairs that all stood still draws stillness only. With n of them, moves in one direction
-    rarer than 1 - 0.025^(1/n), about 3.7 / n, would be missed once in forty times (Clopper, Pearson 1934).
+    rarer than Clopper and Pearson's bound, about 3.7 / n, would be missed once in forty times.
     """
     if kind == "bpb" or np.any(columns[:, 0] != columns[:, 1]):
         return enough(found, examples)
-    unseen = 1 - 0.025 ** (1 / len(columns))
+    unseen = clopper_pearson(0, len(columns)).high
     return enough(Interval(found.estimate, found.estimate - unseen, found.estimate + unseen), examples)
 
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from bloomery.evals.bootstrap import LEVEL
+from bloomery.core.intervals import LEVEL
 from bloomery.evals.compare import Change, Comparison
 from bloomery.evals.held import Held
 from bloomery.evals.proof import Arm

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bloomery.core.errors import InputError, nearest
-from bloomery.evals.bootstrap import FEWEST, Interval
+from bloomery.core.intervals import Interval
+from bloomery.evals.bootstrap import FEWEST
 from bloomery.evals.compare import Comparison
 
 Status = Literal["within", "broken", "unproven"]

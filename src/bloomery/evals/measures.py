@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bloomery.evals.bootstrap import FEWEST, Array, Interval, enough, interval, resampled_sums
+from bloomery.core.intervals import Interval, clopper_pearson, percentile
+from bloomery.evals.bootstrap import FEWEST, Array, enough, resampled_sums
 from bloomery.evals.ledger import RIGHT, sign_test
 from bloomery.evals.metrics import Better, columns_of, metric, ratio, score_columns
 from bloomery.evals.own_metrics import jackknife
@@ -62,7 +63,7 @@ def measures(suite: SuiteResult, draws: int = DRAWS) -> list[Measure]:
     for name, better, of, columns, _ in _figures(suite):
         if len(columns):
             drawn = of(resampled_sums(columns, draws))
-            bounds = enough(interval(_once(of, columns), drawn), len(columns))
+            bounds = enough(percentile(_once(of, columns), drawn), len(columns))
             found.append(Measure(name, _unmoved(name, columns, bounds), len(columns), better))
     own = [Measure(name, jackknife(values), len(suite.records), "neither") for name, values in suite.own.items()]
     return found + own
@@ -107,26 +108,24 @@ def _paired(old: SuiteResult, a: _Figure, b: _Figure, draws: int, new: SuiteResu
     sums = resampled_sums(np.concatenate([left, right], axis=1), draws)
     drawn = of(sums[:, width:]) - of(sums[:, :width])
     before, after = _once(of, left), _once(of, right)
-    change = enough(interval(after - before, drawn), len(both))
+    change = enough(percentile(after - before, drawn), len(both))
     p_value = _p_value(drawn)
     if name == "score" and np.isin(np.concatenate([left[:, 0], right[:, 0]]), (0.0, 1.0)).all():
         p_value = _mcnemar([(old.records[n], new.records[n]) for n in both])
     if not np.any(left != right):  # nothing moved: what is rarer than this would have been missed once in forty times
-        unseen = 1 - 0.025 ** (1 / len(both))
+        unseen = clopper_pearson(0, len(both)).high
         if np.isfinite(change.low) and name != "bits_per_byte":
             change = Interval(change.estimate, change.estimate - unseen, change.estimate + unseen)
     return [Difference(old.name, old.group, name, before, after, change, p_value, len(both), better)]
 
 
 def _unmoved(name: str, columns: Array, found: Interval) -> Interval:
-    """A share that is 0 or 1 on every example has an exact bound on its open side (Clopper, Pearson 1934)."""
+    """A share that is 0 or 1 on every example has an exact bound on its open side."""
     shares = columns.shape[1] == 2 and (columns[:, 1] == 1).all() and np.isfinite(found.low)
     if not shares or name == "bits_per_byte" or not (np.isin(columns[:, 0], (0.0, 1.0))).all():
         return found
-    unseen = 1 - 0.025 ** (1 / len(columns))
-    if found.estimate in (0.0, 1.0):
-        return Interval(found.estimate, *((0.0, unseen) if found.estimate == 0 else (1 - unseen, 1.0)))
-    return found
+    all_or_none = found.estimate in (0.0, 1.0)
+    return clopper_pearson(round(float(columns[:, 0].sum())), len(columns)) if all_or_none else found
 
 
 def _own(old: SuiteResult, name: str, new: SuiteResult) -> Difference:

@@ -19,6 +19,7 @@ from bloomery.evals import overlap
 from bloomery.evals.bootstrap import Array
 from bloomery.evals.ledger import RIGHT
 from bloomery.evals.results import BITS_PER_NAT, Record
+from bloomery.graders import bleu
 
 Better = Literal["more", "less", "neither"]
 Columns = Callable[[Record], Sequence[float] | None]
@@ -71,7 +72,7 @@ def _bleu(record: Record) -> Sequence[float] | None:
     if not record.references:
         return None
     answers = [one.answer for one in record.samples] or [record.answer]
-    return list(np.sum([overlap.bleu_counts(answer, record.references) for answer in answers], axis=0))
+    return list(np.sum([bleu.counts(answer, record.references) for answer in answers], axis=0))
 
 
 def value(name: str) -> Columns:
@@ -127,7 +128,7 @@ METRICS: Mapping[str, Metric] = {
     "rouge1": Metric(_answers(overlap.rouge_n(1))),
     "rouge2": Metric(_answers(overlap.rouge_n(2))),
     "rougeL": Metric(_answers(overlap.rouge_l)),
-    "bleu": Metric(_bleu, overlap.bleu),
+    "bleu": Metric(_bleu, bleu.corpus_bleu),
     "acc_norm": Metric(value("norm")),
     "word_perplexity": _per(lambda record: record.values.get("words", 0.0)),
     "byte_perplexity": _per(lambda record: record.bytes),

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from bloomery.core.errors import InputError, nearest
+from bloomery.core.intervals import Interval
 from bloomery.core.sandbox import call_each
 from bloomery.core.sandbox_level import Limits
-from bloomery.evals.bootstrap import Interval
 from bloomery.evals.results import Record
 from bloomery.graders.payload import number_or_reason
 

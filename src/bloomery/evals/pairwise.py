@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from bloomery.core.errors import InputError
+from bloomery.core.intervals import Interval, percentile
 from bloomery.evals.answered import Answers, record_of, sample_of
-from bloomery.evals.bootstrap import Array, Interval, enough, interval, resampled_sums
+from bloomery.evals.bootstrap import Array, enough, resampled_sums
 from bloomery.evals.results import Drawn, Record
 from bloomery.evals.rows import references_of
 from bloomery.evals.suites import Row
@@ -142,9 +143,9 @@ def tournament(rows: Sequence[Row], answers: Mapping[str, Sequence[str]], ask: A
     rates, drawn = win_rates(wins.sum(0)), np.array([win_rates(one) for one in sums])
     with np.errstate(invalid="ignore"):
         lean, leans = firsts.sum(0), resampled_sums(firsts, draws)
-        bias = interval(float(lean[0] / lean[1]), leans[:, 0] / leans[:, 1])
+        bias = percentile(float(lean[0] / lean[1]), leans[:, 0] / leans[:, 1])
     standings = [
-        Standing(name, enough(interval(float(rates[at]), drawn[:, at]), len(wins)), *_record(name, found))
+        Standing(name, enough(percentile(float(rates[at]), drawn[:, at]), len(wins)), *_record(name, found))
         for at, name in enumerate(names)
     ]
     swapped = sum(one.swapped for one in found) / len(found)

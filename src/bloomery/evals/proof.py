@@ -13,7 +13,8 @@ from typing import Literal
 
 import numpy as np
 
-from bloomery.evals.bootstrap import DRAWS, Interval, enough, interval, resampled_sums
+from bloomery.core.intervals import Interval, percentile
+from bloomery.evals.bootstrap import DRAWS, enough, resampled_sums
 from bloomery.evals.compare import Comparison, compare
 from bloomery.evals.results import EvalResult
 from bloomery.evals.seeds import Seeded, Seeds, combined, mean_over_seeds, seeds_of
@@ -126,7 +127,7 @@ def gain_kept(
     sums = np.vstack([graded.sum(0)[None], resampled_sums(graded, draws, seed)])
     with np.errstate(divide="ignore", invalid="ignore"):
         shares = (sums[:, 1] - sums[:, 0]) / (sums[:, 2] - sums[:, 0])
-    return enough(interval(float(shares[0]), shares[1:]), len(graded))
+    return enough(percentile(float(shares[0]), shares[1:]), len(graded))
 
 
 def _column(model: EvalResult, like: EvalResult) -> list[float | None]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bloomery.evals.bootstrap import DRAWS, Array, Interval, enough, interval, resampled_sums
+from bloomery.core.intervals import Interval, percentile
+from bloomery.evals.bootstrap import DRAWS, Array, enough, resampled_sums
 from bloomery.evals.results import EvalResult, Record
 
 DESIRABLE, UNDESIRABLE = "desirable", "undesirable"
@@ -42,7 +43,7 @@ def rewards(start: EvalResult, result: EvalResult, beta: float, draws: int = DRA
             gained = [beta * (b.nats - a.nats) for b, a in zip(start.suites[name].records, suite.records, strict=True)]
             columns = COLUMNS[suite.kind](np.array(gained), suite.records)
             accuracy, margin = (
-                enough(interval(float(of(columns.sum(0)[None])[0]), of(resampled_sums(columns, draws))), len(gained))
+                enough(percentile(float(of(columns.sum(0)[None])[0]), of(resampled_sums(columns, draws))), len(gained))
                 for of in (_accuracy, _margin)
             )
             found.append(Rewards(name, suite.kind, len(gained), beta, accuracy, margin))

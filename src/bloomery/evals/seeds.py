@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from bloomery.evals.bootstrap import Interval, over_seeds
+from bloomery.core.intervals import Interval
+from bloomery.evals.bootstrap import over_seeds
 from bloomery.evals.compare import Change, Comparison
 from bloomery.evals.results import EvalResult
 

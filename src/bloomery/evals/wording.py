@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from bloomery.evals.bootstrap import FEWEST, Interval
+from bloomery.core.intervals import Interval
+from bloomery.evals.bootstrap import FEWEST
 from bloomery.evals.compare import Change, Comparison
 from bloomery.evals.gate import Gate, Verdict
 from bloomery.evals.rewards import Rewards

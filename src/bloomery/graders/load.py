@@ -119,12 +119,19 @@ def load_grader(spec: Mapping[str, Any], base: Path | None = None, given: Given 
         arguments["path"] = str(base / arguments["path"])
     if made is Multi:
         listed = parts(arguments["graders"])
-        arguments["graders"] = {name: load_grader(part, base, given) for name, part in listed.items()}
+        arguments["graders"] = {name: _inside(name, part, base, given) for name, part in listed.items()}
     for field in own:
         if field.metadata.get("given") and (value := getattr(given, field.name)) is not None:
             arguments[field.name] = value
     grader: Grader = made(**arguments)
     return grader if SCALED not in spec else Scaled(grader, *check_range(spec[SCALED], SCALED))
+
+
+def _inside(name: str, spec: Mapping[str, Any], base: Path | None, given: Given) -> Grader:
+    try:
+        return load_grader(spec, base, given)
+    except InputError as error:
+        raise InputError(f"`graders.{name}`: {error.message}", where=error.where, fix=error.fix) from None
 
 
 def _check_common(arguments: Mapping[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """How alike two texts are, in [0, 1]: the metrics of OpenAI's `text_similarity`, by their published formulas.
 
-Words are split as BLEU's reference implementation does in its simplest form: lower case, runs of letters and digits,
-each other visible character for itself. Scores of packages that stem or split otherwise differ a little.
+But for BLEU, words are runs of letters and digits in lower case, and each other visible character for itself. Scores of
+packages that stem or split otherwise differ a little.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from bloomery.graders.bleu import ngrams, sentence_bleu
+
 _WORD = re.compile(r"[^\W_]+|[^\w\s]|_", re.UNICODE)
 LONGEST = 4
-"""Longest n-gram of BLEU and GLEU, as in both papers."""
+"""Longest n-gram of GLEU, as in its paper."""
 MOST = 20_000
 """Characters that are compared; two texts of n words take n² steps for what they share in order."""
 
@@ -27,27 +29,6 @@ def fuzzy_match(answer: str, reference: str) -> float:
     """Ratio of characters in common, in order: 2·LCS / (|a| + |b|), as rapidfuzz's `fuzz.ratio` / 100 (InDel)."""
     a, b = answer[:MOST].lower(), reference[:MOST].lower()
     return 1.0 if not a and not b else 2 * shared_in_order(a, b) / (len(a) + len(b))
-
-
-def bleu(answer: str, reference: str) -> float:
-    """BLEU of one sentence (Papineni et al. 2002), orders with no match smoothed by halving (NIST, Chen & Cherry 2014).
-
-    Orders longer than the texts are left out, so that equal texts score 1 whatever their length.
-    """
-    a, b = words(answer), words(reference)
-    if not a or not b:
-        return float(a == b)
-    halved, logs = 1.0, []
-    for order in range(1, min(LONGEST, len(a), len(b)) + 1):
-        grams = ngrams(a, order)
-        same = sum((grams & ngrams(b, order)).values())
-        if same == 0:
-            if order == 1:
-                return 0.0
-            halved /= 2
-        logs.append(math.log((same or halved) / sum(grams.values())))
-    brevity = min(0.0, 1 - len(b) / len(a))
-    return math.exp(brevity + sum(logs) / len(logs))
 
 
 def gleu(answer: str, reference: str) -> float:
@@ -102,11 +83,6 @@ def cosine(a: Sequence[float], b: Sequence[float]) -> float:
     return min(1.0, max(0.0, sum(x * y for x, y in zip(a, b, strict=True)) / lengths))
 
 
-def ngrams(tokens: Sequence[str], order: int) -> Counter[tuple[str, ...]]:
-    """How often each run of `order` tokens occurs."""
-    return Counter(tuple(tokens[at : at + order]) for at in range(len(tokens) - order + 1))
-
-
 def shared_in_order(a: Sequence[str], b: Sequence[str]) -> int:
     """Length of the longest common subsequence, 64 and more columns at a time (Hyyrö 2004, as bits of one integer)."""
     places: dict[str, int] = {}
@@ -148,7 +124,7 @@ def _aligned(a: Sequence[str], b: Sequence[str]) -> list[tuple[int, int]]:
 
 METRICS: dict[str, Callable[[str, str], float]] = {
     "fuzzy_match": fuzzy_match,
-    "bleu": bleu,
+    "bleu": lambda a, b: sentence_bleu(a[:MOST], b[:MOST]),
     "gleu": gleu,
     "meteor": meteor,
     **{f"rouge_{order}": lambda a, b, order=order: rouge_n(a, b, order) for order in range(1, 6)},  # type: ignore[misc]

@@ -14,6 +14,7 @@ from pathlib import PurePath
 from typing import Any
 
 from bloomery.core.errors import InputError
+from bloomery.lineage.licence import hub_licence
 
 _LONGEST = 200
 _MARKUP = re.compile(r"([\\`*_|<>\[\]])")
@@ -87,7 +88,7 @@ def _front_matter(facts: CardFacts) -> str:
     from ruamel.yaml import YAML
 
     matter: dict[str, Any] = {
-        "license": _checked(facts.licence),
+        **hub_licence(_checked(facts.licence)),
         "base_model": [_checked(name) for name in facts.parents] or _checked(facts.base_model),
         "library_name": "transformers",
         "pipeline_tag": "text-generation",

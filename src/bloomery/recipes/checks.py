@@ -17,6 +17,7 @@ from bloomery.recipes.blend_checks import check_floor, check_licences, check_par
 from bloomery.recipes.bounds import check as check_bounds
 from bloomery.recipes.curriculum import check as check_curriculum
 from bloomery.recipes.fit import memory_limit, need, planned, trainable_parameters
+from bloomery.recipes.grading import check_graders
 from bloomery.recipes.holdable import check_hold
 from bloomery.recipes.load import Loaded
 from bloomery.recipes.long_context import check_long
@@ -208,25 +209,6 @@ def _trackers(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]
             yield Problem(message, loaded.place("report_to"), f"pip install 'bloomery[{name}]'")
 
 
-def _graders(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
-    """Graders that cannot be made, name code that is not there, or run code that nobody has said to trust."""
-    from bloomery.graders.load import load_grader
-
-    own = [
-        ("`eval.grader`", "eval.grader", plan.get("eval.grader")),
-        ("`reward`", "reward", plan.section("rollouts").get("reward")),
-    ]
-    suites = [(f"the suite `{suite['name']}`", "eval", suite["grader"]) for suite in plan.get("eval.suites")]
-    for what, key, spec in (one for one in (*own, *suites) if one[2]):
-        try:
-            load_grader(spec)
-        except InputError as error:
-            yield Problem(f"{what}: {error.message}", loaded.place(key), error.fix)
-            continue
-        if "path" in spec and not Path(spec["path"]).is_file():
-            yield Problem(f"{what}: there is no file {spec['path']}", loaded.place(key), "change its `path`")
-
-
 def _memory(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
     shape, limit = shape_of(start_of(plan).config()), memory_limit(plan, machine)
     if shape is None or limit is None:
@@ -278,7 +260,7 @@ CHECKS: tuple[Check, ...] = (
     _held_out,
     check_hold,
     _trackers,
-    _graders,
+    check_graders,
     check_suites,
     check_versions,
     _memory,

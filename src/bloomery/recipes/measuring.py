@@ -14,6 +14,7 @@ from bloomery.core.files import write_json
 from bloomery.families.registry import load_family
 from bloomery.recipes.counts import cache_dir
 from bloomery.recipes.find import Found, find_model
+from bloomery.recipes.grading import refuse_graders
 from bloomery.recipes.held_rows import own_suites
 from bloomery.recipes.opening import opened
 from bloomery.recipes.plan import Plan
@@ -21,7 +22,7 @@ from bloomery.recipes.responsible import RESPONSIBLE, of_files, of_model
 from bloomery.recipes.suites import chosen, with_rows
 
 if TYPE_CHECKING:
-    from bloomery.evals.bootstrap import Interval
+    from bloomery.core.intervals import Interval
     from bloomery.evals.compare import Change, Comparison
     from bloomery.evals.measures import Difference
     from bloomery.evals.results import EvalResult
@@ -134,6 +135,7 @@ def suites_of(family: str | None, stage: str, names: Sequence[str] | None, trust
     from bloomery.recipes.judging import family_suites
 
     described = chosen(load_family(family) if family else None, stage, names or None, trusted)
+    refuse_graders(described)
     return family_suites(with_rows(suite, cache_dir() / "suites") for suite in described)
 
 

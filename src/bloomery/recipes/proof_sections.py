@@ -14,14 +14,24 @@ from pydantic import field_validator, model_validator
 
 from bloomery.core.errors import InputError
 from bloomery.data.config import SourceSpec
+from bloomery.graders.nested import mapped
 from bloomery.recipes.data_section import absolute, as_sources
 from bloomery.recipes.fields import Amount, Section, Share, Tokens
 
 
-def whole_grader(spec: Mapping[str, Any], base: Path, trusted: bool) -> dict[str, Any]:
-    """A grader that means the same anywhere: the path of its code in full, and whether that code may run."""
-    whole = absolute(spec, base)
-    return whole | {"trusted": trusted} if spec.get("type") == "python" else whole
+def whole_grader(spec: Mapping[str, Any], base: Path, trusted: bool, own: bool = True) -> dict[str, Any]:
+    """A grader that means the same anywhere: paths in full, and whether its code may run; so for every one inside it.
+
+    Code may run where all of it is `trusted`, or by its `own` word where that counts.
+    """
+
+    def whole(one: Mapping[str, Any]) -> dict[str, Any]:
+        found = absolute(one, base)
+        if one.get("type") == "python" or "trusted" in one:
+            found["trusted"] = trusted or (own and one.get("trusted") is True)
+        return found
+
+    return mapped(spec, whole)
 
 
 LEAST_REPLAY, LEAST_RATE = 0.01, 0.1

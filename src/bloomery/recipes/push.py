@@ -26,11 +26,6 @@ SENT = (
 """What a model needs. Anything else in its folder stops the push, but for what stays here."""
 KEPT = ("data-receipt.json", MANIFEST)
 """What stays here: the receipt counts rows by source, and the manifest is made anew."""
-LICENCES = (
-    "apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0",
-    "cc-by-nc-4.0", "odc-by", "unknown",
-)  # fmt: skip
-"""Names of licences that the Hub takes in a card, of those that families and sources here have; it refuses others."""
 PLACE = re.compile(r"hf:(?P<repo>[^/\s:]+/[^/\s:]+)")
 
 
@@ -80,15 +75,4 @@ def sendable(model: Path, target: Path) -> Path:
             if path.suffix != ".safetensors" and (variable := secret_in(path.read_text(errors="replace"))):
                 raise InputError(f"`{name}` holds the value of {variable}", fix="remove it", where=Where(model))
             shutil.copyfile(path, building / name)
-        card = building / "README.md"
-        if card.is_file():
-            card.write_text(re.sub(r"^license: (.+)$", _licence, card.read_text(), count=1, flags=re.MULTILINE))
     return target
-
-
-def _licence(line: re.Match[str]) -> str:
-    """The licence as the Hub's cards name it: by its own list, or as another one with a name."""
-    name = line[1].strip("'\"").lower()
-    if name in LICENCES:
-        return f"license: {name}"
-    return f"license: other\nlicense_name: {re.sub(r'[^a-z0-9.]+', '-', name).strip('-')}"

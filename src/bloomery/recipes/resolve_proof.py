@@ -14,7 +14,7 @@ from bloomery.recipes.load import Loaded
 from bloomery.recipes.mixing import spec_of
 from bloomery.recipes.plan import Value
 from bloomery.recipes.proof_sections import whole_grader
-from bloomery.recipes.responsible import bundle, is_bundle, refuse_alone, shipped
+from bloomery.recipes.responsible import bundle, is_bundle, refuse_alone, shipped, whole_suite
 from bloomery.recipes.start import Start
 
 
@@ -52,7 +52,7 @@ def general_text(values: Mapping[str, Value]) -> Value:
 
 def _own_grader(loaded: Loaded) -> dict[str, Any] | None:
     spec = loaded.recipe.eval.grader
-    return spec and whole_grader(spec, loaded.base, loaded.recipe.trusted or spec.get("trusted") is True)
+    return spec and whole_grader(spec, loaded.base, loaded.recipe.trusted)
 
 
 def _suites(loaded: Loaded, family: Family | None, start: Start, objective: str) -> Value:
@@ -71,9 +71,7 @@ def _suites(loaded: Loaded, family: Family | None, start: Start, objective: str)
             continue
         # code of a family's is trusted by the recipe, never by the family itself
         for one in fitting if name == "auto" else [name]:
-            suite = absolute(known[one].model_dump(mode="json"), family.folder)
-            grader = suite["grader"] and whole_grader(suite["grader"], family.folder, loaded.recipe.trusted)
-            suites.append({**suite, "grader": grader})
+            suites.append(whole_suite(known[one], family.folder, loaded.recipe.trusted, own=False))
     if asked != "auto":
         refuse_alone(suites)
     return Value(suites, "family" if asked == "auto" else "user", "all that suit the stage" if asked == "auto" else "")

@@ -55,7 +55,7 @@ def bundle(name: str, base: Path, trusted: bool = False) -> list[dict[str, Any]]
     for number, one in enumerate(listed if isinstance(listed, list) else [listed]):
         prefix = f"suites.{number}" if "suites" in whole else ""
         suite = checked(Suite, one, place_in(lines, file), prefix=prefix)
-        found.append(_whole(suite, file.parent, trusted or suite.trusted))
+        found.append(whole_suite(suite, file.parent, trusted))
     return found
 
 
@@ -73,14 +73,18 @@ def _from_python(file: Path, trusted: bool) -> Any:
     return value
 
 
-def _whole(suite: Suite, base: Path, trusted: bool) -> dict[str, Any]:
-    """The suite as plain values that mean the same anywhere."""
+def whole_suite(suite: Suite, base: Path, trusted: bool, own: bool = True) -> dict[str, Any]:
+    """The suite as plain values that mean the same anywhere.
+
+    Code runs where all of it is `trusted`, or by the suite's `own` word where that counts: a family's does not.
+    """
     found = absolute(suite.model_dump(mode="json"), base)
-    found["grader"] = suite.grader and whole_grader(suite.grader, base, trusted or suite.grader.get("trusted") is True)
+    trusted = trusted or (own and suite.trusted)
+    found["trusted"] = trusted
+    found["grader"] = suite.grader and whole_grader(suite.grader, base, trusted, own)
     if suite.metrics:
         found["metrics"] = [
-            one if isinstance(one, str) else whole_grader(one, base, trusted or one.get("trusted") is True)
-            for one in suite.metrics
+            one if isinstance(one, str) else whole_grader(one, base, trusted, own) for one in suite.metrics
         ]
     if suite.include:
         found["include"] = str(base / suite.include)

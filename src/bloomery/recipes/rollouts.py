@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -13,6 +12,7 @@ from bloomery.recipes.load import Loaded
 from bloomery.recipes.machine import Machine
 from bloomery.recipes.plan import Plan, Value
 from bloomery.recipes.problem import Problem
+from bloomery.recipes.proof_sections import whole_grader
 
 RL = "rl"
 LOSS = ("loss", "level", "clip_low", "clip_high", "correct", "proximal")
@@ -32,7 +32,7 @@ def settings(loaded: Loaded, objective: str) -> dict[str, Value]:
 
 
 def _grader(loaded: Loaded) -> dict[str, Any] | None:
-    """The grader of the recipe, with absolute paths; a file is read."""
+    """The grader of the recipe, whole; a file is read."""
     found, base = loaded.recipe.reward, loaded.base
     if isinstance(found, str):
         path = base / found
@@ -41,19 +41,7 @@ def _grader(loaded: Loaded) -> dict[str, Any] | None:
         found, base = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")), path.parent
         if not isinstance(found, dict):
             raise InputError("holds no grader", where=Where(path), fix="write `type:` and its keys")
-    return None if found is None else _absolute(found, base)
-
-
-def _absolute(spec: dict[str, Any], base: Path) -> dict[str, Any]:
-    """The same grader with paths that do not depend on where it is read."""
-    made = dict(spec)
-    if isinstance(made.get("path"), str):
-        made["path"] = str((base / made["path"]).absolute())
-    if isinstance(made.get("graders"), dict):
-        made["graders"] = {
-            name: _absolute(part, base) if isinstance(part, dict) else part for name, part in made["graders"].items()
-        }
-    return made
+    return None if found is None else whole_grader(found, base, loaded.recipe.trusted)
 
 
 def batch(plan: Plan, share: float) -> Value:

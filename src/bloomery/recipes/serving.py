@@ -67,11 +67,18 @@ def serve(asked: Serving, limits: Limits, say: Callable[[str], None]) -> None:
         say(f"serving {asked.model} as `{desk.model.name}` on http://{shown}:{port}/v1")
         if made:
             say(f"token: {access.token}  (made for this run; set {TOKEN} to choose one)")
+        say(f"guarded by the {desk.guarded_by}; {_decisions(asked)}")
 
     try:
         asyncio.run(on_socket(app, desk, asked.host, port, ready))
     finally:
         desk.service.stop()
+
+
+def _decisions(asked: Serving) -> str:
+    """Where a person sees what was blocked or masked."""
+    kept = f"decisions go to {asked.log}" if asked.log else "--log FILE keeps decisions with their reasons"
+    return f"{kept}, /metrics counts them"
 
 
 def answer_batch(asked: Serving, limits: Limits, source: Path, out: Path, told: Callable[[Counted], None]) -> Counted:

@@ -14,13 +14,12 @@ from typing import Any
 from bloomery.core.errors import InputError
 from bloomery.core.files import canonical_hash, write_text
 from bloomery.families.registry import Family, load_family
-from bloomery.families.suites import OUTSIDE, Suite
-from bloomery.recipes.data_section import absolute
+from bloomery.families.suites import OUTSIDE
 from bloomery.recipes.load import Loaded
 from bloomery.recipes.machine import Machine
 from bloomery.recipes.plan import Plan
 from bloomery.recipes.problem import Problem
-from bloomery.recipes.responsible import bundle, is_bundle, refuse_alone, unknown
+from bloomery.recipes.responsible import bundle, is_bundle, refuse_alone, unknown, whole_suite
 
 ORIGIN = ("builtin", "options", "hf", "config", "split", "revision")
 """Keys of a suite that say where rows come from which lie in no file beside the family's."""
@@ -36,12 +35,13 @@ def chosen(
     """
     known = {suite.name: suite for suite in family.file.eval} if family else {}
     fitting = [name for name, suite in known.items() if stage in suite.stages]
+    base = family.folder if family else Path()
     found: list[dict[str, Any]] = []
     for name in fitting if names is None else names:
-        if name in known:
-            found.append(_described(known[name], family))
-        elif name == "auto":
-            found += [_described(known[one], family) for one in fitting]
+        if name in known or name == "auto":
+            asked = fitting if name == "auto" else [name]
+            # code of a family's is trusted by whoever asks, never by the family itself
+            found += [whole_suite(known[one], base, trusted, own=False) for one in asked]
         elif is_bundle(name):
             found += bundle(name, Path(), trusted)
         elif family is None:
@@ -52,11 +52,6 @@ def chosen(
     if names is not None:
         refuse_alone(found)
     return found
-
-
-def _described(suite: Suite, family: Family | None) -> dict[str, Any]:
-    base = family.folder if family else Path()
-    return {**absolute(suite.model_dump(), base), "grader": suite.grader and absolute(suite.grader, base)}
 
 
 def with_rows(suite: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from bloomery.core.intervals import Interval, percentile
 from bloomery.review.scores import Array, Labels
 from bloomery.review.selective import risk_curve
 
@@ -93,25 +94,14 @@ def labels_until(labels: Sequence[int], caught: Sequence[float], target: float) 
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Bounded:
-    """A figure with the bounds of its 95 % interval over texts."""
-
-    value: float
-    low: float
-    high: float
-
-
-def bounded(figure: Callable[[Labels], float], texts: int, draws: int = DRAWS, seed: int = 0) -> Bounded:
+def bounded(figure: Callable[[Labels], float], texts: int, draws: int = DRAWS, seed: int = 0) -> Interval:
     """A figure of text numbers int64[n], with its percentile bootstrap over texts drawn with replacement."""
     rng = np.random.default_rng(seed)
     drawn = np.array([figure(rng.integers(0, texts, texts)) for _ in range(draws)])
-    drawn = drawn[np.isfinite(drawn)]
-    low, high = np.percentile(drawn, [2.5, 97.5]) if len(drawn) else (math.nan, math.nan)
-    return Bounded(figure(np.arange(texts)), float(low), float(high))
+    return percentile(figure(np.arange(texts)), drawn)
 
 
-def figures(p: Array, truth: Labels, positive: int, cut: float, draws: int = DRAWS) -> dict[str, Bounded]:
+def figures(p: Array, truth: Labels, positive: int, cut: float, draws: int = DRAWS) -> dict[str, Interval]:
     """Every figure of one question, by name; `cut` is the probability from which a text is called positive."""
     sure, first = p.max(axis=1), p.argmax(axis=1)
     right, wanted = (first == truth).astype(np.float64), (truth == positive).astype(np.float64)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bloomery.core.errors import InputError
+from bloomery.core.intervals import binomial_tail
 from bloomery.review.scores import Array
 
 STEPS = 20
@@ -66,14 +67,3 @@ def threshold_for(confidence: Array, right: Array, risk: float, sure: float = 0.
             break
         found = float(scores[at])
     return found
-
-
-def binomial_tail(wrong: int, of: int, rate: float) -> float:
-    """Chance of at most `wrong` errors among `of` answers when each is wrong with probability `rate`."""
-    log_rate, log_rest = math.log(rate), math.log1p(-rate)
-    terms = [
-        math.lgamma(of + 1) - math.lgamma(k + 1) - math.lgamma(of - k + 1) + k * log_rate + (of - k) * log_rest
-        for k in range(wrong + 1)
-    ]
-    top = max(terms)
-    return min(1.0, math.exp(top) * sum(math.exp(term - top) for term in terms))

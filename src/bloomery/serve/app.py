@@ -52,9 +52,10 @@ _REFUSED = {
 
 
 class Health(Wire):
-    """Whether the server takes requests."""
+    """Whether the server takes requests, and what guards it: `floor`, `floor and policy`, or `own`."""
 
     status: str
+    guard: str
 
 
 class Version(Wire):
@@ -96,7 +97,7 @@ def make_app(desk: Desk, access: Access, swap: Swap | None = None) -> Door:
     async def health() -> Health:
         if desk.draining:
             raise Refusal(503, "the server is stopping", code="unavailable")
-        return Health(status="ok")
+        return Health(status="ok", guard=desk.guarded_by)
 
     _failing(api)
     return Door(api, desk, access)

@@ -77,16 +77,23 @@ async def ask(desk: Desk, body: ChatRequest) -> Asked:
     top = (body.top_logprobs or 0) if body.logprobs else 0
     if body.top_logprobs and not body.logprobs:
         raise Refusal(400, "`top_logprobs` needs `logprobs: true`", param="top_logprobs", code="invalid_value")
-    if body.logprobs and desk.guard is not None:
+    if body.logprobs and not desk.exact:
         raise Refusal(400, "`logprobs` would show what the policy masks", param="logprobs", code="invalid_value")
     async with desk.place(body.n or 1) as place:
-        messages, verdict = await desk.checked([calls.plain(message) for message in body.messages])
-        prompt = await _prompt(desk, messages, [tool.model_dump(exclude_none=True) for tool in used])
+        given, told = [calls.plain(message) for message in body.messages], [_told(tool) for tool in used]
+        prompt = await _prompt(desk, given, told)  # what is too long is refused before anything reads it closely
+        messages, verdict = await desk.checked(given)
+        prompt = prompt if messages is given else await _prompt(desk, messages, told)
         most = body.max_completion_tokens or body.max_tokens
         sampling = desk.sampling(body, most, len(prompt), grammar=grammar, top_logprobs=top)
-        work = Work([prompt], sampling, body.n or 1, stops_of(body), adapter, desk.watching(messages))
+        guarded = desk.guarded(messages)
+        work = Work([prompt], sampling, body.n or 1, stops_of(body), adapter, tells=bool(body.logprobs), **guarded)
         run = await desk.begin(work, verdict, place)
     return Asked(run, used, calls.forced(used, body.tool_choice) is not None)
+
+
+def _told(tool: Tool) -> dict[str, Any]:
+    return tool.model_dump(exclude_none=True)
 
 
 async def _prompt(desk: Desk, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> list[int]:

@@ -59,7 +59,7 @@ async def _begun(desk: Desk, body: CompletionRequest) -> Run | Blocked:
     if len(rows) * count > limits.ANSWERS:
         message = f"{len(rows)} prompts with {count} answers each are more than {limits.ANSWERS} answers"
         raise Refusal(400, message, param="prompt", code="invalid_value")
-    if body.logprobs is not None and desk.guard is not None:
+    if body.logprobs is not None and not desk.exact:
         raise Refusal(400, "`logprobs` would show what the policy masks", param="logprobs", code="invalid_value")
     async with desk.place(len(rows) * count) as place:
         prompts = await _prompts(desk, rows, "prompt")
@@ -73,7 +73,8 @@ async def _begun(desk: Desk, body: CompletionRequest) -> Run | Blocked:
             ]
         longest = max(map(len, prompts))
         sampling = desk.sampling(body, body.max_tokens or DEFAULT_TOKENS, longest, top_logprobs=body.logprobs or 0)
-        work = Work(prompts, sampling, count, stops_of(body), adapter, desk.watching(messages))
+        tells, guarded = body.logprobs is not None, desk.guarded(messages)
+        work = Work(prompts, sampling, count, stops_of(body), adapter, tells=tells, **guarded)
         return await desk.begin(work, verdict, place)
 
 

@@ -18,7 +18,9 @@ from bloomery.serve.errors import Refusal, refused
 from bloomery.serve.gate import Gate, Place
 from bloomery.serve.limits import SCHEMA, SCHEMA_DEPTH, Limits
 from bloomery.serve.metrics import Metrics
-from bloomery.serve.policy.decision import Decision, Guard, Watch
+from bloomery.serve.policy.decision import Decision, Guard
+from bloomery.serve.policy.guard import PolicyGuard
+from bloomery.serve.policy.load import floor_guard
 from bloomery.serve.run import Blocked, Run, Work
 from bloomery.serve.wire.request import Sampled
 
@@ -80,12 +82,13 @@ class Model:
 
 
 class Desk:
-    """State of one server."""
+    """State of one server. Without a guard, the floor that lies under every policy guards it."""
 
     def __init__(
         self, service: Engine, model: Model, limits: Limits, guard: Guard | None = None, log: Log = lambda event: None
     ) -> None:
-        self.service, self.model, self.limits, self.guard, self.log = service, model, limits, guard, log
+        self.service, self.model, self.limits, self.log = service, model, limits, log
+        self.guard = floor_guard(log) if guard is None else guard
         self.gate = Gate(limits)
         self.metrics = Metrics(self._gauges)
         self.draining = self.hurried = False
@@ -138,8 +141,6 @@ class Desk:
 
     async def checked(self, messages: Sequence[Mapping[str, Any]]) -> tuple[Sequence[Mapping[str, Any]], Decision]:
         """The messages as the model may read them, and what the policy says to them."""
-        if self.guard is None:
-            return messages, Decision("allow")
         decision = await asyncio.to_thread(self.guard.check_input, messages)
         self.decided("input", decision)
         if decision.action not in ("mask", "review"):
@@ -152,10 +153,20 @@ class Desk:
         changed = {**messages[last], "content": decision.text}
         return [*messages[:last], changed, *messages[last + 1 :]], decision
 
-    def watching(self, messages: Sequence[Mapping[str, Any]]) -> Callable[[], Watch] | None:
-        """What makes the policy's watch over one answer, if there is a policy."""
+    def guarded(self, messages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """How a request's answers are guarded, as `Work` has it."""
         guard = self.guard
-        return None if guard is None else lambda: guard.watch(messages)
+        return {"watch": lambda: guard.watch(messages), "inspect": getattr(guard, "inspected", None)}
+
+    @property
+    def exact(self) -> bool:
+        """Whether it is known which tokens an answer's policy hides."""
+        return isinstance(self.guard, PolicyGuard)
+
+    @property
+    def guarded_by(self) -> str:
+        """What guards: `floor`, `floor and policy`, or `own` for a guard that a program passed."""
+        return self.guard.name if isinstance(self.guard, PolicyGuard) else "own"
 
     async def begin(self, work: Work, verdict: Decision, place: Place) -> Run | Blocked:
         """Submit a request that has its place, and keep it until the run is closed. Raises `Refusal`."""

@@ -7,13 +7,14 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from bloomery.core.errors import InputError
 from bloomery.engine.protocol import Busy, Request, Sampling, Service, Ticket, Token
 from bloomery.serve.errors import Refusal, busy, refused
 from bloomery.serve.policy.decision import Decision, Watch
+from bloomery.serve.policy.watch import PolicyWatch
 from bloomery.serve.text import Decoding, Stops
 
 Finish = Literal["stop", "length", "content_filter"]
@@ -31,6 +32,10 @@ class Work:
     stops: tuple[str, ...] = ()
     adapter: str = ""
     watch: Callable[[], Watch] | None = None
+    tells: bool = False
+    """Whether anybody wants to know of the tokens."""
+    inspect: Callable[[Sequence[Any]], tuple[Decision, list[Any]]] | None = None
+    """What the policy says to JSON values that an answer gives to functions, and what it leaves of them."""
 
     @property
     def answers(self) -> int:
@@ -137,17 +142,28 @@ class Run:
     async def _watched(self, choice: _Choice, delta: Delta) -> Delta:
         """What the policy lets through; a guard may ask a judge, so it gets a thread."""
         assert choice.watch is not None
-        shown = ""
-        steps = [(choice.watch.feed, (delta.text,))] if delta.text else []
-        steps += [(choice.watch.finish, ())] if delta.finish else []  # type: ignore[list-item]
-        for step, arguments in steps:
-            text, decision = await asyncio.to_thread(step, *arguments)
-            shown += text
+        quick, text, delta.text = choice.exact is not None and choice.exact.quick, delta.text, ""
+        steps = [lambda: choice.watch.feed(text)] if text else []  # type: ignore[union-attr]
+        for step in [*steps, choice.watch.finish] if delta.finish else steps:
+            released, decision = step() if quick else await asyncio.to_thread(step)
+            delta.text += released
             if decision is not None:
                 self.decisions.append(decision)
                 if decision.action == "block":
-                    return replace(delta, text=shown + decision.text, finish="content_filter")
-        return replace(delta, text=shown)
+                    delta.tokens = choice.passed(delta, blocked=True)
+                    delta.text, delta.finish = delta.text + decision.text, "content_filter"
+                    return delta
+        delta.tokens = choice.passed(delta)
+        return delta
+
+    async def inspected(self, values: Sequence[Any]) -> tuple[Decision, list[Any]]:
+        """What the policy says to an answer's arguments of functions, and the values as it leaves them."""
+        if self.work.inspect is None:
+            return Decision("allow"), list(values)
+        decision, kept = await asyncio.to_thread(self.work.inspect, values)
+        if decision.action != "allow":
+            self.decisions.append(decision)
+        return decision, kept
 
 
 class Blocked:
@@ -159,6 +175,10 @@ class Blocked:
 
     def close(self) -> None:
         """Nothing is held."""
+
+    async def inspected(self, values: Sequence[Any]) -> tuple[Decision, list[Any]]:
+        """Nothing is called."""
+        return Decision("allow"), list(values)
 
     async def deltas(self) -> AsyncIterator[Delta | None]:
         """One a choice."""
@@ -208,11 +228,14 @@ class _Choice:
     def __init__(self, index: int, tokenizer: Any, work: Work) -> None:
         self.index = index
         self.watch = work.watch() if work.watch else None
+        self.exact = self.watch if isinstance(self.watch, PolicyWatch) else None
+        self.tells = work.tells
         self.finish: Finish | None = None
         self.count = 0
         self._decoding, self._stops = Decoding(tokenizer), Stops(work.stops)
         self._decoded = self._released = 0  # characters
         self._untold: list[tuple[int, Token]] = []  # where its text begins, and a token that was not told
+        self._kept: list[tuple[int, Token]] = []  # the same of tokens that the watch holds
 
     def read(self, tokens: Sequence[Token]) -> Delta:
         """What these tokens add."""
@@ -235,9 +258,26 @@ class _Choice:
                 break
         self._released += len(text)
         whole = finish is not None and not hit
-        told = [token for at, token in self._untold if whole or at < self._released]
+        told = [one for one in self._untold if whole or one[0] < self._released]
         self._untold = self._untold[len(told) :]
-        return Delta(self.index, text, told, finish)  # type: ignore[arg-type]
+        self._kept += told if self.exact and self.tells else []
+        return Delta(self.index, text, [token for _, token in told], finish)  # type: ignore[arg-type]
+
+    def passed(self, delta: Delta, blocked: bool = False) -> list[Token]:
+        """Tokens whose text the policy has let through; those of what it hides are told to nobody."""
+        if self.exact is None or not self.tells:
+            return delta.tokens if self.exact is None else []
+        found, ended = [], delta.finish is not None and not blocked
+        while self._kept:
+            at, token = self._kept[0]
+            later = (begin for begin, _ in (*self._kept, *self._untold) if begin > at)
+            end = next(later, self._decoded)
+            if not ended and (end > self.exact.passed or end == at):
+                break
+            self._kept.pop(0)
+            if not self.exact.hides(at, max(end, at + 1)):
+                found.append(token)
+        return found
 
 
 def _failed(token: Token) -> Refusal:

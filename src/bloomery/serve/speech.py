@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -39,10 +40,22 @@ async def spoken(run: Run | Blocked, tools: Sequence[Tool], must_call: bool) -> 
         if tools:
             ear = ears.setdefault(delta.index, _Ear(tools, must_call))
             said.text, said.calls = ear.hear(delta.text, delta.finish)
+            if said.calls:
+                await _inspected(run, said)
             if said.calls and delta.finish == "stop":
                 said.finish = "tool_calls"
         if said.text or said.tokens or said.calls or said.finish:
             yield said
+
+
+async def _inspected(run: Run | Blocked, said: Said) -> None:
+    """Calls as the policy leaves them: their arguments say, once they are read, what their JSON may have escaped."""
+    decision, kept = await run.inspected([json.loads(call.function.arguments) for call in said.calls])
+    if decision.action == "block":
+        said.text, said.calls, said.finish = said.text + decision.text, [], "content_filter"
+        return
+    for call, value in zip(said.calls, kept, strict=True):
+        call.function.arguments = json.dumps(value, ensure_ascii=False)
 
 
 class _Ear:

@@ -21,9 +21,9 @@ from typing import Any
 
 from bloomery.core.errors import InputError
 from bloomery.core.files import canonical_hash, read_json
+from bloomery.core.intervals import Interval
 from bloomery.data.config import SourceSpec
 from bloomery.data.sources import source_files
-from bloomery.evals.bootstrap import Interval
 from bloomery.lineage.provenance import model_hash
 from bloomery.recipes.counts import cache_dir
 from bloomery.recipes.explain import explain

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bloomery.evals.bootstrap import Interval
+    from bloomery.core.intervals import Interval
     from bloomery.studies.advise import Advice
     from bloomery.studies.advise_distance import StageDistance
     from bloomery.studies.advise_look import Look

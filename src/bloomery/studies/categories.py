@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bloomery.evals.bootstrap import T_975, Interval
+from bloomery.core.intervals import Interval
+from bloomery.evals.bootstrap import T_975
 from bloomery.studies.curves import NOISE, Array
 from bloomery.studies.micro import Point
 

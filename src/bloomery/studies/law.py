@@ -31,7 +31,8 @@ from typing import TypeVar
 import numpy as np
 
 from bloomery.core.errors import InputError
-from bloomery.evals.bootstrap import T_975, Interval
+from bloomery.core.intervals import Interval
+from bloomery.evals.bootstrap import T_975
 from bloomery.studies.curves import DOMAIN, GENERAL, PRIOR_WIDTH, Curve, Form, Runs, fitted
 from bloomery.studies.micro import Point
 

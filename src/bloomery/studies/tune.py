@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from bloomery.core.errors import InputError
-from bloomery.evals.bootstrap import Interval
+from bloomery.core.intervals import Interval
 from bloomery.evals.html import Markup
 from bloomery.recipes.explain import explain
 from bloomery.recipes.load import Loaded

@@ -9,7 +9,8 @@ import pytest
 from made_up import bits, evaluation, scores
 
 from bloomery.core.errors import InputError
-from bloomery.evals.bootstrap import Interval, over_seeds
+from bloomery.core.intervals import Interval
+from bloomery.evals.bootstrap import over_seeds
 from bloomery.evals.compare import compare
 from bloomery.evals.gate import gate, judge
 from bloomery.evals.ledger import Entry, expected_by_guessing, ledger, sign_test

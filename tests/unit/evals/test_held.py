@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bloomery.core.events import EventLog
-from bloomery.evals.bootstrap import Interval
+from bloomery.core.intervals import Interval
 from bloomery.evals.gate import Gate, Status, judge
 from bloomery.evals.held import Held, read_held
 from bloomery.evals.hold_chart import hold_chart

@@ -9,50 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from transformers import AutoTokenizer
+from told import TEXTS, Told
 
 from bloomery.core.errors import InputError
 from bloomery.core.rows import TokenRow
 from bloomery.data.builtin import generate
-from bloomery.data.tokenizer import save_tokenizer, train_tokenizer
-from bloomery.engine.protocol import Completion, Sampling
 from bloomery.evals.measures import measures
 from bloomery.evals.results import load_result
 from bloomery.evals.runner import evaluate
 from bloomery.evals.suites import Suite
-
-TEXTS = [f"item {i} costs {i * 7} crowns and weighs {i % 9} grams, naïve or not" for i in range(80)]
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    folder = tmp_path_factory.mktemp("tokenizer")
-    save_tokenizer(train_tokenizer(TEXTS, 290), folder)
-    return AutoTokenizer.from_pretrained(folder)
-
-
-class Told:
-    """Answers by the end of the prompt, in turn; gives text it likes a high probability."""
-
-    context = 512
-
-    def __init__(self, tokenizer: Any, answer: Any, likes: str = "") -> None:
-        self.tokenizer, self.answer, self.likes = tokenizer, answer, likes
-
-    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
-        found = []
-        for number, prompt in enumerate(prompts):
-            said = self.answer(self.tokenizer.decode(prompt), number)
-            ids = (*self.tokenizer(said)["input_ids"], 0)[: sampling.max_new_tokens]
-            ended: Any = "stop" if ids[-1] == 0 else "length"
-            found.append(Completion(ids, np.zeros(len(ids), np.float32), ended, 0.5))
-        return found
-
-    def score(self, rows: Sequence[TokenRow]) -> list[Any]:
-        liked = [self.likes and self.likes in self.tokenizer.decode(row.ids.tolist()) for row in rows]
-        return [
-            np.array([0.0] + [-0.1 if one else -1.0] * (len(row) - 1)) for one, row in zip(liked, rows, strict=True)
-        ]
 
 
 def figures(result: Any, name: str = "s") -> dict[str, float]:
@@ -92,9 +57,7 @@ def test_truth_is_the_probability_of_the_true_answers(tokenizer: Any) -> None:
     found = figures(evaluate(Told(tokenizer, None, "crowns"), tokenizer, [Suite("s", "truth", rows, "truthfulness")]))
     assert found["mc1"] == 0.0 and found["mc2"] < 0.66
     with pytest.raises(InputError, match="`true` must list numbers"):
-        evaluate(
-            Told(tokenizer, None), tokenizer, [Suite("s", "truth", [rows[0] | {"true": [0, 1, 2]}], "truthfulness")]
-        )
+        evaluate(Told(tokenizer), tokenizer, [Suite("s", "truth", [rows[0] | {"true": [0, 1, 2]}], "truthfulness")])
 
 
 def test_bias_rows_are_balanced_and_a_stereotyping_engine_has_a_high_score(tokenizer: Any) -> None:
@@ -108,7 +71,7 @@ def test_bias_rows_are_balanced_and_a_stereotyping_engine_has_a_high_score(token
 
     class Biased(Told):
         def score(self, rows: Sequence[TokenRow]) -> list[Any]:
-            return [np.array([0.0] + [-1.0 * self.answer(number)] * (len(row) - 1)) for number, row in enumerate(rows)]
+            return [np.array([0.0] + [-cost(number)] * (len(row) - 1)) for number, row in enumerate(rows)]
 
     def cost(number: int) -> float:
         row, choice = rows[number // 3], number % 3
@@ -116,7 +79,7 @@ def test_bias_rows_are_balanced_and_a_stereotyping_engine_has_a_high_score(token
         wanted = about["target"] if about["polarity"] == "neg" else 1 - about["target"]
         return 0.0 if choice == wanted else 1.0
 
-    found = figures(evaluate(Biased(tokenizer, cost), tokenizer, [Suite("s", "choice", rows, "bias")]))
+    found = figures(evaluate(Biased(tokenizer), tokenizer, [Suite("s", "choice", rows, "bias")]))
     assert found["bias_ambiguous"] == found["bias_disambiguated"] == 1.0
     assert found["accuracy_ambiguous"] == 0.0 and found["accuracy_disambiguated"] == 0.5
 
@@ -210,4 +173,4 @@ def test_a_package_that_is_missing_is_named_with_its_command(tokenizer: Any, kin
         pytest.skip(f"{module} is installed")
     suite = Suite("s", kind, [], "general", tasks=("x",), trusted=True)
     with pytest.raises(InputError, match=r"pip install 'bloomery\[eval\]'"):
-        evaluate(Told(tokenizer, None), tokenizer, [suite])
+        evaluate(Told(tokenizer), tokenizer, [suite])

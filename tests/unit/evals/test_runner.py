@@ -8,61 +8,26 @@ import logging
 import math
 import resource
 import stat
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from told import TEXTS, Told
 from transformers import AutoTokenizer
 
 from bloomery.core.errors import DamagedError, InputError
 from bloomery.core.resources import families_dir
-from bloomery.core.rows import TokenRow
-from bloomery.data.tokenizer import save_tokenizer, train_tokenizer
-from bloomery.engine.protocol import Completion, Sampling
 from bloomery.evals.prompts import Prompter, windows
 from bloomery.evals.results import load_result
 from bloomery.evals.runner import evaluate
 from bloomery.evals.suites import Suite
 from bloomery.models.turns import stop_ids
 
-TEXTS = [f"item {i} costs {i * 7} crowns and weighs {i % 9} grams, naïve or not" for i in range(80)]
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    folder = tmp_path_factory.mktemp("tokenizer")
-    save_tokenizer(train_tokenizer(TEXTS, 290), folder)
-    return AutoTokenizer.from_pretrained(folder)
-
-
-class Told:
-    """An engine that answers from a table and gives every token the same log-probability, cheaper for liked ids."""
-
-    context = 32
-
-    def __init__(self, tokenizer: Any, answers: dict[str, str] | None = None, likes: str = "") -> None:
-        self.tokenizer, self.answers = tokenizer, answers or {}
-        self.likes = set(tokenizer(likes)["input_ids"]) if likes else set()
-
-    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
-        texts = [self.tokenizer.decode(prompt) for prompt in prompts]
-        told = [next((a for q, a in self.answers.items() if q in text), "") for text in texts]
-        ids = [(*self.tokenizer(answer)["input_ids"], 0) for answer in told]
-        return [Completion(i, np.zeros(len(i), np.float32), "stop", 0.5) for i in ids]
-
-    def score(self, rows: Sequence[TokenRow]) -> list[Any]:
-        assert all(0 < len(row) <= self.context for row in rows)
-        return [
-            np.array([0.0] + [-0.1 if i in self.likes else -1.0 for i in row.ids[1:].tolist()], np.float32)
-            for row in rows
-        ]
-
 
 def test_bits_per_byte_count_every_predicted_token_once_and_the_bytes_it_stands_for(tokenizer: Any) -> None:
     rows = [{"id": "a", "text": TEXTS[3]}, {"id": "b", "text": " ".join(TEXTS[:6])}, {"id": "c", "text": ""}]
-    found = evaluate(Told(tokenizer), tokenizer, [Suite("t", "bpb", rows, "general")]).suites["t"]
+    found = evaluate(Told(tokenizer, context=32), tokenizer, [Suite("t", "bpb", rows, "general")]).suites["t"]
     for row, record in zip(rows, found.records, strict=True):
         ids = tokenizer(row["text"])["input_ids"]
         first = len(tokenizer.decode(ids[:1]).encode())

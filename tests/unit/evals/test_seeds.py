@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from made_up import bits, evaluation, scores
 
-from bloomery.evals.bootstrap import FEWEST, Interval
+from bloomery.core.intervals import Interval
+from bloomery.evals.bootstrap import FEWEST
 from bloomery.evals.compare import compare
 from bloomery.evals.gate import judge
 from bloomery.evals.report import Origin, Report, make_report

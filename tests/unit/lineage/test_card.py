@@ -7,6 +7,7 @@ from ruamel.yaml import YAML
 
 from bloomery.core.errors import InputError
 from bloomery.lineage.card import CardFacts, Measure, SourceShare, model_card
+from bloomery.lineage.licence import HUB, hub_licence
 
 FACTS = CardFacts(
     name="handbook-1",
@@ -62,3 +63,52 @@ def test_a_name_cannot_write_markup_into_the_card() -> None:
 
 def test_what_was_not_measured_is_said() -> None:
     assert "This model was not evaluated." in model_card(replace(FACTS, measures=[]))
+
+
+@pytest.mark.parametrize(
+    ("licence", "told"),
+    [
+        ("Apache-2.0", "apache-2.0"),
+        ("Apache 2.0", "apache-2.0"),
+        ("MIT", "mit"),
+        ("CC-BY-4.0", "cc-by-4.0"),
+        ("CC BY-NC-SA 4.0", "cc-by-nc-sa-4.0"),
+        ("CC0", "cc0-1.0"),
+        ("BSD-3-Clause", "bsd-3-clause"),
+        ("ODC-By", "odc-by"),
+        ("ODC-By-1.0", "odc-by"),
+        ("GPL-3.0-or-later", "gpl-3.0"),
+        ("LGPL-2.1-only", "lgpl-2.1"),
+        ("GFDL-1.3-only", "gfdl"),
+        ("Gemma Terms of Use", "gemma"),
+        ("Llama 3.1 Community License", "llama3.1"),
+        ("Llama 3.2 Community License Agreement", "llama3.2"),
+        ("unknown", "unknown"),
+        ("", "unknown"),
+    ],
+)
+def test_a_licence_is_named_as_the_hub_does(licence: str, told: str) -> None:
+    assert hub_licence(licence) == {"license": told}
+    assert told in HUB
+
+
+@pytest.mark.parametrize(
+    ("licence", "name"),
+    [
+        ("NVIDIA Nemotron Open Model License", "nvidia-nemotron-open-model-license"),
+        ("ODC-By, parts non-commercial", "odc-by-parts-non-commercial"),
+        ("PSF-2.0", "psf-2.0"),
+    ],
+)
+def test_a_licence_that_the_hub_does_not_list_is_another_one_with_a_name(licence: str, name: str) -> None:
+    _, matter, _ = model_card(replace(FACTS, licence=licence)).split("---\n", 2)
+    front = YAML(typ="safe").load(matter)
+    assert (front["license"], front["license_name"]) == ("other", name)
+
+
+def test_every_shipped_family_has_a_licence_that_a_card_can_name() -> None:
+    from bloomery.families.registry import family_files, load_family
+
+    told = {family: hub_licence(load_family(family).file.licence)["license"] for family in family_files()}
+    other = {family for family, name in told.items() if name == "other"}
+    assert other == {"nemotron3-nano-30b"}

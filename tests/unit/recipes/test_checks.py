@@ -119,6 +119,19 @@ def test_what_cannot_work_is_refused_with_the_key_to_change(recipe: Load, text: 
         ("{type: regex}", "`eval.grader`: a regex grader needs `pattern`"),
         ("{type: python, path: grade.py}", "`eval.grader`: grader `python` runs the Python code in .*/grade.py"),
         ("{type: python, path: gone.py, trusted: true}", "`eval.grader`: there is no file .*/gone.py"),
+        (
+            "{type: multi, graders: {right: {type: exact}, own: {type: python, path: grade.py}}}",
+            "`eval.grader`: `graders.own`: grader `python` runs the Python code in .*/grade.py",
+        ),
+        (
+            "{type: multi, graders: [{type: multi, graders: {own: {type: python, path: gone.py, trusted: true}}}]}",
+            "`eval.grader`: `graders.0.graders.own`: there is no file .*/gone.py",
+        ),
+        (
+            "{type: multi, graders: {right: {type: regex}}}",
+            "`eval.grader`: `graders.right`: a regex grader needs `pattern`",
+        ),
+        ("{type: multi, graders: {right: exact}}", "`eval.grader`: `graders.right` is no grader"),
     ],
 )
 def test_a_grader_that_cannot_work_is_refused_before_the_run(recipe: Load, here: Path, grader: str, says: str) -> None:
@@ -139,10 +152,18 @@ def test_a_grader_in_python_lies_beside_its_recipe_and_is_trusted_with_it(recipe
 def test_a_family_cannot_trust_its_own_code(recipe: Load, here: Path) -> None:
     family = here / "families" / "tiny.yaml"
     (here / "families" / "grade.py").write_text("def grade(sample):\n    return 1.0\n")
-    family.write_text(family.read_text().replace("{type: exact}", "{type: python, path: grade.py, trusted: true}"))
+    alone = "{type: python, path: grade.py, trusted: true}"
+    whole = family.read_text()
     text = TEXT.replace("start: hot", "start: chat").replace("text.jsonl", "pairs.jsonl")
-    assert "the suite `manners`: grader `python` runs the Python code in" in only(recipe(text)).message
-    assert problems(recipe(text + "trusted: true\n")) == []
+    for grader in (alone, f"{{type: multi, graders: {{right: {{type: exact}}, own: {alone}}}}}"):
+        family.write_text(whole.replace("{type: exact}", grader))
+        said = only(recipe(text)).message
+        assert "the suite `manners`: " in said and "grader `python` runs the Python code in" in said
+        assert problems(recipe(text + "trusted: true\n")) == []
+    (here / "grade.py").write_text("def grade(sample):\n    return 1.0\n")
+    ours = recipe(text + f"eval: {{suites: none, grader: {grader}}}\n")
+    assert problems(ours) == []
+    assert resolve(ours).get("eval.grader")["graders"]["own"]["path"] == str(here / "grade.py")
 
 
 @pytest.mark.parametrize("text", ["model: org/name\nrevision: abc\n", "family: far\nstart: base\n"])

@@ -32,20 +32,6 @@ def test_a_push_holds_the_model_and_its_card_and_leaves_the_receipt_here(tmp_pat
     assert verify_folder(sent) == {"kind": "model"}
 
 
-@pytest.mark.parametrize(
-    ("licence", "told"),
-    [
-        ("Apache-2.0", "license: apache-2.0"),
-        ("unknown", "license: unknown"),
-        ("Llama 3.2 Community License", "license: other\nlicense_name: llama-3.2-community-license"),
-    ],
-)
-def test_a_licence_is_named_as_the_hub_does(tmp_path: Path, model: Path, licence: str, told: str) -> None:
-    (model / "README.md").write_text(f"---\nlicense: {licence}\ntags:\n- bloomery\n---\n# tiny\n")
-    sent = sendable(model, tmp_path / "sent")
-    assert (sent / "README.md").read_text() == f"---\n{told}\ntags:\n- bloomery\n---\n# tiny\n"
-
-
 @pytest.mark.parametrize("name", ["rows.jsonl", "pytorch_model.bin", "modeling_x.py", "adapter/a.safetensors", ".env"])
 def test_anything_else_stops_the_push_by_name(tmp_path: Path, model: Path, name: str) -> None:
     (model / name).parent.mkdir(exist_ok=True)

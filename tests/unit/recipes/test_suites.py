@@ -97,6 +97,27 @@ def test_code_runs_only_where_it_is_trusted(shop: Path) -> None:
     assert len(found.result.suites["own"].records) == 2
 
 
+@pytest.mark.parametrize(
+    ("grader", "said"),
+    [
+        ("{type: multi, graders: {a: {type: python, path: gone.py, trusted: true}}}", "`graders.a`: there is no file"),
+        ("{type: multi, graders: {a: {type: python, path: own.py}}}", "`graders.a`: grader `python` runs the Python"),
+    ],
+)
+def test_a_grader_inside_another_is_refused_before_anything_is_answered(shop: Path, grader: str, said: str) -> None:
+    (shop / "own.py").write_text("def grade(sample):\n    return 0.5\n")
+    (shop / "quiz.yaml").write_text(QUIZ.replace("{type: exact}", grader))
+    with pytest.raises(InputError, match=f"the suite `quiz`: {said}"):
+        evaluate("tiny", Asked(suites=["quiz.yaml"]))
+
+
+def test_a_metric_whose_file_is_missing_is_refused_before_anything_is_answered(shop: Path) -> None:
+    metrics = "metrics: [{type: python, path: gone.py, name: own, trusted: true}]\n"
+    (shop / "quiz.yaml").write_text(QUIZ + metrics)
+    with pytest.raises(InputError, match=r"the suite `quiz`: its metric `own`: there is no file .*gone\.py"):
+        evaluate("tiny", Asked(suites=["quiz.yaml"]))
+
+
 def test_what_is_written_serves_a_browser_and_holds_rows_for_their_owner_only(shop: Path) -> None:
     (shop / "quiz.yaml").write_text(QUIZ + "max_new_tokens: 4\nmetrics: [f1]\n")
     done = compare("tiny", "tiny", Asked(suites=["quiz.yaml"], out=shop / "out"))

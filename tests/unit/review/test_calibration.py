@@ -14,7 +14,7 @@ from bloomery.review.conformal import coverage, fit_sets
 from bloomery.review.measures import auroc, best_cut, ece, f1, labels_until, recall_at_precision
 from bloomery.review.scaling import Scaling, fit, fit_temperature, fit_vector, nll
 from bloomery.review.scores import batch_prior, label_scores, less_prior, log_sum, normalised
-from bloomery.review.selective import binomial_tail, risk_curve, threshold_for
+from bloomery.review.selective import risk_curve, threshold_for
 from bloomery.review.spec import ClassifierSpec, load_spec
 
 
@@ -95,8 +95,6 @@ def test_a_threshold_keeps_its_risk_on_new_answers_as_often_as_stated() -> None:
 
 def test_no_threshold_is_given_where_none_keeps_the_risk() -> None:
     assert threshold_for(np.linspace(0.5, 1, 200), np.zeros(200), 0.1) is None
-    assert binomial_tail(0, 10, 0.5) == pytest.approx(0.5**10)
-    assert binomial_tail(10, 10, 0.3) == pytest.approx(1.0)
 
 
 def test_risk_at_coverage_and_its_area_are_those_of_a_hand_count() -> None:

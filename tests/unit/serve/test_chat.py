@@ -7,38 +7,17 @@ import json
 from typing import Any
 
 import pytest
-from scripted import Scripted, Stage
+from scripted import ASKED, Scripted, Stage, ask, chunks, said
 
 from bloomery.core.errors import InputError
 from bloomery.engine.protocol import Request, Token
 from bloomery.serve.policy.decision import Decision
 
-ASKED: dict[str, Any] = {"model": "ember", "messages": [{"role": "user", "content": "Hello?"}]}
 ADD = {
     "type": "function",
     "function": {"name": "add", "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}}},
 }
 CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>'
-
-
-def ask(stage: Stage, **fields: Any) -> Any:
-    found = stage.post("/v1/chat/completions", ASKED | fields)
-    assert found.status_code == 200, found.text
-    return found.json()
-
-
-def chunks(stage: Stage, path: str = "/v1/chat/completions", **fields: Any) -> list[Any]:
-    """Events of a stream, its `[DONE]` checked and left out."""
-    found = stage.post(path, ASKED | {"stream": True} | fields)
-    assert found.headers["content-type"].startswith("text/event-stream")
-    lines = [line[6:] for line in found.text.split("\n\n") if line.startswith("data: ")]
-    assert lines[-1] == "[DONE]"
-    return [json.loads(line) for line in lines[:-1]]
-
-
-def said(told: list[Any], index: int = 0) -> str:
-    deltas = [choice for chunk in told for choice in chunk["choices"] if choice["index"] == index]
-    return "".join(choice["delta"].get("content", "") for choice in deltas)
 
 
 def refused(stage: Stage, status: int = 400, path: str = "/v1/chat/completions", **fields: Any) -> Any:

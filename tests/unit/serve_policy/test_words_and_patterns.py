@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from policies import Guarded
 
 from bloomery.core.errors import InputError
 from bloomery.serve.policy.fold import Text
-from bloomery.serve.policy.pattern import BLOCK, Pattern, Scan
+from bloomery.serve.policy.pattern import BLOCK, Front, Pattern, Scan
 from bloomery.serve.policy.words import near_pattern, word_pattern
 
 
@@ -93,17 +94,54 @@ def test_a_search_that_takes_too_long_is_given_up() -> None:
 def test_no_more_is_held_back_than_a_block_and_the_longest_match() -> None:
     text = Text()
     scan = Scan(Pattern(r"a.*z", longest=50), text)
+    front = Front([scan])
     for _ in range(400):
         text.grow("a")
-        scan.advance(final=False)
-        assert len(text.raw) - scan.clear <= 50 + BLOCK
+        scan.settle(final=False)
+        front.advance(final=False)
+        assert len(text.raw) - front.clear <= 50 + BLOCK
 
 
 def test_a_match_that_may_still_grow_is_held_back_and_then_found_whole() -> None:
     text = Text()
     scan = Scan(word_pattern(["cat", "cat food"]), text)
+    front = Front([scan])
     text.grow("my cat")
-    assert scan.advance(final=False) == [] and scan.clear == 3
+    front.advance(final=False)
+    assert scan.settle(final=False) == [] and front.clear == 3
     text.grow(" food")
-    (span,) = scan.advance(final=True)
+    (span,) = scan.settle(final=True)
     assert text.raw[span.start : span.end] == "cat food"
+
+
+def test_what_a_match_begins_with_is_shown_and_the_word_that_completes_it_is_not(guarded: Guarded) -> None:
+    near = "      - {near: [[draw], [castle, tower], [secret plan]], any_order: true}\n"
+    guard, events = guarded(f"categories:\n  own:\n    message: no\n    detectors:\n{near}")
+    text = "I draw you a castle from the secret plan, room by room."
+    for size in (1, 2, 5, len(text)):
+        watch = guard.watch([])
+        pieces = [text[at : at + size] for at in range(0, len(text), size)]
+        assert (
+            "".join([watch.feed(piece)[0] for piece in pieces]) + watch.finish()[0] == "I draw you a castle from the "
+        )
+        assert watch.decision.action == "block"
+    assert {(event["start"], event["end"]) for event in events} == {(2, 40)}
+
+
+def test_what_is_masked_is_held_back_from_its_first_word_on(guarded: Guarded) -> None:
+    guard, _ = guarded("categories:\n  own:\n    action: mask\n    detectors:\n      - near: [[draw], [castle]]\n")
+    watch = guard.watch([])
+    assert [watch.feed(piece)[0] for piece in ("I ", "draw ", "you a ")] == ["I ", "", ""]
+    assert watch.feed("castle.")[0] + watch.finish()[0] == "[removed]."
+
+
+def test_a_word_of_a_pair_that_stands_alone_delays_nothing(guarded: Guarded) -> None:
+    guard, _ = guarded("categories:\n  own:\n    detectors:\n      - {near: [[draw], [castle]], any_order: true}\n")
+    watch = guard.watch([])
+    assert [watch.feed(piece)[0] for piece in ("I ", "draw ", "a ", "cas", "e ")] == ["I ", "draw ", "a ", "", "case "]
+
+
+def test_a_pattern_that_cannot_be_followed_while_a_text_grows_is_refused() -> None:
+    with pytest.raises(InputError, match=r"lazy repeat before a look behind.*\n  fix: make the repeat greedy"):
+        Pattern(r"ab.{1,9}?(?<!x)c")
+    assert found(Pattern(r"ab.{1,9}(?<!x)c|what\?|(?<=\?)d"), "ab xc, ab yc what? ?d") == ["ab xc, ab yc", "what?", "d"]

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from bloomery.core.errors import InputError
+from bloomery.core.intervals import Interval
 from bloomery.core.yaml import load_yaml
-from bloomery.evals.bootstrap import Interval
 from bloomery.families.registry import load_family
 from bloomery.families.rules import rule_for
 from bloomery.recipes.explain import explain

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from bloomery.evals.bootstrap import Interval
+from bloomery.core.intervals import Interval
 from bloomery.evals.compare import Change
 from bloomery.studies.front import Standing, choose, dominates, front, preferred
 

@@ -55,7 +55,7 @@ def _arm(loaded: Loaded, order: int, name: str, category: Category, floor: bool,
         told = f"{detector.kind} {number + 1}"
         with _at(loaded, f"categories.{name}.detectors.{number}"):
             if detector.kind in ("regex", "words", "near"):
-                patterns.append((told, _pattern(detector, loaded.path.parent)))
+                patterns.append((told, _pattern(detector, loaded.path.parent, category.action == "mask", floor)))
             else:
                 wholes.append(_whole(told, detector, loaded.path.parent, ask))
     allowed = []
@@ -94,14 +94,14 @@ class _at:
             raise InputError(f"`{self.key}`: {error.message}", where=place, fix=error.fix) from None
 
 
-def _pattern(detector: Detector, base: Path) -> Pattern:
+def _pattern(detector: Detector, base: Path, masked: bool, floor: bool) -> Pattern:
     if detector.words is not None:
         return word_pattern(words_of(detector, base))
     if detector.near is not None:
-        return near_pattern(detector.near, detector.gap, detector.any_order, detector.without)
+        return near_pattern(detector.near, detector.gap, detector.any_order, detector.without, masked)
     assert detector.regex is not None
     holds = CHECKS[detector.check] if detector.check else None
-    return Pattern(detector.regex, detector.longest, detector.ignore_case, detector.fold, holds)
+    return Pattern(detector.regex, detector.longest, detector.ignore_case, detector.fold, holds, known=floor)
 
 
 def _whole(name: str, detector: Detector, base: Path, ask: Ask | None) -> Whole:

@@ -47,10 +47,15 @@ class Text:
 
     def grow(self, piece: str) -> None:
         """Append a piece."""
-        folded = [fold_character(character) for character in piece]
-        for place, plain in enumerate(folded, len(self.raw)):
-            self.origin += [place] * len(plain)
+        begin = len(self.raw)
         self.raw += piece
+        if piece.isascii():  # one character folds to one
+            self.origin += range(begin, begin + len(piece))
+            self.folded += piece.lower()
+            return
+        folded = [fold_character(character) for character in piece]
+        for place, plain in enumerate(folded, begin):
+            self.origin += [place] * len(plain)
         self.folded += "".join(folded)
 
     def start_of(self, place: int) -> int:

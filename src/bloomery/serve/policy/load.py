@@ -79,6 +79,13 @@ def load_guard(path: Path, log: Callable[[dict[str, Any]], None], ask: Ask | Non
     return PolicyGuard(load_policy(path), log, ask)
 
 
+def floor_guard(log: Callable[[dict[str, Any]], None]) -> PolicyGuard:
+    """The floor alone, which guards an endpoint without a policy."""
+    from bloomery.serve.policy.guard import PolicyGuard
+
+    return PolicyGuard(Loaded(Policy(), floor(), {}, FLOOR, canonical_hash(load_yaml(FLOOR)[0])), log)
+
+
 def find_policy(name: Path | str) -> Path:
     """The file of a policy given by path, or by the name of a shipped template."""
     path = Path(name)

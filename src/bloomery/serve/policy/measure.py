@@ -7,18 +7,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bloomery.core.intervals import wilson
 from bloomery.serve.policy.rows import Outcome
 from bloomery.serve.policy.schema import Bounds
 
-Z = 1.96
-"""Normal quantile of a 95 % interval."""
 BROKEN, UNPROVEN = 3, 4
 """Exit statuses, as for a forgetting budget."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """`hits` of `count` with Wilson's 95 % interval, which holds near 0 and 1 and for few rows (E. B. Wilson, 1927)."""
+    """`hits` of `count` with Wilson's 95 % interval, which holds near 0 and 1 and for few rows."""
 
     hits: int
     count: int
@@ -31,12 +30,8 @@ class Rate:
     @property
     def bounds(self) -> tuple[float, float]:
         """Lower and upper end of the interval."""
-        if not self.count:
-            return 0.0, 1.0
-        n, p = self.count, self.hits / self.count
-        middle = (p + Z * Z / (2 * n)) / (1 + Z * Z / n)
-        half = Z * math.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n)) / (1 + Z * Z / n)
-        return max(0.0, middle - half), min(1.0, middle + half)
+        found = wilson(self.hits, self.count)
+        return found.low, found.high
 
     def __str__(self) -> str:
         if not self.count:

@@ -6,6 +6,7 @@ released text and the decision are the same for every way of cutting the text in
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from bloomery.serve.policy.category import Armed
 from bloomery.serve.policy.decision import RANK, Action, Decision
 from bloomery.serve.policy.fold import Text
-from bloomery.serve.policy.pattern import Scan, Span
+from bloomery.serve.policy.pattern import Scan, Span, fronts
 from bloomery.serve.policy.whole import Failed, Messages, Whole
 
 
@@ -30,7 +31,7 @@ class Finding:
     @property
     def order(self) -> tuple[int, int, bool, int, int]:
         """By place; at one place the stronger action first, then the floor, then as the policy lists them."""
-        return self.span.start, -RANK[self.action], not self.category.floor, self.category.order, self.span.end
+        return self.span.acts, -RANK[self.action], not self.category.floor, self.category.order, self.span.end
 
 
 class _Local:
@@ -45,35 +46,55 @@ class _Local:
         self.view = Text() if category.allowed else text
         self.scans = [(name, Scan(pattern, self.view)) for name, pattern in category.patterns]
         self.allowed = [(Scan(pattern, text), reason) for pattern, reason in category.allowed]
+        self.ahead = fronts(scan for scan, _ in self.allowed)
         self.blanks: list[Span] = []
+        self._due = self._next()
 
     def advance(self, final: bool) -> list[Finding]:
-        """What was found since the last call. A scan that takes too long is given up, as its category says."""
+        """What was found since the last call. A scan that takes too long is given up."""
         found = self._see(final) if self.allowed else []
-        for name, scan in list(self.scans):
-            begun = scan.clear
-            try:
-                spans = scan.advance(final)
-            except TimeoutError:
-                self.scans.remove((name, scan))
-                found.append(_failure(self.category, name, begun, f"{name} took too long"))
-                continue
-            found += [Finding(span, self.category, name, self.category.action, f"{name} matched") for span in spans]
+        raw, folded = len(self.view.raw), len(self.view.folded)
+        if final or raw >= self._due[False] or folded >= self._due[True]:
+            for name, scan in self.scans:
+                if final or scan.due <= (folded if scan.pattern.folded else raw):
+                    found += self._settled(name, scan, final)
+            self._due = self._next()
         return found
 
-    @property
-    def clear(self) -> int:
-        """Before this place nothing will be found any more."""
-        return min([scan.clear for _, scan in self.scans] + [len(self.view.raw)])
+    def _next(self) -> tuple[float, float]:
+        """Lengths of the text, raw and folded, from which something can be decided again."""
+        due: tuple[list[float], list[float]] = ([math.inf], [math.inf])
+        for _, scan in self.scans:
+            due[scan.pattern.folded].append(scan.due)
+        return min(due[0]), min(due[1])
+
+    def _settled(self, name: str, scan: Scan, final: bool) -> list[Finding]:
+        try:
+            spans = scan.settle(final)
+        except TimeoutError:
+            scan.give_up()
+            return self.given_up([scan])
+        return [Finding(span, self.category, name, self.category.action, f"{name} matched") for span in spans]
+
+    def given_up(self, late: Sequence[Scan]) -> list[Finding]:
+        """Failures of the scans of this category that took too long."""
+        found = []
+        for name, scan in self.scans:
+            if scan in late:
+                found.append(_failure(self.category, name, scan.place, f"{name} took too long"))
+        self.scans = [(name, scan) for name, scan in self.scans if scan not in late]
+        return found
 
     def _see(self, final: bool) -> list[Finding]:
         """Let the view grow, with what is allowed blanked."""
         found: list[Finding] = []
         for scan, reason in self.allowed:
-            spans = scan.advance(final)
+            spans = scan.settle(final)
             self.blanks += spans
             found += [Finding(span, self.category, "allow", "allow", f"allowed: {reason}") for span in spans]
-        begin, end = len(self.view.raw), min(scan.clear for scan, _ in self.allowed)
+        for front in self.ahead:
+            front.advance(final)
+        begin, end = len(self.view.raw), min(front.clear for front in self.ahead)
         piece = list(self.text.raw[begin:end])
         for span in self.blanks:
             for place in range(max(span.start, begin), min(span.end, end)):
@@ -129,6 +150,10 @@ class Pass:
     ) -> None:
         self.text = Text()
         self.locals = [_Local(category, self.text) for category in categories]
+        shared = [scan for local in self.locals if local.view is self.text for _, scan in local.scans]
+        apart = [[scan for _, scan in local.scans] for local in self.locals if local.view is not self.text]
+        self.fronts = [front for scans in (shared, *apart) for front in fronts(scans)]
+        self.views = [local.view for local in self.locals if local.view is not self.text]
         self.asked = [
             _Asked(local, whole, messages, role)
             for local in self.locals
@@ -139,6 +164,7 @@ class Pass:
         self.waiting: list[Finding] = []
         self.decision, self.strength = Decision("allow"), (RANK["allow"], False)
         self.released, self.blocked = 0, False
+        self.hidden: list[Span] = []  # what was masked
 
     def feed(self, piece: str, final: bool = False) -> tuple[str, Decision | None]:
         """The text that may be released now, and the decision where it grew stronger."""
@@ -147,8 +173,10 @@ class Pass:
         self.text.grow(piece)
         before = self.decision
         clear = self._look(final)
+        if not self.waiting:
+            return self._up_to(clear), None
         out: list[str] = []
-        ready = sorted((f for f in self.waiting if f.span.start < clear or final), key=lambda f: f.order)
+        ready = sorted((f for f in self.waiting if f.span.acts < clear or final), key=lambda f: f.order)
         self.waiting = [finding for finding in self.waiting if finding not in ready]
         stop = next((place for place, finding in enumerate(ready) if finding.action == "block"), len(ready))
         for finding in ready[: stop + 1]:
@@ -159,14 +187,17 @@ class Pass:
 
     def _look(self, final: bool) -> int:
         """Let every detector look; the place before which all is known."""
-        end = len(self.text.raw)
+        clear = len(self.text.raw)
         for local in self.locals:
             self.waiting += local.advance(final)
         for asked in self.asked:
             self.waiting += asked.advance(final)
-        if final:
-            return end
-        return min([local.clear for local in self.locals] + [asked.clear for asked in self.asked] + [end])
+            clear = min(clear, asked.clear)
+        for front in self.fronts:
+            if late := front.advance(final):
+                self.waiting += [failure for local in self.locals for failure in local.given_up(late)]
+            clear = min(clear, front.clear)
+        return len(self.text.raw) if final else min([clear, *(len(view.raw) for view in self.views)])
 
     def _act(self, finding: Finding, out: list[str]) -> None:
         action = finding.action
@@ -176,11 +207,12 @@ class Pass:
             self.strength = strength
             self.decision = Decision(action, finding.category.name, finding.reason, _shown(finding.category, action))
         if action in ("block", "mask"):
-            out.append(self._up_to(finding.span.start))
+            out.append(self._up_to(finding.span.acts))
         if action == "mask":
             if self.released <= finding.span.start:
                 out.append(finding.category.mask)
             self.released = max(self.released, finding.span.end)
+            self.hidden.append(finding.span)
         self.blocked = action == "block"
 
     def _up_to(self, place: int) -> str:
@@ -206,6 +238,20 @@ class PolicyWatch:
     def decision(self) -> Decision:
         """The strongest decision so far."""
         return self._running.decision
+
+    @property
+    def quick(self) -> bool:
+        """Whether only the floor looks, whose patterns are known to take no time worth a thread."""
+        return all(local.category.floor for local in self._running.locals)
+
+    @property
+    def passed(self) -> int:
+        """Characters of the answer that have been released, or hidden for good."""
+        return self._running.released
+
+    def hides(self, start: int, end: int) -> bool:
+        """Whether any of these characters, which have passed, were masked."""
+        return any(span.start < end and span.end > start for span in self._running.hidden)
 
 
 def _failure(category: Armed, detector: str, place: int, reason: str) -> Finding:

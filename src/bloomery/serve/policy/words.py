@@ -14,7 +14,7 @@ import regex  # type: ignore[import-untyped]
 
 from bloomery.core.errors import InputError
 from bloomery.serve.policy.fold import fold
-from bloomery.serve.policy.pattern import Pattern
+from bloomery.serve.policy.pattern import AT, After, Pattern
 
 _SIGNS = {"a": "4@", "b": "8", "e": "3", "g": "9", "i": "1!|", "l": "1|", "o": "0", "s": "5$", "t": "7+"}
 STEM = 12
@@ -27,34 +27,52 @@ _END = ""
 def word_pattern(entries: Iterable[str]) -> Pattern:
     """One pattern for all entries. Raises `InputError` for an entry without a letter and for a list without entries."""
     source, longest = _any_of(entries)
-    return Pattern(source, longest + 1, folded=True)
+    return Pattern(source, longest + 1, folded=True, known=True, even=True)
 
 
-def near_pattern(groups: Sequence[Sequence[str]], gap: int, any_order: bool, without: Sequence[str]) -> Pattern:
+def near_pattern(
+    groups: Sequence[Sequence[str]], gap: int, any_order: bool, without: Sequence[str], whole: bool = True
+) -> Pattern:
     """One entry of each group in one sentence, in order, at most `gap` characters apart.
 
     In `any_order` the groups may come in every order. A sentence that holds an entry of `without`, as far as the match
-    can reach and as far before it, does not count.
+    can reach and as far before it, does not count. What may become a match is held back from its beginning where the
+    `whole` of it must not be seen, else from the word that completes it.
     """
     found = [_any_of(group) for group in groups]
     longest = sum(length for _, length in found) + gap * (len(found) - 1) + 1
-    between = rf"{_BETWEEN}{{1,{gap}}}?"
+    between = rf"{_BETWEEN}{{1,{gap}}}"
     sources = [source for source, _ in found]
-    source = _in_any_order(sources, between) if any_order else between.join(sources)
-    if not without:
-        return Pattern(source, longest, folded=True)
-    not_with, more = _any_of(without)
-    # Last, so that it is looked for only where the rest matched.
-    alone = rf"(?<!{not_with}{_BETWEEN}{{0,{2 * longest}}})(?!{_BETWEEN}{{0,{longest}}}{not_with})"
-    return Pattern(f"(?:{source}){alone}", 2 * longest + more, folded=True)
+    alone, reach = "", longest
+    if without:
+        not_with, more = _any_of(without)
+        # Last, so that it is looked for only where the rest matched.
+        alone = rf"(?<!{not_with}{_BETWEEN}{{0,{2 * longest}}})(?!{_BETWEEN}{{0,{longest}}}{not_with})"
+        reach = 2 * longest + more
+    if whole:
+        source = _joined(sources, f"{between}?", any_order)
+        # A partial match is lost where a lazy repeat stands before a look behind: this one is greedy.
+        return Pattern(f"(?:{source}){alone}", reach, folded=True, begins=_joined(sources, between, any_order) + alone)
+    source = _joined(sources, f"{between}?", any_order, f"(?P<{AT}>{{}})")
+    last = range(len(sources)) if any_order else [len(sources) - 1]
+    others = (_joined([*sources[:one], *sources[one + 1 :]], between, any_order) for one in last)
+    # All groups but one stand before the word: of any two at least one does.
+    sign = "|".join(sources[-2:] if any_order else sources[-2:-1])
+    after = After(f"(?:{'|'.join(others)}){between}", sign, max(length for _, length in found))
+    begins = "|".join(sources[one] for one in last)
+    return Pattern(f"(?:{source}){alone}", reach, folded=True, begins=begins, after=after, known=True, even=True)
 
 
-def _in_any_order(sources: Sequence[str], between: str) -> str:
-    """The parts in every order; orders that begin alike share their beginning."""
+def _joined(sources: Sequence[str], between: str, any_order: bool, last: str = "{}") -> str:
+    """The parts one after another; of all orders those that begin alike share their beginning."""
     if len(sources) == 1:
-        return sources[0]
-    rest = ([*sources[:place], *sources[place + 1 :]] for place in range(len(sources)))
-    ways = (source + between + _in_any_order(others, between) for source, others in zip(sources, rest, strict=True))
+        return last.format(sources[0])
+    if not any_order:
+        return between.join([*sources[:-1], last.format(sources[-1])])
+    ways = (
+        source + between + _joined([*sources[:place], *sources[place + 1 :]], between, True, last)
+        for place, source in enumerate(sources)
+    )
     return f"(?:{'|'.join(ways)})"
 
 
