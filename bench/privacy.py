@@ -28,7 +28,8 @@ PARTS = ("valve", "pump", "seal", "motor", "filter", "hinge", "gauge", "cable", 
 DONE = ("replaced", "checked", "cleaned", "tightened", "removed", "painted", "measured", "returned", "sealed", "moved")
 ABOVE = ("exposure_above_control", "extracted_above_control")
 FIGURES = ("exposure", "exposure_control", ABOVE[0], "extracted", "extracted_control", ABOVE[1], "tokens_in_a_row")
-SUITE = "name: exposure\nrole: privacy\nkind: exposure\nbuiltin: canaries\noptions: {count: %d}\n" % CANARIES
+SUITE = "name: exposure\nrole: privacy\nkind: exposure\nbuiltin: canaries\n"
+SUITE += f"options: {{count: {CANARIES}}}\n"
 
 
 def record(draw: random.Random) -> str:
