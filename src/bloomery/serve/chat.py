@@ -61,6 +61,7 @@ async def ask(desk: Desk, body: ChatRequest) -> Asked:
     offered = body.tools or []
     used = [] if body.tool_choice == "none" else offered
     grammar = _grammar(body, used)
+    must_call = isinstance(body.tool_choice, NamedTool) or body.tool_choice == "required"
     top = (body.top_logprobs or 0) if body.logprobs else 0
     if body.top_logprobs and not body.logprobs:
         raise Refusal(400, "`top_logprobs` needs `logprobs: true`", param="top_logprobs", code="invalid_value")
@@ -71,9 +72,11 @@ async def ask(desk: Desk, body: ChatRequest) -> Asked:
         prompt = await _prompt(desk, messages, [tool.model_dump(exclude_none=True) for tool in used])
         most = body.max_completion_tokens or body.max_tokens
         sampling = desk.sampling(body, most, len(prompt), grammar=grammar, top_logprobs=top)
-        work = Work([prompt], sampling, body.n or 1, stops_of(body), adapter, desk.watching(messages))
-        run = await desk.begin(work, verdict, place)
-    return Asked(run, used, calls.forced(used, body.tool_choice) is not None)
+        watch, form = desk.watching(messages), "tools" if must_call else "response_format"
+        run = await desk.begin(
+            Work([prompt], sampling, body.n or 1, stops_of(body), adapter, watch, form), verdict, place
+        )
+    return Asked(run, used, must_call)
 
 
 async def _prompt(desk: Desk, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> list[int]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from bloomery.core.errors import InputError
-from bloomery.engine.protocol import Busy, Request, Sampling, Service, Ticket, Token
+from bloomery.engine.protocol import Busy, Request, Sampling, Service, Ticket, Token, UnusableGrammar
 from bloomery.serve.errors import Refusal, busy, refused
 from bloomery.serve.policy.decision import Decision, Watch
 from bloomery.serve.text import Decoding, Stops
@@ -31,6 +31,8 @@ class Work:
     stops: tuple[str, ...] = ()
     adapter: str = ""
     watch: Callable[[], Watch] | None = None
+    form: str | None = None
+    """The parameter that the grammar came from."""
 
     @property
     def answers(self) -> int:
@@ -85,7 +87,7 @@ class Run:
             raise busy("the engine's queue is full") from None
         except InputError as error:
             self.close()
-            raise refused(error) from None
+            raise refused(error, self.work.form if isinstance(error, UnusableGrammar) else None) from None
         except BaseException:
             self.close()
             raise
