@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bloomery.core.errors import InputError
-from bloomery.engine.protocol import Grammar
+from bloomery.engine.json_schema import OPTIONS, held
+from bloomery.engine.protocol import Grammar, UnusableGrammar
 
 
 class Grammars:
@@ -22,26 +23,37 @@ class Grammars:
         self._tokenizer = llguidance.hf.from_tokenizer(tokenizer, n_vocab=vocabulary, eos_token=list(ends) or None)
 
     def matcher(self, grammar: Grammar) -> Matcher:
-        """Follows one answer. Raises `InputError` for a grammar that cannot be used, with llguidance's reason."""
+        """Follows one answer. Raises `UnusableGrammar` with the reason, a JSON schema's with the keyword."""
         from llguidance import LLMatcher
 
-        # JSON without white space: a model unsure of the next key could otherwise write blanks until its tokens end.
         compile_ = {
-            "json_schema": lambda text: LLMatcher.grammar_from_json_schema(
-                text, defaults={"whitespace_flexible": False}
-            ),
+            "json_schema": lambda text: LLMatcher.grammar_from_json_schema(held(text), overrides=OPTIONS),
             "regex": LLMatcher.grammar_from_regex,
             "lark": LLMatcher.grammar_from_lark,
         }[grammar.kind]
         try:
             text = compile_(grammar.text)
-            wrong, notes = LLMatcher.validate_grammar_with_warnings(text, self._tokenizer)
-        except ValueError as error:
-            wrong, notes = True, [str(error)]
-        if wrong:
-            reason = str(notes[0]).splitlines()[0] if notes else "it cannot be read"
-            raise InputError(f"the {grammar.kind.replace('_', ' ')} cannot be used: {reason}", fix="correct it")
+            # A warning is a keyword that would not be kept to.
+            notes = LLMatcher.validate_grammar_with_warnings(text, self._tokenizer)[1]
+        except (ValueError, RecursionError) as error:
+            if isinstance(error, UnusableGrammar):
+                raise
+            notes = [str(error)]
+        if notes:
+            reason = _reworded(str(notes[0]).splitlines()[0])
+            raise UnusableGrammar(f"the {grammar.kind.replace('_', ' ')} cannot be used: {reason}", fix="correct it")
         return Matcher(LLMatcher(self._tokenizer, text, log_level=0), self.vocabulary)
+
+
+def _reworded(reason: str) -> str:
+    """llguidance's reason in terms of the schema."""
+    if reason.startswith("Unimplemented keys: "):
+        return (
+            ", ".join(f"`{key}`" for key in json.loads(reason.removeprefix("Unimplemented keys: "))) + " is not known"
+        )
+    if reason.startswith("oneOf constraints"):
+        return "`oneOf` whose branches are not plainly apart; use `anyOf`"
+    return reason.replace("Unknown format: ", "`format` is not known: ")
 
 
 class Matcher:

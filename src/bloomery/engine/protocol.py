@@ -169,6 +169,10 @@ class Service(Protocol):
         ...
 
 
+class UnusableGrammar(InputError):
+    """A grammar, or a JSON schema, that no answer can be held to."""
+
+
 class Busy(Exception):
     """The queue is full: try again later."""
 

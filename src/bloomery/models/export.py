@@ -14,7 +14,7 @@ from bloomery.core.errors import DamagedError, InputError, Where
 from bloomery.core.files import building_folder, read_json, write_json, write_text
 from bloomery.models import parity
 from bloomery.models.fuse import fuse
-from bloomery.models.load import Loaded, load_weights
+from bloomery.models.load import Loaded, aligned, load_weights
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
@@ -66,7 +66,8 @@ def _expected(model: nn.Module, state: Mapping[str, Tensor], dtype: torch.dtype)
     for name in names:
         value = state.get(name, names[name])
         owner, _, leaf = name.rpartition(".")
-        setattr(twin.get_submodule(owner), leaf, nn.Parameter(value.detach().to("cpu", dtype), requires_grad=False))
+        held = aligned(value.detach().to("cpu", dtype))
+        setattr(twin.get_submodule(owner), leaf, nn.Parameter(held, requires_grad=False))
     twin.tie_weights()  # type: ignore[operator]
     twin.config.dtype = dtype
     return twin.eval()  # buffers stay as they are: rotary frequencies are fp32 in every dtype

@@ -55,7 +55,7 @@ def make_app(gateway: Gateway, hosts: tuple[str, ...] = LOOPBACK) -> Door:
     async def health() -> Health:
         if gateway.draining:
             raise Refusal(503, "the gateway is stopping", code="unavailable")
-        return Health(status="ok")
+        return Health(status="ok", guard="none")
 
     return Door(api, gateway, Access(None, hosts=hosts))
 

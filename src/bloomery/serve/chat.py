@@ -74,6 +74,7 @@ async def ask(desk: Desk, body: ChatRequest) -> Asked:
     offered = body.tools or []
     used = [] if body.tool_choice == "none" else offered
     grammar = _grammar(body, used)
+    must_call = isinstance(body.tool_choice, NamedTool) or body.tool_choice == "required"
     top = (body.top_logprobs or 0) if body.logprobs else 0
     if body.top_logprobs and not body.logprobs:
         raise Refusal(400, "`top_logprobs` needs `logprobs: true`", param="top_logprobs", code="invalid_value")
@@ -86,10 +87,11 @@ async def ask(desk: Desk, body: ChatRequest) -> Asked:
         prompt = prompt if messages is given else await _prompt(desk, messages, told)
         most = body.max_completion_tokens or body.max_tokens
         sampling = desk.sampling(body, most, len(prompt), grammar=grammar, top_logprobs=top)
-        guarded = desk.guarded(messages)
-        work = Work([prompt], sampling, body.n or 1, stops_of(body), adapter, tells=bool(body.logprobs), **guarded)
+        guarded, form = desk.guarded(messages), "tools" if must_call else "response_format"
+        tells = bool(body.logprobs)
+        work = Work([prompt], sampling, body.n or 1, stops_of(body), adapter, tells=tells, form=form, **guarded)
         run = await desk.begin(work, verdict, place)
-    return Asked(run, used, calls.forced(used, body.tool_choice) is not None)
+    return Asked(run, used, must_call)
 
 
 def _told(tool: Tool) -> dict[str, Any]:

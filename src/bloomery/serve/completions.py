@@ -68,7 +68,7 @@ async def _begun(desk: Desk, body: CompletionRequest) -> Run | Blocked:
         messages, verdict = await desk.checked(given)
         if messages is not given:
             prompts = [
-                prompt if one == other else await desk.text(other["content"])
+                prompt if one == other else await desk.text(other["content"], "prompt")
                 for prompt, one, other in zip(prompts, given, messages, strict=True)
             ]
         longest = max(map(len, prompts))
@@ -85,7 +85,7 @@ def _rows(given: Any) -> list[Any]:
 
 async def _prompts(desk: Desk, rows: Sequence[Any], param: str) -> list[list[int]]:
     """The ids of each."""
-    return [await desk.text(row) if isinstance(row, str) else desk.ids(row, param) for row in rows]
+    return [await desk.text(row, param) if isinstance(row, str) else desk.ids(row, param) for row in rows]
 
 
 async def _whole(body: CompletionRequest, run: Run | Blocked, model: Model) -> Completion:

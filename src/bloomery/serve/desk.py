@@ -112,9 +112,9 @@ class Desk:
         """Ids of a conversation. Raises `Refusal` for one that cannot be rendered or leaves no room for an answer."""
         return self._fits(await self._rendered(lambda: self.model.prompting.prompt(messages, tools)), "messages")
 
-    async def text(self, text: str) -> list[int]:
-        """Ids of a text, in the same way."""
-        return self._fits(await self._rendered(lambda: self.model.prompting.text(text)), "prompt")
+    async def text(self, text: str, param: str) -> list[int]:
+        """Ids of a text that came as `param`, in the same way."""
+        return self._fits(await self._rendered(lambda: self.model.prompting.text(text)), param)
 
     def ids(self, ids: Sequence[int], param: str) -> list[int]:
         """Ids that a client sent itself, if the model has them."""
@@ -136,6 +136,8 @@ class Desk:
     def _fits(self, ids: list[int], param: str) -> list[int]:
         if 0 < len(ids) < self.service.context:
             return ids
+        if not ids:
+            raise Refusal(400, f"`{param}` is empty", param=param, code="invalid_value")
         message = f"`{param}` has {len(ids):,} tokens; the context holds {self.service.context:,} with the answer"
         raise Refusal(400, message, param=param, code="context_length_exceeded")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from bloomery.core.errors import InputError
-from bloomery.engine.protocol import Busy, Request, Sampling, Service, Ticket, Token
+from bloomery.engine.protocol import Busy, Request, Sampling, Service, Ticket, Token, UnusableGrammar
 from bloomery.serve.errors import Refusal, busy, refused
 from bloomery.serve.policy.decision import Decision, Watch
 from bloomery.serve.policy.watch import PolicyWatch
@@ -36,6 +36,8 @@ class Work:
     """Whether anybody wants to know of the tokens."""
     inspect: Callable[[Sequence[Any]], tuple[Decision, list[Any]]] | None = None
     """What the policy says to JSON values that an answer gives to functions, and what it leaves of them."""
+    form: str | None = None
+    """The parameter that the grammar came from."""
 
     @property
     def answers(self) -> int:
@@ -90,7 +92,7 @@ class Run:
             raise busy("the engine's queue is full") from None
         except InputError as error:
             self.close()
-            raise refused(error) from None
+            raise refused(error, self.work.form if isinstance(error, UnusableGrammar) else None) from None
         except BaseException:
             self.close()
             raise

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bloomery.engine.json_schema import rebased
 from bloomery.engine.protocol import Grammar
 from bloomery.serve.wire.chat import CalledFunction, Message, NamedTool, Tool, ToolCall
 
@@ -74,11 +75,12 @@ def forced(tools: Sequence[Tool], choice: Any) -> Grammar | None:
     if not isinstance(choice, NamedTool) and choice != "required":
         return None
     wanted = [tool for tool in tools if not isinstance(choice, NamedTool) or tool.function.name == choice.function.name]
-    return Grammar("json_schema", json.dumps({"anyOf": [_call_schema(tool) for tool in wanted]}))
+    return Grammar("json_schema", json.dumps({"anyOf": [_call_schema(tool, n) for n, tool in enumerate(wanted)]}))
 
 
-def _call_schema(tool: Tool) -> dict[str, Any]:
-    arguments = tool.function.parameters or {"type": "object"}
+def _call_schema(tool: Tool, number: int) -> dict[str, Any]:
+    """What call `number` of the grammar's `anyOf` must be; the arguments' own references keep their meaning there."""
+    arguments = rebased(tool.function.parameters or {"type": "object"}, f"#/anyOf/{number}/properties/arguments")
     return {
         "type": "object",
         "properties": {"name": {"const": tool.function.name}, "arguments": arguments},

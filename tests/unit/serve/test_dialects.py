@@ -38,6 +38,23 @@ def test_completions_refuse_by_parameter(fields: dict[str, Any], param: str) -> 
     assert found.status_code == 400 and found.json()["error"]["param"].split(".")[0] == param, found.text
 
 
+def test_a_whole_number_may_be_written_with_a_point_as_some_clients_do() -> None:
+    stage = Stage()
+    body = {"model": "ember", "prompt": "x", "max_tokens": 2.0, "n": 1.0, "seed": 9223372036854776000}
+    assert stage.post("/v1/completions", body).json()["usage"]["completion_tokens"] == 2
+    refused = stage.post("/v1/completions", body | {"max_tokens": 2.5})
+    assert refused.status_code == 400 and refused.json()["error"]["param"] == "max_tokens"
+
+
+def test_an_empty_text_is_called_empty_by_the_name_it_came_under() -> None:
+    for path, fields, param in (
+        ("completions", {"prompt": ""}, "prompt"),
+        ("embeddings", {"input": ["", "x"]}, "input"),
+    ):
+        error = Stage().post(f"/v1/{path}", {"model": "ember"} | fields).json()["error"]
+        assert (error["message"], error["param"], error["code"]) == (f"`{param}` is empty", param, "invalid_value")
+
+
 def test_log_probabilities_of_completions_point_into_the_text() -> None:
     found = Stage().post("/v1/completions", {"model": "ember", "prompt": "x", "logprobs": 1}).json()["choices"][0]
     told = found["logprobs"]

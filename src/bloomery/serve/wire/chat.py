@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from bloomery.serve import limits
-from bloomery.serve.wire.request import Absent, Name, Sampled, StreamOptions, Text, Tokens, Top, Usage, Wire
+from bloomery.serve.wire.request import Absent, Name, Sampled, StreamOptions, Text, Tokens, Top, Usage, Whole, Wire
 
 Bias = Annotated[dict[str, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=limits.BIASES)]
 FunctionName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
@@ -115,7 +115,7 @@ class ChatRequest(Sampled):
     messages: Annotated[list[Message], Field(min_length=1, max_length=limits.MESSAGES)]
     max_tokens: Tokens | None = None
     max_completion_tokens: Tokens | None = None
-    n: Annotated[int, Field(ge=1, le=limits.ANSWERS)] | None = None
+    n: Annotated[Whole, Field(ge=1, le=limits.ANSWERS)] | None = None
     stream_options: StreamOptions | None = None
     logprobs: bool | None = None
     top_logprobs: Top | None = None

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from bloomery.serve import limits
 from bloomery.serve.wire.chat import Bias
-from bloomery.serve.wire.request import Absent, Sampled, StreamOptions, Text, Tokens, Top, Usage, Wire
+from bloomery.serve.wire.request import Absent, Sampled, StreamOptions, Text, Tokens, Top, Usage, Whole, Wire
 
 Id = Annotated[int, Field(ge=0, lt=1 << 31)]
 Ids = Annotated[list[Id], Field(min_length=1, max_length=1 << 18)]
@@ -24,8 +24,8 @@ class CompletionRequest(Sampled):
 
     prompt: Text | Texts | Ids | Rows
     max_tokens: Tokens | None = None
-    n: Annotated[int, Field(ge=1, le=limits.ANSWERS)] | None = None
-    best_of: Annotated[int, Field(ge=1, le=limits.ANSWERS)] | None = None
+    n: Annotated[Whole, Field(ge=1, le=limits.ANSWERS)] | None = None
+    best_of: Annotated[Whole, Field(ge=1, le=limits.ANSWERS)] | None = None
     stream_options: StreamOptions | None = None
     logprobs: Top | None = None
     logit_bias: Bias | None = None
@@ -71,7 +71,7 @@ class EmbeddingRequest(Wire):
     model: Annotated[str, Field(min_length=1, max_length=256)]
     input: Annotated[Text, Field(min_length=1)] | Texts | Ids | Rows
     encoding_format: Literal["float", "base64"] | None = None
-    dimensions: Annotated[int, Field(ge=1, le=1 << 16)] | None = None
+    dimensions: Annotated[Whole, Field(ge=1, le=1 << 16)] | None = None
     user: Any = None
 
 

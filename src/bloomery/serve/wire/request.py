@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from bloomery.engine.protocol import MOST_TOP_LOGPROBS
 from bloomery.serve import limits
 
+
+def _whole(value: Any) -> Any:
+    """5 for 5.0: JSON has one kind of number, and clients in R, Lua or JavaScript write either."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 Text = Annotated[str, Field(max_length=limits.BODY)]
 Stop = Annotated[str, Field(min_length=1, max_length=limits.STOP_LENGTH)]
 Stops = Stop | Annotated[list[Stop], Field(max_length=limits.STOPS)]
-Top = Annotated[int, Field(ge=0, le=MOST_TOP_LOGPROBS)]
-Tokens = Annotated[int, Field(ge=1, le=1 << 20)]
+Top = Annotated[Whole, Field(ge=0, le=MOST_TOP_LOGPROBS)]
+Tokens = Annotated[Whole, Field(ge=1, le=1 << 20)]
+SEED = 9223372036854776000
+"""Largest seed, as OpenAI publishes it: 2 ** 63 as a number of 64 bits rounds it."""
 Absent: Any = Field(default=None, exclude_if=lambda value: value is None)
 """A field of an answer that is left out where it has no value; others say null, which clients rely on."""
 
@@ -38,7 +47,7 @@ class Sampled(Wire):
     model: Name
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    top_k: Annotated[int, Field(ge=0, le=1 << 20)] | None = None
+    top_k: Annotated[Whole, Field(ge=0, le=1 << 20)] | None = None
     """Sample among so many most probable tokens; 0: all. Not OpenAI's."""
     min_p: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Leave out tokens less probable than this part of the most probable. Not OpenAI's."""
@@ -46,7 +55,7 @@ class Sampled(Wire):
     """Not OpenAI's."""
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    seed: Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)] | None = None
+    seed: Annotated[Whole, Field(ge=-SEED, le=SEED)] | None = None
     stop: Stops | None = None
     stream: bool | None = None
     user: Any = None

@@ -1,0 +1,76 @@
+"""Random JSON schemas, an answer to each at temperature 1, and whether two validators take it.
+
+    PYTHONPATH=tests/support python bench/schemas.py [--count 500] [--model ember/posttrained] [--tokens 640]
+
+An answer that was cut where its tokens end is no whole JSON, says so (`finish_reason: length`), and is counted apart.
+Exits with 1 where an answer that ended is not valid, or a schema was refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+
+from random_schemas import problem, random_schemas
+
+from bloomery.engine.native import NativeEngine
+from bloomery.engine.protocol import Answer, Grammar, Request, Sampling, UnusableGrammar
+from bloomery.recipes.find import find_model
+from bloomery.recipes.opening import opened
+
+
+def main() -> int:
+    reader = argparse.ArgumentParser(description=__doc__)
+    reader.add_argument("--count", type=int, default=500)
+    reader.add_argument("--model", default="ember/posttrained")
+    reader.add_argument("--tokens", type=int, default=640)
+    reader.add_argument("--seed", type=int, default=0)
+    given = reader.parse_args()
+    engine = NativeEngine(opened(find_model(given.model)))
+    schemas = random_schemas(given.seed, given.count)
+    began = time.monotonic()
+    answers, refused = answer(engine, schemas, given.tokens)
+    seconds = time.monotonic() - began
+    ended = [n for n, one in answers.items() if one.ended == "stop"]
+    wrong = {n: why for n in ended if (why := problem(text_of(engine, answers[n]), schemas[n]))}
+    for n, why in wrong.items():
+        print(f"INVALID {n}: {why}\n  {json.dumps(schemas[n])}\n  {text_of(engine, answers[n])}")
+    for n, why in refused.items():
+        print(f"REFUSED {n}: {why}\n  {json.dumps(schemas[n])}")
+    others = {one.ended for one in answers.values()} - {"stop", "length"}
+    cut = sum(one.ended == "length" for one in answers.values())
+    print(
+        f"{given.count} schemas, no two alike: {len(ended)} answers ended, "
+        f"{len(ended) - len(wrong)} of them valid; {cut} cut after {given.tokens} tokens; {len(refused)} refused; "
+        f"{sum(len(one.ids) for one in answers.values()):,} tokens in {seconds:.0f} s"
+    )
+    return int(bool(wrong or refused or others))
+
+
+def answer(engine: NativeEngine, schemas: list[dict], tokens: int) -> tuple[dict[int, Answer], dict[int, str]]:
+    """(answers, refusals) by number, many at once."""
+    scheduler = engine.scheduler()
+    answers: dict[int, Answer] = {}
+    refused: dict[int, str] = {}
+    for number, schema in enumerate(schemas):
+        grammar = Grammar("json_schema", json.dumps(schema))
+        request = Request([3, 4, 5 + number], Sampling(tokens, temperature=1.0, seed=number, grammar=grammar))
+        one = Answer()
+        try:
+            scheduler.waiting.append(engine.accept(request, one.take, scheduler.backend.fits))
+            answers[number] = one
+        except UnusableGrammar as error:
+            refused[number] = error.message
+    while scheduler.busy:
+        scheduler.step()
+    return answers, refused
+
+
+def text_of(engine: NativeEngine, one: Answer) -> str:
+    body = one.ids[:-1] if one.stopped else one.ids
+    return str(engine.tokenizer.decode(body, skip_special_tokens=True))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
