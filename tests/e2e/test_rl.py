@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
+import threading
+import time
 from pathlib import Path
 
+import httpx2
 import pytest
 from killed import run_to
 from tiny import bloomery, weights
 
+KEY = "the-project-key-of-this-test"
 RECIPE = """\
 model: tiny
 objective: rl
@@ -62,6 +67,57 @@ def test_killed_and_resumed_it_ends_with_the_same_bytes(here: Path) -> None:
     assert weights(runs / "killed") == weights(runs / "whole")
     for path in sorted((runs / "whole" / "rollouts").iterdir()):
         assert path.read_bytes() == (runs / "killed" / "rollouts" / path.name).read_bytes()
+
+
+def orchestrate(port: int, stop: threading.Event) -> None:
+    """A program of somebody else's: claims tasks, talks to the model by openai's client, twice, and rewards vowels."""
+    from openai import OpenAI
+
+    gateway, project = f"http://127.0.0.1:{port}", {"authorization": f"Bearer {KEY}"}
+    with httpx2.Client(timeout=30) as http:
+        while not stop.is_set():
+            try:
+                asked = {"worker_id": "w", "max": 4, "wait_s": 1}
+                claimed = http.post(f"{gateway}/v1/orchestrator/tasks:claim", json=asked, headers=project)
+            except httpx2.TransportError:  # it is not there yet, or no more
+                time.sleep(0.1)
+                continue
+            for task in claimed.json() if claimed.status_code == 200 else []:
+                client = OpenAI(base_url=f"{task['base_url']}/v1", api_key=task["session_key"])
+                messages = [*task["task"]["messages"]]
+                for again in ("Once more.", ""):
+                    answer = client.chat.completions.create(model="policy", messages=messages)
+                    messages.append({"role": "assistant", "content": answer.choices[0].message.content})
+                    messages += [{"role": "user", "content": again}] if again else []
+                reward = len(set(messages[-1]["content"]) & set("aeiou")) / 5
+                told = {"status": "ready", "reward": reward}
+                done = f"{gateway}/v1/orchestrator/rollouts/{task['rollout_id']}:complete"
+                http.post(done, json=told, headers={"x-api-key": task["session_key"]}).raise_for_status()
+
+
+def test_an_orchestrator_drives_the_rollouts(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    recipe = RECIPE.replace('reward: {type: regex, pattern: "[aeiou]{2}"}\n', "")
+    recipe = recipe.replace("{group: 8, tasks: 3,", f"{{group: 4, tasks: 2, orchestrators: '127.0.0.1:{port}',")
+    (here / "rl.yaml").write_text(recipe.replace("budget: 12", "budget: 3"))
+    refused = bloomery("explain", "rl.yaml", within=here)
+    assert refused.status == 2 and "BLOOMERY_TOKEN is not set" in " ".join(refused.out.split())
+    monkeypatch.setenv("BLOOMERY_TOKEN", KEY)
+    stop = threading.Event()
+    worker = threading.Thread(target=orchestrate, args=(port, stop), daemon=True)
+    worker.start()
+    done = bloomery("run", "rl.yaml", within=here)
+    stop.set()
+    worker.join(30)
+    assert done.status == 0, done.err
+    shown = [json.loads(bloomery("rl", "show", "rl", "--step", str(n), "--json", within=here).out) for n in range(3)]
+    rollouts = [one for step in shown for one in step["rollouts"]]
+    assert all(one["reward"] is not None and len(one["turns"]) == 2 for one in rollouts)
+    assert {turn["kind"] for one in rollouts for turn in one["turns"]} == {"clean"}
+    assert any(one["why"] == "trained" for one in rollouts)
+    assert [turn["version"] for turn in shown[2]["rollouts"][0]["turns"]] == [2, 2]
 
 
 @pytest.mark.parametrize(

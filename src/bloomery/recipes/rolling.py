@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +19,7 @@ from bloomery.data.sources import iter_records
 from bloomery.recipes.configure import source_specs
 from bloomery.recipes.held_rows import evaluation_rows
 from bloomery.recipes.prepare import Prepared
-from bloomery.recipes.rollouts import RL
+from bloomery.recipes.rollouts import KEY, RL
 from bloomery.rl.config import RolloutSettings
 from bloomery.rl.log import RolloutLog
 
@@ -24,8 +27,8 @@ if TYPE_CHECKING:
     from bloomery.models.load import Loaded
     from bloomery.recipes.feed import BlendSource
     from bloomery.recipes.training import ArmRun
+    from bloomery.rl.loop import Collector, RolloutSource
     from bloomery.rl.rollouts import Task
-    from bloomery.train.job import RowSource
     from bloomery.train.trainer import Trainer
 
 SAMPLING = ("group", "max_tokens", "advantage", "norm", "overlong")
@@ -73,11 +76,11 @@ class DomainTasks:
 
 def rolling(
     prepared: Prepared, run: ArmRun, source: BlendSource, loaded: Loaded
-) -> tuple[RowSource, Callable[[Trainer], None] | None]:
-    """The source of steps, and what is done when the weights are in place; the blend's own for another objective."""
+) -> tuple[RolloutSource, Callable[[Trainer], None]] | None:
+    """The source of steps, and what is done when the weights are in place; None for another objective."""
     plan = prepared.plan
     if plan.get("objective") != RL:
-        return source, None
+        return None
     from bloomery.rl.loop import RolloutSource
 
     told = plan.section("rollouts")
@@ -86,17 +89,41 @@ def rolling(
     rolled = RolloutSource(source, tasks, settings, RolloutLog(run.folder))
 
     def before(trainer: Trainer) -> None:
-        from bloomery.engine.native import NativeEngine
-        from bloomery.graders.load import load_grader
-        from bloomery.rl.inside import Inside
-
         if trainer.world.size > 1:
             raise InputError("`objective: rl` trains in one process so far", fix="run it without torchrun")
-        grader = load_grader(told["reward"])
-        rolled.begin(Inside(NativeEngine(loaded), grader, settings, _decoder(loaded.tokenizer)))
+        make = _outside if told["orchestrators"] else _inside
+        rolled.begin(make(told, settings, loaded, run.folder))
         rolled.told = lambda step, figures: trainer.log("rollouts", step, **figures)
 
     return rolled, before
+
+
+def _inside(told: Mapping[str, Any], settings: RolloutSettings, loaded: Loaded, folder: Path) -> Collector:
+    from bloomery.engine.native import NativeEngine
+    from bloomery.graders.load import load_grader
+    from bloomery.rl.inside import Inside
+
+    return Inside(NativeEngine(loaded), load_grader(told["reward"]), settings, _decoder(loaded.tokenizer))
+
+
+def _outside(told: Mapping[str, Any], settings: RolloutSettings, loaded: Loaded, folder: Path) -> Collector:
+    """The gateway over the weights in training; its journal lies in the run folder, readable by its owner only."""
+    from bloomery.engine.service import NativeService
+    from bloomery.evals.prompts import Prompter
+    from bloomery.rl.forced import Forced
+    from bloomery.rl.gateway import Gateway, Rights
+    from bloomery.rl.journal import Journal
+    from bloomery.rl.outside import Door, Outside, address
+    from bloomery.serve.desk import Model
+
+    host, port = address(told["orchestrators"])
+    journal, service = Journal(folder / "journal.sqlite"), NativeService(loaded)
+    prompter = Prompter(loaded.tokenizer, "auto")
+    model = Model("policy", prompter, loaded.tokenizer, int(time.time()), "fp_policy")
+    rights, forced = Rights(os.environ[KEY]), Forced(max_tokens=settings.max_tokens, seed=settings.seed)
+    service.start()
+    door = Door(lambda: Gateway(service, model, prompter, journal, rights, forced=forced), host, port)
+    return Outside(journal, service, door, settings, lambda text: print(text, file=sys.stderr, flush=True))
 
 
 def _decoder(tokenizer: Any) -> Callable[[Any], str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,8 @@ from bloomery.recipes.problem import Problem
 from bloomery.recipes.proof_sections import whole_grader
 
 RL = "rl"
+KEY = "BLOOMERY_TOKEN"
+"""Environment variable with the key that orchestrators come with."""
 LOSS = ("loss", "level", "clip_low", "clip_high", "correct", "proximal")
 """Settings of the loss; the others are of sampling."""
 
@@ -59,9 +62,16 @@ def check(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
                 message = f"`{key}` is set, but `objective` is {plan.get('objective')}"
                 yield Problem(message, loaded.place(key), f"remove it, or write `objective: {RL}`")
         return
-    if plan.get("rollouts.reward") is None:
+    outside = plan.get("rollouts.orchestrators")
+    if plan.get("rollouts.reward") is None and not outside:
         message = f"`objective: {RL}` learns from rewards, and there is no `reward`"
         yield Problem(message, loaded.place("objective"), "add one, such as `reward: {type: string_check}`")
+    if outside and plan.get("rollouts.reward") is not None:
+        message = "`reward` grades what is sampled here, and with `rollouts.orchestrators` they send the rewards"
+        yield Problem(message, loaded.place("reward"), "remove one of the two")
+    if outside and not os.environ.get(KEY):
+        message = "`rollouts.orchestrators` needs a key that orchestrators come with, and BLOOMERY_TOKEN is not set"
+        yield Problem(message, loaded.place("rollouts.orchestrators"), "set the variable BLOOMERY_TOKEN")
     if plan.get("start.kind") == "scaffold":
         message = f"`objective: {RL}` learns from its own answers, and a scaffold gives none worth a reward"
         yield Problem(message, loaded.place("start"), "start from a trained checkpoint")

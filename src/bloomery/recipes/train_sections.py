@@ -99,6 +99,9 @@ class RolloutSection(Section):
     """Tasks in a step, on average; the blend draws them by their tokens. Without effect where `optim.batch` is set."""
     max_tokens: int = Field(default=256, ge=1)
     """Most tokens of an answer."""
+    orchestrators: str | None = None
+    """`HOST:PORT` at which orchestrators claim the tasks, in place of answers sampled here; they send the rewards
+    (docs/orchestrators.md). Their key is BLOOMERY_TOKEN."""
     advantage: Literal["mean", "std", "leave_one_out", "batch_std", "running"] = "mean"
     """What a reward is held against: the mean of its group (Dr. GRPO, arXiv 2503.20783), that over its deviation (GRPO,
     2402.03300), the mean of the others (RLOO, 2402.14740), the group's mean over the batch's deviation (REINFORCE++

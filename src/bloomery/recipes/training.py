@@ -140,13 +140,29 @@ def train_steps(
     loaded = _adapted_start(plan, run.seed, world)
     config = train_config(plan, run.arm, run.seed)
     drawn = prepared.source(run.arm, run.seed)
-    source, begin = rolling(prepared, run, drawn, loaded)
+    rolled = rolling(prepared, run, drawn, loaded)
     log = _log(run, events) if first else None
     trackers = Trackers(plan.get("report_to") if first else [], run.name, run.folder, config.to_json())
     with contextlib.closing(trackers):
-        job = TrainJob(loaded, config, source, run.folder, world, log, held_out, _in_use(run), [trackers], quiet)
-        job.before, job.steering = begin or comparing(prepared, run, drawn), holding(prepared, run, drawn)
-        return train(job), loaded
+        job = TrainJob(
+            loaded,
+            config,
+            rolled[0] if rolled else drawn,
+            run.folder,
+            world,
+            log,
+            held_out,
+            _in_use(run),
+            [trackers],
+            quiet,
+        )
+        job.before = rolled[1] if rolled else comparing(prepared, run, drawn)
+        job.steering = holding(prepared, run, drawn)
+        try:
+            return train(job), loaded
+        finally:
+            if rolled:
+                rolled[0].close()
 
 
 def _refuse_edited(prepared: Prepared, run: ArmRun) -> None:

@@ -34,6 +34,12 @@ class Inside:
         graded = self._graded(groups, step)
         return graded, {"sampling_s": sampled - began, "grading_s": time.perf_counter() - sampled}
 
+    def restart(self, step: int) -> None:
+        """Nothing is kept between steps."""
+
+    def close(self) -> None:
+        """Nothing to end."""
+
     def _sampled(self, tasks: Sequence[Task], step: int) -> Groups:
         size, settings = self.settings.group, self.settings
         prompts = [task.prompt.tolist() for task in tasks for _ in range(size)]

@@ -47,6 +47,14 @@ class Collector(Protocol):
         """Rollouts of each task with their rewards, None where there is none, and figures such as seconds spent."""
         ...
 
+    def restart(self, step: int) -> None:
+        """Called before the first step, which is `step`: what was collected for it and later ones is not used yet."""
+        ...
+
+    def close(self) -> None:
+        """Called when training has ended."""
+        ...
+
 
 @dataclass(slots=True)
 class RolloutSource:
@@ -64,6 +72,11 @@ class RolloutSource:
         """Take what collects rollouts with the weights in training."""
         self.collector = collector
 
+    def close(self) -> None:
+        """End what collects."""
+        if self.collector is not None:
+            self.collector.close()
+
     def restore(self, state: dict[str, Any]) -> None:
         """Continue after the step whose state this was: what it sampled is neither sampled nor trained again."""
         self.running = Running(state.get(RUNNING))
@@ -72,6 +85,7 @@ class RolloutSource:
     def steps(self, first: int, last: int) -> Iterator[StepRows]:
         """Steps `first <= step < last` in order. A step in which nothing can be learned has its curated rows alone."""
         assert self.collector is not None  # `begin` comes before the first step
+        self.collector.restart(first)
         for drawn in self.drawn.steps(first, last):
             tasks = [self.tasks.of(row) for row in drawn.rows if row.source in self.tasks.sources]
             replay = [row for row in drawn.rows if row.source not in self.tasks.sources]

@@ -13,6 +13,7 @@ import logging
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -43,10 +44,18 @@ def free_port(host: str, port: int) -> int:
         return found
 
 
-async def serve(app: Any, lobby: Lobby, host: str, port: int, ready: Callable[[], None] = lambda: None) -> None:
+async def serve(
+    app: Any,
+    lobby: Lobby,
+    host: str,
+    port: int,
+    ready: Callable[[], None] = lambda: None,
+    until: threading.Event | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT; then running answers get `drain_seconds`, new requests 503.
 
-    A second signal ends the wait.
+    A second signal ends the wait. With `until`, which needs no main thread, signals are left alone and it ends with
+    that.
     """
     from granian.constants import HTTPModes, Interfaces
     from granian.http import HTTP1Settings
@@ -68,18 +77,25 @@ async def serve(app: Any, lobby: Lobby, host: str, port: int, ready: Callable[[]
     )
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, lambda: _told_to_stop(lobby, stop))
-    sys.setswitchinterval(SWITCH_SECONDS)
-    gc.freeze()  # the model's objects stay: looking through them at every collection would stall answers
+    if until is None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, lambda: _told_to_stop(lobby, stop))
+        sys.setswitchinterval(SWITCH_SECONDS)
+        gc.freeze()  # the model's objects stay: looking through them at every collection would stall answers
     serving = asyncio.ensure_future(server.serve())
     await _listening(host, port, serving)
     ready()
-    await asyncio.wait({serving, asyncio.ensure_future(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
+    stopping = asyncio.ensure_future(stop.wait() if until is None else _set(until))
+    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if not serving.done():
         await _drained(lobby)
         server.stop()
     await serving
+
+
+async def _set(event: threading.Event) -> None:
+    while not event.is_set():
+        await asyncio.sleep(0.1)
 
 
 async def _listening(host: str, port: int, serving: asyncio.Future[None]) -> None:
