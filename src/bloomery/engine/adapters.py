@@ -108,12 +108,12 @@ class Adapters:
                 update = self._named[name].get(layer)
                 if update is None:
                     continue
-                x = given[0] if rows is None else given[0][:, rows]
+                x = given[0] if rows is None else given[0][..., rows, :]
                 change = (x @ update.down.T) @ update.up.T * update.scale
                 if rows is None:
                     out = out + change
                 else:
-                    out[:, rows] += change
+                    out[..., rows, :] += change
             return out
 
         module.register_forward_hook(add)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bloomery.engine.adapters import Adapters
-from bloomery.engine.ragged import Part, Prefill, Recorder, decode_part
+from bloomery.engine.ragged import Forward, Part, Prefill, decode_part, recorded
 from bloomery.engine.running import Running
 from bloomery.engine.slots import Shape, Slots, copy_prefix
 from bloomery.models.head import Head, logits
@@ -24,8 +23,10 @@ SHARED = 16
 class RaggedBatch:
     """A `Backend` over one module tree; `rows` and `budget` (bytes of keys and values) bound it."""
 
-    def __init__(self, model: nn.Module, head: Head, adapters: Adapters, rows: int, budget: int, chunk: int = CHUNK):
-        self.model, self.head, self.adapters, self.rows, self.chunk = model, head, adapters, rows, chunk
+    def __init__(
+        self, model: nn.Module, forward: Forward, head: Head, adapters: Adapters, rows: int, budget: int
+    ) -> None:
+        self.forward, self.head, self.adapters, self.rows, self.chunk = forward, head, adapters, rows, CHUNK
         self.device = next(model.parameters()).device
         self.slots = Slots(layer_shapes(model), budget, self.device)
         self.running: list[Running] = []
@@ -95,9 +96,7 @@ class RaggedBatch:
         reading = self._reading(parts, ids, owners, wanted)
         positions = torch.cat([_positions(part, self.device) for part in parts])
         self.adapters.activate([owner.request.adapter for owner in owners])
-        decoder: Any = self.model.get_decoder()  # type: ignore[operator]
-        at = torch.tensor(ids, dtype=torch.long, device=self.device)[None]
-        hidden = decoder(input_ids=at, position_ids=positions[None], ragged=parts, use_cache=False)[0][0]
+        hidden = self.forward(torch.tensor(ids, dtype=torch.long, device=self.device), positions, parts)
         self.adapters.activate([])
         told = [owners[i] for i in wanted]
         found = logits(hidden[torch.tensor(wanted, device=self.device)], self.head) if wanted else hidden[:0]
@@ -161,19 +160,8 @@ class RaggedBatch:
 
 
 def layer_shapes(model: nn.Module) -> dict[int, Shape]:
-    """What each layer keeps of a token, found by reading two tokens."""
-    recorder = Recorder(2)
-    device = next(model.parameters()).device
-    ids = torch.zeros(1, 2, dtype=torch.long, device=device)
-    with torch.inference_mode():
-        decoder: Any = model.get_decoder()  # type: ignore[operator]
-        decoder(
-            input_ids=ids,
-            position_ids=torch.arange(2, device=device)[None],
-            ragged=[recorder],
-            use_cache=False,
-        )
-    return {layer: Shape(*shape) for layer, shape in recorder.shapes.items()}
+    """What each layer keeps of a token."""
+    return {layer: Shape(*shape) for layer, shape in recorded(model).shapes.items()}
 
 
 def _beginning(request: Running) -> tuple[str, bytes]:

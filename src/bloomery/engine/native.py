@@ -20,7 +20,7 @@ from bloomery.engine.padded import PaddedBatch
 from bloomery.engine.protocol import Answer, Completion, Request, Sampling, Token
 from bloomery.engine.running import Running
 from bloomery.engine.scheduler import Scheduler
-from bloomery.engine.trial import ragged_agrees
+from bloomery.engine.trial import shared_forward
 from bloomery.models.head import token_logprobs
 from bloomery.models.load import Loaded
 
@@ -50,7 +50,7 @@ class NativeEngine:
         self._context = int(getattr(config, "max_position_embeddings", 0) or 1 << 30)
         self.stop_ids = _end_ids(self.model, config)
         self.adapters = Adapters(self.model)
-        self.ragged = ragged_agrees(self.model, self.head)
+        self.forward = shared_forward(self.model, self.head)
         self.cached = self.ragged or cache_agrees(self.model)
         self._grammars: Grammars | None = None
         self._idle: Scheduler | None = None
@@ -60,10 +60,16 @@ class NativeEngine:
         """Most tokens a row, or a prompt with its answer, may have."""
         return self._context
 
+    @property
+    def ragged(self) -> bool:
+        """Whether requests share forwards, and come and go between them."""
+        return self.forward is not None
+
     def scheduler(self) -> Scheduler:
         """A fresh set of requests; their keys and values live as long as it does."""
-        if self.ragged:
-            return Scheduler(RaggedBatch(self.model, self.head, self.adapters, self.batch_rows, self.memory))
+        if self.forward is not None:
+            given = (self.model, self.forward, self.head, self.adapters, self.batch_rows, self.memory)
+            return Scheduler(RaggedBatch(*given))
         return Scheduler(PaddedBatch(self.model, self.cached, self.batch_rows, BATCH_TOKENS))
 
     def accept(

@@ -47,8 +47,7 @@ class Slot:
 
 @dataclass(eq=False, slots=True)
 class Slab:
-    """Rows of one capacity: by layer, keys [R, K, D, S], so that their products with a query read in order, and values
-    [R, K, S, D]."""
+    """Rows of one capacity: by layer, keys and values [R, K, S, D]."""
 
     size: int
     rows: int
@@ -136,7 +135,7 @@ class Slots:
         return slab
 
     def _layer(self, shape: Shape, rows: int, size: int) -> tuple[Tensor, Tensor]:
-        keys = torch.empty(rows, shape.heads, shape.key_width, size, dtype=shape.dtype, device=self.device)
+        keys = torch.empty(rows, shape.heads, size, shape.key_width, dtype=shape.dtype, device=self.device)
         values = torch.empty(rows, shape.heads, size, shape.value_width, dtype=shape.dtype, device=self.device)
         return keys, values
 
@@ -145,7 +144,7 @@ def copy_prefix(source: Slot, target: Slot, tokens: int) -> None:
     """Copy the first `tokens` tokens of a row into another; the target's own length is the caller's to set."""
     for number, (keys, values) in source.slab.layers.items():
         to_keys, to_values = target.slab.layers[number]
-        to_keys[target.row, :, :, :tokens] = keys[source.row, :, :, :tokens]
+        to_keys[target.row, :, :tokens] = keys[source.row, :, :tokens]
         to_values[target.row, :, :tokens] = values[source.row, :, :tokens]
 
 

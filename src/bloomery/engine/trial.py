@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bloomery.engine.adapters import Adapters
 from bloomery.engine.batch import RaggedBatch
+from bloomery.engine.lean import lean_forward
 from bloomery.engine.protocol import Request, Sampling
-from bloomery.engine.ragged import NAME
+from bloomery.engine.ragged import NAME, Forward, Part, own_forward
 from bloomery.engine.running import Running
 from bloomery.models.head import Head
 
@@ -22,26 +24,54 @@ LOOSE = 5e-2
 """Of 16-bit weights, whose products are rounded differently by shape."""
 
 
+LEAN_TOLERANCE = {torch.float32: 1e-5}
+"""Of hidden states that come from the same keys, values and weights, and differ by the order of sums alone."""
+
+
 @torch.inference_mode()
-def ragged_agrees(model: nn.Module, head: Head) -> bool:
-    """Try the model with our attention, and leave it so where it is right; else as it was, and False."""
+def shared_forward(model: nn.Module, head: Head) -> Forward | None:
+    """How the model reads tokens of many requests at once, and it attends through us from now on.
+
+    None where that does not give its logits: then it is left as it was.
+    """
     config: Any = model.config
     if getattr(model, "_is_stateful", False) or not set(getattr(config, "layer_types", None) or KINDS) <= KINDS:
-        return False
+        return None
     if not hasattr(model, "get_decoder") or getattr(config, "is_encoder_decoder", False):
-        return False
-    before = config._attn_implementation
+        return None
+    before, dtype = config._attn_implementation, next(model.parameters()).dtype
     try:
         wanted = _whole(model)
         model.set_attn_implementation(NAME)  # type: ignore[operator]
-        got = _together(model, head)
+        both = _Both(own_forward(model), lean_forward(model), LEAN_TOLERANCE.get(dtype, LOOSE))
+        got = _together(model, both, head)
     except (TypeError, ValueError, RuntimeError, KeyError, AttributeError, AssertionError, IndexError):
         got = None  # it calls attention in a way of its own
-    limit = TOLERANCE.get(next(model.parameters()).dtype, LOOSE)
+    limit = TOLERANCE.get(dtype, LOOSE)
     if got is not None and bool((got - wanted).abs().max() <= limit * wanted.abs().max().clamp(min=1.0)):
-        return True
+        return both.lean or both.own
     model.set_attn_implementation(before)  # type: ignore[operator]
-    return False
+    return None
+
+
+class _Both:
+    """Runs both forwards in each step, and forgets the lean one where it gives other hidden states."""
+
+    def __init__(self, own: Forward, lean: Forward | None, limit: float) -> None:
+        self.own, self.lean, self.limit = own, lean, limit
+
+    def __call__(self, ids: Tensor, positions: Tensor, parts: Sequence[Part]) -> Tensor:
+        """The own one's hidden states, whose keys and values stay."""
+        got = None
+        if self.lean is not None:
+            try:
+                got = self.lean(ids, positions, parts)
+            except (TypeError, ValueError, RuntimeError, KeyError, AttributeError, AssertionError, IndexError):
+                self.lean = None  # not built as we know it
+        want = self.own(ids, positions, parts)
+        if got is not None and not bool((got - want).abs().max() <= self.limit * want.abs().max()):
+            self.lean = None
+        return want
 
 
 def _prompts(model: nn.Module) -> list[list[int]]:
@@ -54,7 +84,7 @@ FOLLOW = (3, 1)
 """Tokens that are fed after the prompts, whatever the logits say."""
 
 
-def _whole(model: nn.Module) -> torch.Tensor:
+def _whole(model: nn.Module) -> Tensor:
     """Logits after each prompt and each following token [4, V], every row read whole."""
     device = next(model.parameters()).device
     rows = []
@@ -65,15 +95,16 @@ def _whole(model: nn.Module) -> torch.Tensor:
     return torch.stack(rows)
 
 
-def _together(model: nn.Module, head: Head) -> torch.Tensor | None:
+def _together(model: nn.Module, forward: Forward, head: Head) -> Tensor | None:
     """The same from two requests at once, the longer one read in chunks while the shorter one answers."""
-    batch = RaggedBatch(model, head, Adapters(model), rows=2, budget=1 << 30, chunk=7)
+    batch = RaggedBatch(model, forward, head, Adapters(model), rows=2, budget=1 << 30)
+    batch.chunk = 7
     if len(batch.slots.shapes) != model.config.num_hidden_layers:  # type: ignore[union-attr]
         return None  # layers that call no registered attention keep their past elsewhere
     limit = len(FOLLOW) + 1
     rows = [Running(Request(prompt, Sampling()), lambda _: None, limit, frozenset()) for prompt in _prompts(model)]
     batch.admit(deque(rows))
-    found: dict[tuple[int, int], torch.Tensor] = {}
+    found: dict[tuple[int, int], Tensor] = {}
     for _ in range(8):
         told, logits = batch.advance()
         for row, one in zip(told, logits, strict=True):

@@ -23,8 +23,8 @@ PROMPT = list(range(3, 43))
 def read_tokens(engine: NativeEngine, scheduler: Scheduler) -> list[int]:
     """Counts the tokens of each forward from now on."""
     counts: list[int] = []
-    engine.model.get_decoder().register_forward_pre_hook(  # type: ignore[operator]
-        lambda _, __, given: counts.append(given["input_ids"].numel()), with_kwargs=True
+    engine.model.get_input_embeddings().register_forward_pre_hook(  # type: ignore[operator]
+        lambda _, given: counts.append(given[0].numel())
     )
     return counts
 

@@ -15,13 +15,13 @@ TOKEN = sum(shape.bytes for shape in SHAPES.values())
 def write(slot: Slot, mark: int, length: int) -> None:
     slot.length = length
     for keys, values in slot.slab.layers.values():
-        keys[slot.row, :, :, :length] = mark
+        keys[slot.row, :, :length] = mark
         values[slot.row, :, :length] = mark
 
 
 def holds(slot: Slot, mark: int) -> bool:
     return all(
-        bool((keys[slot.row, :, :, : slot.length] == mark).all() and (values[slot.row, :, : slot.length] == mark).all())
+        bool((keys[slot.row, :, : slot.length] == mark).all() and (values[slot.row, :, : slot.length] == mark).all())
         for keys, values in slot.slab.layers.values()
     )
 
