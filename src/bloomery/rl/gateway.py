@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -90,8 +91,17 @@ class Gateway:
             made = Session(attempt, tree, asked=len(tree.turns))
             for sent in await asyncio.wrap_future(self.journal.sent(attempt.id)):
                 made.keep(sent)
+            self._tidy()
             self._sessions.setdefault(name, made)  # two first calls at once share the first one's
+        self._sessions[name].used = time.monotonic()
         return self._sessions[name]
+
+    def _tidy(self) -> None:
+        """Let go of sessions that nobody has used for two leases; one that comes back is read from the journal."""
+        since = time.monotonic() - 2 * self.journal.terms.lease
+        idle = [name for name, one in self._sessions.items() if one.used < since and not one.calls]
+        for name in idle:
+            del self._sessions[name]
 
     async def _attempt(self, key: str) -> Attempt:
         found = await asyncio.wrap_future(self.journal.find(key)) if key else None

@@ -48,7 +48,8 @@ def make_app(gateway: Gateway, hosts: tuple[str, ...] = LOOPBACK) -> Door:
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     _speaking(api, gateway)
-    _working(api, gateway)
+    _claiming(api, gateway)
+    _ending(api, gateway)
     _failing(api)
 
     @api.get("/health")
@@ -105,15 +106,8 @@ async def _alive(answering: asyncio.Future[Sent]) -> AsyncIterator[bytes]:
         yield event(refusal.body())
 
 
-def _working(api: FastAPI, gateway: Gateway) -> None:
+def _claiming(api: FastAPI, gateway: Gateway) -> None:
     journal = gateway.journal
-
-    async def rewarded(attempt: Attempt, body: RewardFields) -> None:
-        told = body.reported(await gateway.target(attempt, body.target))
-        await asyncio.wrap_future(journal.reward(attempt.id, told, body.supersedes))
-
-    async def status_of(rollout: str) -> RolloutStatus:
-        return RolloutStatus(**await asyncio.wrap_future(journal.status(rollout)))
 
     @api.post(f"{PREFIX}/tasks:claim", response_model=None)
     async def claim(body: ClaimRequest, request: Request) -> Response:
@@ -128,6 +122,17 @@ def _working(api: FastAPI, gateway: Gateway) -> None:
         attempt = await gateway.worker(request.headers, rollout, body.attempt if body else None)
         await asyncio.wrap_future(journal.heartbeat(attempt.id))
         return {"lease_s": journal.terms.lease}
+
+
+def _ending(api: FastAPI, gateway: Gateway) -> None:
+    journal = gateway.journal
+
+    async def rewarded(attempt: Attempt, body: RewardFields) -> None:
+        told = body.reported(await gateway.target(attempt, body.target))
+        await asyncio.wrap_future(journal.reward(attempt.id, told, body.supersedes))
+
+    async def status_of(rollout: str) -> RolloutStatus:
+        return RolloutStatus(**await asyncio.wrap_future(journal.status(rollout)))
 
     @api.post(PREFIX + "/rollouts/{rollout}:complete")
     async def complete(rollout: str, body: CompleteRequest, request: Request) -> RolloutStatus:

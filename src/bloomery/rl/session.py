@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -39,6 +40,8 @@ class Session:
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     asked: int = 0
     """Calls so far: each samples with a seed of its own."""
+    used: float = field(default_factory=time.monotonic)
+    """When it was asked for last."""
 
     def keep(self, sent: Sent) -> None:
         """Remember a reply."""

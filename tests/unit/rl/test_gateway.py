@@ -411,3 +411,22 @@ def test_many_sessions_at_once_lose_and_double_nothing(tmp_path: Path) -> None:
         assert len(stage.service.held) == 120
 
     play(story())
+
+
+def test_sessions_that_fell_silent_are_let_go_and_read_again(tmp_path: Path) -> None:
+    async def story() -> None:
+        stage = RlStage(tmp_path)
+        claim = await stage.claim()
+        async with stage.http(claim.key) as http:
+            first = (await http.post("/v1/chat/completions", json=BODY)).json()["choices"][0]["message"]
+            [session] = stage.gateway._sessions.values()
+            stage.gateway._tidy()
+            assert len(stage.gateway._sessions) == 1
+            session.used -= 1000
+            stage.gateway._tidy()
+            assert stage.gateway._sessions == {}
+            found = await http.post("/v1/chat/completions", json=BODY | {"messages": [USER, first, USER]})
+        assert found.status_code == 200
+        assert [(turn.kind, turn.parent) for turn in (await stage.tree(claim)).turns] == [("clean", None), ("clean", 0)]
+
+    play(story())
