@@ -41,18 +41,18 @@ def rewards(run: Path) -> list[float]:
 
 def test_rewards_rise_and_every_rollout_can_be_seen(here: Path) -> None:
     (here / "rl.yaml").write_text(RECIPE)
-    done = bloomery("run", "rl.yaml", "budget=30 steps", "schedule.lr=2e-2", within=here)
+    done = bloomery("run", "rl.yaml", "budget=40 steps", "schedule.lr=1e-2", "rollouts.tasks=6", within=here)
     assert done.status == 0, done.err
     found = rewards(here / "runs" / "rl")
-    assert len(found) == 30 and sum(found[:6]) / 6 < 0.8 and sum(found[-6:]) / 6 > 0.9
+    assert len(found) == 40 and sum(found[:8]) / 8 < 0.8 and sum(found[-8:]) / 8 > 0.9
     told = bloomery("rl", "show", "rl", "--step", "0", "--tokens", within=here)
     assert told.status == 0 and "trained" in told.out and "reward" in told.out
     shown = json.loads(bloomery("rl", "show", "rl", "--json", within=here).out)
-    assert shown["steps"] == list(range(30)) and len(shown["rollouts"]) >= 8
+    assert shown["steps"] == list(range(40)) and len(shown["rollouts"]) >= 8
     turn = shown["rollouts"][0]["turns"][0]
-    assert turn["version"] == 29 and len(turn["ids"]) == len(turn["logp"]) > 0
+    assert turn["version"] == 39 and len(turn["ids"]) == len(turn["logp"]) > 0
     late = bloomery("rl", "show", "rl", "--step", "77", within=here)
-    assert late.status == 2 and "steps 0 to 29 are there" in late.err
+    assert late.status == 2 and "steps 0 to 39 are there" in late.err
 
 
 def test_killed_and_resumed_it_ends_with_the_same_bytes(here: Path) -> None:
