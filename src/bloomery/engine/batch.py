@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import groupby
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bloomery.engine.adapters import Adapters
-from bloomery.engine.ragged import Forward, Part, Prefill, decode_part, recorded
+from bloomery.engine.ragged import Forward, Part, Prefill, decode_part, prefill_part, recorded
 from bloomery.engine.running import Running
-from bloomery.engine.slots import Shape, Slots, copy_prefix
+from bloomery.engine.slots import Shape, Slot, Slots, copy_prefix
 from bloomery.models.head import Head, logits
 
 CHUNK = 512
@@ -33,6 +34,8 @@ class RaggedBatch:
         self._beginnings: dict[tuple[str, bytes], list[Running]] = {}
         self._awaited: set[int] = set()
         self._leaving: list[Running] = []
+        self._begun: list[Running] = []
+        """Whose prompts were read by others, up to the last token: the next step tells their first one."""
 
     def fits(self, tokens: int) -> bool:
         """Whether so many tokens of one request can be held at all."""
@@ -57,6 +60,7 @@ class RaggedBatch:
 
     def _fill(self, waiting: deque[Running]) -> None:
         put_off: list[Running] = []
+        copies: list[tuple[Slot, Slot, int]] = []
         self._awaited.clear()
         while waiting and len(self.running) < self.rows:
             request = waiting[0]
@@ -70,15 +74,25 @@ class RaggedBatch:
                 break
             waiting.popleft()
             if donor is not None and donor.slot is not None:
-                copy_prefix(donor.slot, slot, shared)
+                if donor.opening is not None and np.array_equal(donor.prompt, request.prompt):
+                    request.opening, shared = donor.opening, len(request.prompt)
+                    self._begun.append(request)
+                copies.append((donor.slot, slot, shared))
                 slot.length = shared
-                if shared == len(request.prompt) - 1:
-                    self.slots.ready(slot)  # its last token is read as answers are: one a step, with all others
-            request.slot = slot
+            slot.owner, request.slot = request, slot
             request.start()
             self.running.append(request)
             self._beginnings.setdefault(_beginning(request), []).append(request)
         waiting.extendleft(reversed(put_off))
+        self._share(copies)
+
+    def _share(self, copies: list[tuple[Slot, Slot, int]]) -> None:
+        """Copy beginnings, one source to all its rows at once."""
+        for (source, tokens), group in groupby(copies, key=lambda copy: (copy[0], copy[2])):
+            copy_prefix(source, [target for _, target, _ in group], tokens)
+        for _, slot, tokens in copies:
+            if tokens == len(slot.owner.prompt) - 1:
+                self.slots.ready(slot)  # its last token is read as answers are: one a step, with all others
 
     def _free(self, request: Running) -> None:
         assert request.slot is not None
@@ -91,27 +105,35 @@ class RaggedBatch:
 
     def advance(self) -> tuple[list[Running], Tensor]:
         """One forward: a token of every row that answers, and the next chunks of prompts."""
+        begun, self._begun = self._begun, []
         parts, ids, owners = self._answering()
         wanted = list(range(len(ids)))
         reading = self._reading(parts, ids, owners, wanted)
-        positions = torch.cat([_positions(part, self.device) for part in parts])
-        self.adapters.activate([owner.request.adapter for owner in owners])
-        hidden = self.forward(torch.tensor(ids, dtype=torch.long, device=self.device), positions, parts)
+        told, found = [owners[i] for i in wanted], [self._logits(parts, ids, owners, wanted)] if parts else []
+        for request in told:
+            if request.opening is None and id(request) in self._awaited and not request.ids:
+                request.opening = found[0][told.index(request)].clone()
+        found += [request.opening[None] for request in begun if request.opening is not None]
+        self._read(parts, reading, begun)
+        return told + begun, torch.cat(found) if begun else found[0]
+
+    def _logits(self, parts: list[Part], ids: list[int], owners: list[Running], wanted: list[int]) -> Tensor:
+        """Logits [n, V] after the wanted ones of the step's tokens."""
+        positions = [_positions(part, self.device) for part in parts]
+        if self.adapters.names:
+            self.adapters.activate([owner.request.adapter for owner in owners])
+        at = torch.tensor(ids, dtype=torch.long, device=self.device)
+        hidden = self.forward(at, positions[0] if len(parts) == 1 else torch.cat(positions), parts)
         self.adapters.activate([])
-        told = [owners[i] for i in wanted]
-        found = logits(hidden[torch.tensor(wanted, device=self.device)], self.head) if wanted else hidden[:0]
-        self._read(parts, reading)
-        return told, found
+        if len(wanted) < len(ids):
+            hidden = hidden[torch.tensor(wanted, dtype=torch.long, device=self.device)]
+        return logits(hidden, self.head)
 
     def _answering(self) -> tuple[list[Part], list[int], list[Running]]:
         """(parts, last tokens, requests) of the rows that answer, slab by slab."""
-        by_slot = {id(request.slot): request for request in self.running}
-        parts: list[Part] = []
-        owners: list[Running] = []
-        for slab in self.slots.slabs:
-            if slab.ready:
-                parts.append(decode_part(slab, slab.ready, self.device))
-                owners += [by_slot[id(slot)] for slot in slab.live[: slab.ready]]
+        slabs = [slab for slab in self.slots.slabs if slab.ready]
+        parts: list[Part] = [decode_part(slab, self.device) for slab in slabs]
+        owners: list[Running] = [slot.owner for slab in slabs for slot in slab.live[: slab.ready]]
         return parts, [owner.ids[-1] if owner.ids else int(owner.prompt[-1]) for owner in owners], owners
 
     def _reading(
@@ -123,9 +145,9 @@ class RaggedBatch:
             slot = request.slot
             assert slot is not None
             todo = len(request.prompt) - slot.length
-            if slot.row < slot.slab.ready or not left:
+            if slot.row < slot.slab.ready or not left or not todo:
                 continue
-            part = Prefill(slot, slot.length, min(left, todo))
+            part = prefill_part(slot, min(left, todo))
             left -= part.count
             parts.append(part)
             ids += request.prompt[part.start : part.start + part.count].tolist()
@@ -135,16 +157,17 @@ class RaggedBatch:
             reading.append((request, part))
         return reading
 
-    def _read(self, parts: list[Part], reading: list[tuple[Running, Prefill]]) -> None:
+    def _read(self, parts: list[Part], reading: list[tuple[Running, Prefill]], begun: list[Running]) -> None:
         """What the step wrote counts as there; read prompts join those that answer."""
         for part in parts:
             if not isinstance(part, Prefill):
                 for slot in part.slab.live[: part.count]:
                     slot.length += 1
-        for request, prefill in reading:
+        for _, prefill in reading:
             prefill.slot.length += prefill.count
-            if prefill.slot.length == len(request.prompt):
-                self.slots.ready(prefill.slot)
+        for request in (*(request for request, _ in reading), *begun):
+            if request.slot is not None and request.slot.length == len(request.prompt):
+                self.slots.ready(request.slot)
 
     def _donor(self, request: Running) -> tuple[Running | None, int]:
         """(a running request that begins alike, how many tokens of it to take over); the prompt's last is read anew."""

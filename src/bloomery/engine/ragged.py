@@ -4,7 +4,7 @@ The tokens stand end to end in one row, so that linear layers see one large prod
 only place where requests are told apart: registered with transformers, it is given the step's `parts` as the keyword
 argument `ragged`, writes new keys and values into the requests' rows (`slots.py`) and reads the older ones there.
 
-Shapes: T tokens of the step, n rows of a part, L tokens read, G query heads, K key heads, D head width.
+Shapes: T tokens of the step, n rows of a part, W tokens of a slab's rows, G query heads, K key heads, D head width.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ class Decode:
     """One new token for each of the first n rows of a slab."""
 
     slab: Slab
+    count: int
+    """n; the tokens of the step that are of this part."""
     lengths: Tensor
     """int64[n]: tokens in each row before this one."""
     longest: int
@@ -40,11 +42,6 @@ class Decode:
     """Whether all rows have `longest` tokens, the new one included."""
     rows: Tensor
     masks: dict[int | None, Tensor] = field(default_factory=dict)
-
-    @property
-    def count(self) -> int:
-        """Tokens of the step that are of this part."""
-        return len(self.lengths)
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, options: Options) -> Tensor:
         """q [n, G, D], k and v [n, K, D] -> [n, G, D]."""
@@ -55,41 +52,38 @@ class Decode:
         else:
             keys[self.rows, :, self.lengths] = k.to(keys.dtype)
             values[self.rows, :, self.lengths] = v.to(values.dtype)
-        keys, values = keys[: self.count, :, : self.longest], values[: self.count, :, : self.longest]
-        window = options["sliding_window"]
+        # whole rows, though some of their tokens are masked: see `slots.py`
+        keys, values, window = keys[: self.count], values[: self.count], options["sliding_window"]
         if options["softcap"] is not None or options["s_aux"] is not None:
             seen = ~self._hidden(window)[:, None]
             return attention(_NOBODY, q[:, :, None], keys, values, seen, **options)[0][:, 0]
-        whole = self.even and (window is None or window >= self.longest)
-        return _decode(q, keys, values, options["scaling"], None if whole else self._hidden(window))
+        full = self.even and self.longest == self.slab.width and (window is None or window >= self.longest)
+        return _decode(q, keys, values, options["scaling"], None if full else self._hidden(window))
 
     def _hidden(self, window: int | None) -> Tensor:
-        """bool[n, 1, L]: which tokens each row may not see; once for all layers of a step."""
+        """bool[n, 1, W]: which tokens each row may not see; once for all layers of a step."""
         if window not in self.masks:
-            at, last = torch.arange(self.longest, device=self.lengths.device)[None], self.lengths[:, None]
+            at, last = torch.arange(self.slab.width, device=self.lengths.device)[None], self.lengths[:, None]
             hidden = at > last if window is None else (at > last) | (at <= last - window)
             self.masks[window] = hidden[:, None]
         return self.masks[window]
 
 
 def _decode(q: Tensor, keys: Tensor, values: Tensor, scale: float | None, hidden: Tensor | None) -> Tensor:
-    """q [n, G, D], keys and values [n, K, L, D] -> [n, G, D]; query heads of one key head go together.
+    """q [n, G, D], keys and values [n, K, W, D] -> [n, G, D]; query heads of one key head go together.
 
-    Which way a product is written decides the kernel it gets. Of one query head a key head, keys times query and shares
-    as a turned column are the fast ones on CPU: 1.3 and 1.4 ms for 64 rows of 96 tokens in 8 layers (256 wide, fp32),
-    where query times keys and shares as a row take 1.5 and 2.1. The softmax adds up in fp32 whatever it is given.
+    The softmax adds up in fp32 whatever it is given. How a product is written decides which kernel computes it: a row
+    of 16-bit shares goes as a turned column, 1.0 ms for 64 rows of 96 tokens in 8 layers (256 wide) instead of 1.3.
     """
     (n, groups, width), (heads, length) = q.shape, keys.shape[1:3]
-    alone = groups == heads
     query = (q * (width**-0.5 if scale is None else scale)).reshape(n * heads, groups // heads, width)
-    keys, values = keys.flatten(0, 1), values.flatten(0, 1)
-    scores = torch.bmm(keys, query.transpose(1, 2)) if alone else torch.bmm(query, keys.transpose(1, 2))
-    scores = scores.view(n, groups, length)
+    scores = torch.bmm(query, keys.view(n * heads, length, width).transpose(1, 2)).view(n, groups, length)
     if hidden is not None:
         scores.masked_fill_(hidden, -torch.inf)
-    shares = scores.softmax(-1)
-    shares = shares.view(-1, length, 1).transpose(1, 2) if alone else shares.view(n * heads, -1, length)
-    return torch.bmm(shares, values).view(n, groups, -1)
+    shares = scores.softmax(-1).view(n * heads, -1, length)
+    if groups == heads and shares.dtype != torch.float32:
+        shares = shares.view(-1, length, 1).transpose(1, 2)
+    return torch.bmm(shares, values.view(n * heads, length, -1)).view(n, groups, -1)
 
 
 @dataclass(slots=True)
@@ -163,15 +157,19 @@ AttentionInterface.register(NAME, ragged_attention)
 AttentionMaskInterface.register(NAME, mask)
 
 
-def decode_part(slab: Slab, count: int, device: torch.device) -> Decode:
-    """The next token of each of the first `count` rows of a slab, by the lengths that its slots have now."""
-    lengths = [slot.length for slot in slab.live[:count]]
-    longest = max(lengths) + 1
-    even = min(lengths) + 1 == longest
-    if not even:
-        slab.cleaned(longest)
-    at = torch.tensor(lengths, device=device)
-    return Decode(slab, at, longest, even, torch.arange(count, device=device))
+def decode_part(slab: Slab, device: torch.device) -> Decode:
+    """The next token of each answering row of a slab, by the lengths that its slots have now."""
+    lengths = [slot.length for slot in slab.live[: slab.ready]]
+    longest, count = max(lengths) + 1, len(lengths)
+    slab.widen(longest)
+    at, rows = torch.tensor(lengths, device=device), torch.arange(count, device=device)
+    return Decode(slab, count, at, longest, min(lengths) + 1 == longest, rows)
+
+
+def prefill_part(slot: Slot, count: int) -> Prefill:
+    """The next `count` tokens of the prompt of a row."""
+    slot.slab.widen(slot.length + count)
+    return Prefill(slot, slot.length, count)
 
 
 def own_forward(model: nn.Module) -> Forward:

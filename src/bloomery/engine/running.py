@@ -33,12 +33,17 @@ class Running:
     ids: list[int] = field(default_factory=list)
     slot: Slot | None = None
     """Where its keys and values are, once it has a place."""
+    opening: Tensor | None = None
+    """fp32[V]: logits after its prompt, where others with the same prompt began or wait to begin with them."""
+    edits: bool = field(init=False)
+    """Whether its logits are changed before a token is chosen."""
     began: float = 0.0
     ended: bool = False
     cancelled: bool = False
 
     def __post_init__(self) -> None:
         self.prompt = np.asarray(self.request.prompt, np.int64)
+        self.edits = self.matcher is not None or changes_logits(self.request.sampling)
 
     def cancel(self) -> None:
         """End it before the next token."""
@@ -47,11 +52,6 @@ class Running:
     def start(self) -> None:
         """It is being worked on from now."""
         self.began = time.perf_counter()
-
-    @property
-    def edits(self) -> bool:
-        """Whether its logits are changed before a token is chosen."""
-        return self.matcher is not None or changes_logits(self.request.sampling)
 
     def edit(self, logits: Tensor) -> None:
         """Apply penalties, bias and grammar to its logits fp32[V] in place."""

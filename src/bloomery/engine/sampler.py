@@ -34,17 +34,31 @@ def choose(logits: Tensor, samplings: Sequence[Sampling], numbers: Ints, steps: 
     sampled = np.flatnonzero(temperatures > 0)
     if len(sampled) and not np.all(temperatures == 1):
         scores = scores / torch.from_numpy(np.where(temperatures > 0, temperatures, 1))[:, None].to(scores.device)
-    token = scores.argmax(-1) if len(sampled) < len(samplings) else torch.empty(len(samplings), dtype=torch.long)
-    token = token.to(scores.device)
-    for rows, draw in ((_plain(samplings, sampled), _draw), (_cut(samplings, sampled), _draw_cut)):
+    blocks, sums, normaliser = _masses(scores)
+    greedy = len(sampled) < len(samplings)
+    token = scores.argmax(-1) if greedy else torch.empty(len(samplings), dtype=torch.long, device=scores.device)
+    limited = np.array([_limits(samplings[i]) for i in sampled.tolist()], np.int64)
+    for cut in (0, 1):
+        rows = sampled[limited == cut]
         if len(rows):
-            at = torch.from_numpy(rows).to(scores.device)
-            part = scores if len(rows) == len(samplings) else scores[at]
-            own = [samplings[i] for i in rows]
+            own = [samplings[i] for i in rows.tolist()]
             u = uniform(np.array([s.seed & _WORD for s in own], np.uint64), numbers[rows], steps[rows])
-            token[at] = draw(part, own, u.to(scores.device))
-    normaliser = scores.logsumexp(-1)
+            u = u.to(scores.device)
+            at = slice(None) if len(rows) == len(samplings) else torch.from_numpy(rows).to(scores.device)
+            token[at] = _draw_cut(scores[at], own, normaliser[at], u) if cut else _draw(blocks[at], sums[at], u)
     return token, scores.gather(1, token[:, None])[:, 0] - normaliser, scores
+
+
+def _masses(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(exp(score - greatest) in blocks fp32[B, N, BLOCK], their running sums fp64[B, N], log of the total fp32[B])."""
+    rows, width = scores.shape
+    most = scores.amax(-1, keepdim=True)
+    mass = scores.new_empty(rows, -(-width // BLOCK) * BLOCK)
+    torch.sub(scores, most, out=mass[:, :width]).exp_()
+    mass[:, width:] = 0
+    blocks = mass.view(rows, -1, BLOCK)
+    sums = blocks.sum(-1).double().cumsum(-1)
+    return blocks, sums, most[:, 0] + sums[:, -1].log().float()
 
 
 def penalise(logits: Tensor, sampling: Sampling, prompt: Tensor, answer: Tensor) -> None:
@@ -72,45 +86,32 @@ def changes_logits(sampling: Sampling) -> bool:
     )
 
 
-def _plain(samplings: Sequence[Sampling], sampled: Ints) -> Ints:
-    return np.array([i for i in sampled if not _limits(samplings[i])], np.int64)
-
-
-def _cut(samplings: Sequence[Sampling], sampled: Ints) -> Ints:
-    return np.array([i for i in sampled if _limits(samplings[i])], np.int64)
-
-
 def _limits(sampling: Sampling) -> bool:
     return sampling.top_p < 1 or sampling.top_k > 0 or sampling.min_p > 0
 
 
-def _draw(scores: Tensor, _: Sequence[Sampling], u: Tensor) -> Tensor:
+def _draw(blocks: Tensor, sums: Tensor, u: Tensor) -> Tensor:
     """Inverse-CDF sampling among all tokens, in the order of their ids: first the block, then the token in it."""
-    p = scores.softmax(-1)
-    rows, width = p.shape
-    blocks = torch.nn.functional.pad(p, (0, -width % BLOCK)).view(rows, -1, BLOCK)
-    sums = blocks.sum(-1).double().cumsum(-1)
     goal = u[:, None] * sums[:, -1:]
     block = torch.searchsorted(sums, goal, right=True).clamp(max=sums.shape[1] - 1)
     before = torch.where(block > 0, sums.gather(1, (block - 1).clamp(min=0)), 0)
-    inside = blocks[torch.arange(rows, device=p.device), block[:, 0]].double().cumsum(-1)
+    inside = blocks[torch.arange(len(u), device=u.device), block[:, 0]].double().cumsum(-1)
     place = torch.searchsorted(inside, goal - before, right=True)[:, 0]
     # Rounding can put the goal behind the last token that has any probability: take that one.
     last = (inside < inside[:, -1:]).sum(-1)
     return block[:, 0] * BLOCK + torch.minimum(place, last)
 
 
-def _draw_cut(scores: Tensor, samplings: Sequence[Sampling], u: Tensor) -> Tensor:
+def _draw_cut(scores: Tensor, samplings: Sequence[Sampling], normaliser: Tensor, u: Tensor) -> Tensor:
     """Inverse-CDF sampling among the tokens that top-k, top-p and min-p leave, most probable first."""
     width = scores.shape[-1]
     column = lambda values: torch.tensor(values, device=scores.device)[:, None]  # noqa: E731
     top_k = column([sampling.top_k or width for sampling in samplings])
     top_p = column([sampling.top_p for sampling in samplings]).double()
     min_p = column([sampling.min_p for sampling in samplings]).double()
-    normaliser = scores.logsumexp(-1, keepdim=True)
     for count in dict.fromkeys((min(HEAD, width), width)):
         best, order = scores.topk(count, -1)
-        p = (best - normaliser).double().exp()
+        p = (best - normaliser[:, None]).double().exp()
         cumulative = p.cumsum(-1)
         # the token that reaches top_p is still among them
         kept = (cumulative - p < top_p) & (p >= min_p * p[:, :1])

@@ -3,15 +3,17 @@
 A request takes a row of the smallest slab that holds its prompt and its longest answer, so that no step ever runs out
 of room. The live rows of a slab are always its first ones: decoding reads them as one tensor, without gathering. For
 that the last row moves into a hole, once per finished request, where a table of pages would be gathered in every step:
-a CPU reads memory at the speed it attends at.
+a CPU reads memory at the speed it attends at. For the same reason rows stand close together, and move apart as they
+grow: 96 of 112 tokens of each row are read half as fast as all 112.
 
-Shapes: R rows, S tokens of capacity, K key heads, D head width.
+Shapes: R rows, S tokens of capacity, W tokens of present width, K key heads, D head width.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +22,8 @@ SMALLEST = 64
 """Tokens in a row of the smallest slab; each next one doubles."""
 SLAB_ROWS = 64
 """Rows of a slab, where the budget holds as many. More slabs are more calls in every layer of every step."""
+STEP = 32
+"""Least tokens by which the rows of a slab grow wider. Fewer copy more often, more leave wider gaps."""
 
 
 class Shape(NamedTuple):
@@ -43,32 +47,48 @@ class Slot:
     slab: Slab
     row: int
     length: int = 0
+    owner: Any = None
+    """Whose it is; the slots themselves do not ask."""
 
 
 @dataclass(eq=False, slots=True)
 class Slab:
-    """Rows of one capacity: by layer, keys and values [R, K, S, D]."""
+    """Rows of one capacity: by layer, keys and values [R, K, W, D]."""
 
     size: int
     rows: int
-    layers: dict[int, tuple[Tensor, Tensor]]
+    memory: dict[int, tuple[Tensor, Tensor]]
+    """By layer, room for keys and values [R, K, S, D]; untouched memory is not even there."""
+    width: int = 0
+    layers: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     live: list[Slot] = field(default_factory=list)
     ready: int = 0
-    """How many of the first rows answer; those behind them still read their prompts."""
-    clean: list[int] = field(default_factory=list)
-    """By row, how many of its first tokens have values that are numbers."""
+    """How many of the first rows answer; those behind them still read their prompts. All W values of an answering row
+    are numbers: what is masked takes part in products, where nothing times what lay in fresh memory may be no number.
+    """
 
-    def cleaned(self, longest: int) -> None:
-        """Make the first `longest` values of the answering rows numbers: what is masked takes part in products, where
-        nothing times what lay in fresh memory may be no number. Rows are filled as far as they are read, since memory
-        that nobody touches is not even there.
-        """
-        for slot in self.live[: self.ready]:
-            have, end = max(self.clean[slot.row], slot.length), min(self.size, longest + SMALLEST)
-            if have < longest:
-                for _, values in self.layers.values():
-                    values[slot.row, :, have:end].zero_()
-                self.clean[slot.row] = end
+    def widen(self, tokens: int) -> None:
+        """Make room for `tokens` tokens in each row, `size` at most."""
+        if tokens <= self.width:
+            return
+        width = min(self.size, max(tokens, self.width + max(STEP, self.width // 8)))
+        for number, tensors in self.memory.items():
+            keys, values = (self._moved(tensor, self.layers[number][i], width) for i, tensor in enumerate(tensors))
+            values[: self.ready, :, self.width :].zero_()
+            self.layers[number] = keys, values
+        self.width = width
+
+    def narrow(self) -> None:
+        """Forget everything."""
+        self.width = 0
+        self.layers = {number: (keys[:, :, :0], values[:, :, :0]) for number, (keys, values) in self.memory.items()}
+
+    def _moved(self, memory: Tensor, old: Tensor, width: int) -> Tensor:
+        """The same rows `width` tokens wide."""
+        rows, heads, _, each = memory.shape
+        new = memory.view(-1)[: rows * heads * width * each].view(rows, heads, width, each)
+        new[: len(self.live), :, : self.width] = old[: len(self.live)].clone()  # over itself, so by a copy
+        return new
 
 
 class Slots:
@@ -99,6 +119,8 @@ class Slots:
         slab = next((s for s in self.slabs if s.size == size and len(s.live) < s.rows), None) or self._grow(size)
         if slab is None:
             return None
+        if not slab.live:
+            slab.narrow()
         slot = Slot(slab, len(slab.live))
         slab.live.append(slot)
         return slot
@@ -109,12 +131,14 @@ class Slots:
         other = slab.live[slab.ready]
         if other is not slot:
             _exchange(slot, other)
+        for _, values in slab.layers.values():
+            values[slot.row, :, slot.length :].zero_()
         slab.ready += 1
 
     def give(self, slot: Slot) -> None:
         """Free a row; rows move into the hole so that those that answer stay first, and live ones together."""
         slab = slot.slab
-        slab.clean[slot.row], slot.length = max(slab.clean[slot.row], slot.length), 0
+        slot.length, slot.owner = 0, None
         if slot.row < slab.ready:
             slab.ready -= 1
             slot = _move(slab.live[slab.ready], slot)
@@ -129,8 +153,7 @@ class Slots:
         rows = min(SLAB_ROWS, (self.budget - self.held) // row)
         if rows < 1:
             return None
-        layers = {number: self._layer(shape, rows, size) for number, shape in self.shapes.items()}
-        slab = Slab(size, rows, layers, clean=[0] * rows)
+        slab = Slab(size, rows, {number: self._layer(shape, rows, size) for number, shape in self.shapes.items()})
         self.slabs.append(slab)
         return slab
 
@@ -140,21 +163,20 @@ class Slots:
         return keys, values
 
 
-def copy_prefix(source: Slot, target: Slot, tokens: int) -> None:
-    """Copy the first `tokens` tokens of a row into another; the target's own length is the caller's to set."""
-    for number, (keys, values) in source.slab.layers.items():
-        to_keys, to_values = target.slab.layers[number]
-        to_keys[target.row, :, :tokens] = keys[source.row, :, :tokens]
-        to_values[target.row, :, :tokens] = values[source.row, :, :tokens]
+def copy_prefix(source: Slot, targets: Sequence[Slot], tokens: int) -> None:
+    """Copy the first `tokens` tokens of a row into others; their own lengths are the caller's to set."""
+    for slab in {id(target.slab): target.slab for target in targets}.values():
+        slab.widen(tokens)
+    for number, pair in source.slab.layers.items():
+        for target in targets:
+            for from_, to in zip(pair, target.slab.layers[number], strict=True):
+                to[target.row, :, :tokens] = from_[source.row, :, :tokens]
 
 
 def _move(slot: Slot, hole: Slot) -> Slot:
     """Move a row into a hole; where it was is the hole then."""
     if slot is not hole:
-        clean = slot.slab.clean
-        clean[hole.row] = max(clean[hole.row], slot.length)
-        clean[slot.row] = max(clean[slot.row], slot.length)
-        copy_prefix(slot, hole, slot.length)
+        copy_prefix(slot, [hole], slot.length)
         slot.row, hole.row = hole.row, slot.row
         slot.slab.live[slot.row], slot.slab.live[hole.row] = slot, hole
     return hole
@@ -163,11 +185,10 @@ def _move(slot: Slot, hole: Slot) -> Slot:
 def _exchange(one: Slot, other: Slot) -> None:
     """Let two rows of a slab change places."""
     pair, turned = [one.row, other.row], [other.row, one.row]
-    clean = one.slab.clean
-    clean[one.row], clean[other.row] = max(clean[other.row], other.length), max(clean[one.row], one.length)
+    longest = max(one.length, other.length)
     for tensors in one.slab.layers.values():
         for tensor in tensors:
-            tensor[pair] = tensor[turned]
+            tensor[pair, :, :longest] = tensor[turned, :, :longest]
     one.row, other.row = other.row, one.row
     one.slab.live[one.row], one.slab.live[other.row] = one, other
 

@@ -43,9 +43,10 @@ def test_a_group_of_sixteen_reads_its_prompt_once() -> None:
     engine = NativeEngine(tiny("llama"))
     scheduler = engine.scheduler()
     counts = read_tokens(engine, scheduler)
-    sampling = Sampling(1, temperature=1.0)
+    sampling = Sampling(3, temperature=1.0, stop_ids=())
     answers = answered(engine, [Request(PROMPT, sampling, number=i) for i in range(16)], scheduler)
-    assert sum(counts) == len(PROMPT) + 15  # the last token of each is read for its logits
+    # the fifteen others begin with the first one's logits while it goes on; then all answer, it one token ahead
+    assert counts == [len(PROMPT), 1, 16, 15]
     alone = [answered(engine, [Request(PROMPT, sampling, number=i)])[0] for i in range(16)]
     assert [a.ids for a in answers] == [a.ids for a in alone]
     assert np.allclose([a.logprobs[0] for a in answers], [a.logprobs[0] for a in alone], atol=1e-5)
