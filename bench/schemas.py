@@ -12,10 +12,9 @@ import argparse
 import json
 import time
 
-from random_schemas import problem, random_schemas
+from random_schemas import answered, problem, random_schemas, text_of
 
 from bloomery.engine.native import NativeEngine
-from bloomery.engine.protocol import Answer, Grammar, Request, Sampling, UnusableGrammar
 from bloomery.recipes.find import find_model
 from bloomery.recipes.opening import opened
 
@@ -30,7 +29,7 @@ def main() -> int:
     engine = NativeEngine(opened(find_model(given.model)))
     schemas = random_schemas(given.seed, given.count)
     began = time.monotonic()
-    answers, refused = answer(engine, schemas, given.tokens)
+    answers, refused = answered(engine, schemas, given.tokens)
     seconds = time.monotonic() - began
     ended = [n for n, one in answers.items() if one.ended == "stop"]
     wrong = {n: why for n in ended if (why := problem(text_of(engine, answers[n]), schemas[n]))}
@@ -46,30 +45,6 @@ def main() -> int:
         f"{sum(len(one.ids) for one in answers.values()):,} tokens in {seconds:.0f} s"
     )
     return int(bool(wrong or refused or others))
-
-
-def answer(engine: NativeEngine, schemas: list[dict], tokens: int) -> tuple[dict[int, Answer], dict[int, str]]:
-    """(answers, refusals) by number, many at once."""
-    scheduler = engine.scheduler()
-    answers: dict[int, Answer] = {}
-    refused: dict[int, str] = {}
-    for number, schema in enumerate(schemas):
-        grammar = Grammar("json_schema", json.dumps(schema))
-        request = Request([3, 4, 5 + number], Sampling(tokens, temperature=1.0, seed=number, grammar=grammar))
-        one = Answer()
-        try:
-            scheduler.waiting.append(engine.accept(request, one.take, scheduler.backend.fits))
-            answers[number] = one
-        except UnusableGrammar as error:
-            refused[number] = error.message
-    while scheduler.busy:
-        scheduler.step()
-    return answers, refused
-
-
-def text_of(engine: NativeEngine, one: Answer) -> str:
-    body = one.ids[:-1] if one.stopped else one.ids
-    return str(engine.tokenizer.decode(body, skip_special_tokens=True))
 
 
 if __name__ == "__main__":

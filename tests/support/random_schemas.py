@@ -11,6 +11,9 @@ import jsonschema
 import jsonschema_rs
 import numpy as np
 
+from bloomery.engine.native import NativeEngine
+from bloomery.engine.protocol import Answer, Grammar, Request, Sampling, UnusableGrammar
+
 Schema = dict[str, Any]
 FORMATS = ("date", "time", "date-time", "duration", "uuid", "ipv4", "ipv6", "hostname", "email", "uri")
 PATTERNS = (
@@ -214,3 +217,27 @@ def problem(text: str, schema: Schema) -> str:
     except (ValueError, jsonschema.ValidationError, jsonschema_rs.ValidationError) as error:
         return str(error).splitlines()[0]
     return ""
+
+
+def answered(engine: NativeEngine, schemas: list[Schema], tokens: int) -> tuple[dict[int, Answer], dict[int, str]]:
+    """(answers of at most so many tokens at temperature 1, refusals) by number, many at once."""
+    scheduler = engine.scheduler()
+    answers: dict[int, Answer] = {}
+    refused: dict[int, str] = {}
+    for number, schema in enumerate(schemas):
+        grammar = Grammar("json_schema", json.dumps(schema))
+        request = Request([3, 4, 5 + number], Sampling(tokens, temperature=1.0, seed=number, grammar=grammar))
+        one = Answer()
+        try:
+            scheduler.waiting.append(engine.accept(request, one.take, scheduler.backend.fits))
+            answers[number] = one
+        except UnusableGrammar as error:
+            refused[number] = error.message
+    while scheduler.busy:
+        scheduler.step()
+    return answers, refused
+
+
+def text_of(engine: NativeEngine, one: Answer) -> str:
+    body = one.ids[:-1] if one.stopped else one.ids
+    return str(engine.tokenizer.decode(body, skip_special_tokens=True))

@@ -14,10 +14,10 @@ SUPPORT = Path(__file__).resolve().parent
 
 
 @contextmanager
-def scripted_port(pause: float) -> Iterator[int]:
-    """The port of an endpoint that says a token every `pause` seconds."""
+def scripted_port(pause: float, *more: float) -> Iterator[int]:
+    """The port of an endpoint that says a token every `pause` seconds; `more` as `scripted_server.py` has it."""
     source = os.pathsep.join([str(SUPPORT), str(SUPPORT.parents[1] / "src")])
-    command = [sys.executable, str(SUPPORT / "scripted_server.py"), str(pause)]
+    command = [sys.executable, str(SUPPORT / "scripted_server.py"), *map(str, (pause, *more))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": source}) as server:
         assert server.stdout is not None
         yield int(server.stdout.readline())

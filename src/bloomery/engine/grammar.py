@@ -26,8 +26,9 @@ class Grammars:
         """Follows one answer. Raises `UnusableGrammar` with the reason, a JSON schema's with the keyword."""
         from llguidance import LLMatcher
 
+        options: Any = OPTIONS
         compile_ = {
-            "json_schema": lambda text: LLMatcher.grammar_from_json_schema(held(text), overrides=OPTIONS),
+            "json_schema": lambda text: LLMatcher.grammar_from_json_schema(held(text), overrides=options),
             "regex": LLMatcher.grammar_from_regex,
             "lark": LLMatcher.grammar_from_lark,
         }[grammar.kind]
@@ -40,7 +41,7 @@ class Grammars:
                 raise
             notes = [str(error)]
         if notes:
-            reason = _reworded(str(notes[0]).splitlines()[0])
+            reason = _reworded(str(notes[0]))
             raise UnusableGrammar(f"the {grammar.kind.replace('_', ' ')} cannot be used: {reason}", fix="correct it")
         return Matcher(LLMatcher(self._tokenizer, text, log_level=0), self.vocabulary)
 
@@ -48,12 +49,13 @@ class Grammars:
 def _reworded(reason: str) -> str:
     """llguidance's reason in terms of the schema."""
     if reason.startswith("Unimplemented keys: "):
-        return (
-            ", ".join(f"`{key}`" for key in json.loads(reason.removeprefix("Unimplemented keys: "))) + " is not known"
-        )
+        keys = json.loads(reason.removeprefix("Unimplemented keys: "))
+        return f"{', '.join(f'`{key}`' for key in keys)} cannot be held to"
     if reason.startswith("oneOf constraints"):
         return "`oneOf` whose branches are not plainly apart; use `anyOf`"
-    return reason.replace("Unknown format: ", "`format` is not known: ")
+    line = reason.splitlines()[-1 if reason.startswith("regex parse error") else 0].removeprefix("error: ")
+    about = "`pattern`: " if reason.startswith(("regex parse error", "lookarounds")) else ""
+    return about + line.replace("Unknown format: ", "`format` cannot be held to: ")
 
 
 class Matcher:
