@@ -144,18 +144,8 @@ def train_steps(
     log = _log(run, events) if first else None
     trackers = Trackers(plan.get("report_to") if first else [], run.name, run.folder, config.to_json())
     with contextlib.closing(trackers):
-        job = TrainJob(
-            loaded,
-            config,
-            rolled[0] if rolled else drawn,
-            run.folder,
-            world,
-            log,
-            held_out,
-            _in_use(run),
-            [trackers],
-            quiet,
-        )
+        source = rolled[0] if rolled else drawn
+        job = TrainJob(loaded, config, source, run.folder, world, log, held_out, _in_use(run), [trackers], quiet)
         job.before = rolled[1] if rolled else comparing(prepared, run, drawn)
         job.steering = holding(prepared, run, drawn)
         try:

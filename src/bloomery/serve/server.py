@@ -76,12 +76,8 @@ async def serve(
         log_enabled=False,
     )
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
     if until is None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, lambda: _told_to_stop(lobby, stop))
-        sys.setswitchinterval(SWITCH_SECONDS)
-        gc.freeze()  # the model's objects stay: looking through them at every collection would stall answers
+        _own_process(lobby, stop)
     serving = asyncio.ensure_future(server.serve())
     await _listening(host, port, serving)
     ready()
@@ -91,6 +87,15 @@ async def serve(
         await _drained(lobby)
         server.stop()
     await serving
+
+
+def _own_process(lobby: Lobby, stop: asyncio.Event) -> None:
+    """Signals stop the server, and the interpreter serves it first."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lambda: _told_to_stop(lobby, stop))
+    sys.setswitchinterval(SWITCH_SECONDS)
+    gc.freeze()  # the model's objects stay: looking through them at every collection would stall answers
 
 
 async def _set(event: threading.Event) -> None:
