@@ -165,9 +165,10 @@ class RaggedBatch:
                     slot.length += 1
         for _, prefill in reading:
             prefill.slot.length += prefill.count
-        for request in (*(request for request, _ in reading), *begun):
-            if request.slot is not None and request.slot.length == len(request.prompt):
-                self.slots.ready(request.slot)
+        slots = [request.slot for request in (*(request for request, _ in reading), *begun) if request.slot is not None]
+        for slot in sorted(slots, key=lambda slot: slot.row):  # in the order of rows, so that few change places
+            if slot.length == len(slot.owner.prompt):
+                self.slots.ready(slot)
 
     def _donor(self, request: Running) -> tuple[Running | None, int]:
         """(a running request that begins alike, how many tokens of it to take over); the prompt's last is read anew."""

@@ -50,11 +50,17 @@ class _Layer:
     """The parts of one layer, the model's own."""
 
     number: int
-    attention: Any
-    feed: Any
+    projections: tuple[Any, Any, Any, Any]
+    """Of queries, keys, values and what was attended to."""
+    head_norms: tuple[Any, Any] | None
+    """Of queries and keys."""
+    feed: tuple[Any, Any, Any, Any]
+    """Gate, up, down, and the function of the gate."""
     norms: tuple[Any, Any, Any, Any]
     rotary: str | None
     """Which rotation queries and keys get; the empty one where there is only one, None where they get none."""
+    width: int
+    """D."""
     options: Options
 
 
@@ -73,7 +79,7 @@ class Lean:
             before, after, before_feed, after_feed = layer.norms
             turn = None if layer.rotary is None else turns[layer.rotary]
             x = x + _norm(after, _attention(layer, _norm(before, x), turn, parts))
-            x = x + _norm(after_feed, _feed(layer.feed, _norm(before_feed, x)))
+            x = x + _norm(after_feed, _feed(layer, _norm(before_feed, x)))
         return _norm(self.decoder.norm, x)
 
     def _turn(self, name: str, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,29 +95,41 @@ class Lean:
 
 def _norm(norm: Any, x: Tensor) -> Tensor:
     """The RMS norm of x over its last axis, or x itself where there is no norm."""
-    return x if norm is None else F.rms_norm(x, norm.weight.shape, norm.weight, norm.variance_epsilon)
+    return x if norm is None else torch.rms_norm(x, norm.weight.shape, norm.weight, norm.variance_epsilon)
+
+
+def _linear(module: Any, x: Tensor) -> Tensor:
+    """As the module does it, without the way through its hooks where it has none."""
+    if type(module) is not nn.Linear or module._forward_hooks or module._forward_pre_hooks:
+        out: Tensor = module(x)
+        return out
+    own = module._parameters
+    return F.linear(x, own["weight"], own["bias"])  # type: ignore[arg-type]
 
 
 def _attention(layer: _Layer, x: Tensor, turn: tuple[Tensor, Tensor] | None, parts: Sequence[Part]) -> Tensor:
     """x [T, H] -> [T, H]."""
-    its, width = layer.attention, layer.attention.head_dim
-    q, k, v = its.q_proj(x), its.k_proj(x), its.v_proj(x)
-    if hasattr(its, "q_norm"):  # over each head, or over all of them at once
-        q, k = (_norm(norm, y.unflatten(-1, (-1, len(norm.weight)))) for norm, y in ((its.q_norm, q), (its.k_norm, k)))
-    both = torch.cat([q.flatten(1), k.flatten(1)], -1).unflatten(-1, (-1, width))
+    to_q, to_k, to_v, to_out = layer.projections
+    count, width = len(x), layer.width
+    q, k, v = _linear(to_q, x), _linear(to_k, x), _linear(to_v, x)
+    heads = q.shape[1] // width
+    if layer.head_norms is not None:  # over each head, or over all of them at once
+        q, k = (
+            _norm(norm, y.view(count, -1, len(norm.weight))).view(count, -1)
+            for norm, y in zip(layer.head_norms, (q, k), strict=True)
+        )
+    both = torch.cat([q, k], -1).view(count, -1, width)
     if turn is not None:
-        cos, sin = turn
         half = both.roll(width // 2, -1)
-        both = both.mul_(cos).addcmul_(half, sin)
-    q, k = both.split([q[0].numel() // width, k[0].numel() // width], 1)
-    out: Tensor = its.o_proj(attend(parts, layer.number, q, k, v.unflatten(-1, (-1, width)), layer.options).flatten(1))
-    return out
+        both = both.mul_(turn[0]).addcmul_(half, turn[1])
+    out = attend(parts, layer.number, both[:, :heads], both[:, heads:], v.view(count, -1, width), layer.options)
+    return _linear(to_out, out.reshape(count, -1))
 
 
-def _feed(its: Any, x: Tensor) -> Tensor:
+def _feed(layer: _Layer, x: Tensor) -> Tensor:
     """x [T, H] -> [T, H]."""
-    out: Tensor = its.down_proj(its.act_fn(its.gate_proj(x)).mul_(its.up_proj(x)))
-    return out
+    gate, up, down, function = layer.feed
+    return _linear(down, function(_linear(gate, x)).mul_(_linear(up, x)))
 
 
 def lean_forward(model: nn.Module) -> Lean | None:
@@ -138,15 +156,22 @@ def _layer(decoder: Any, module: Any, options: dict[int, Options]) -> _Layer | N
         return None
     its, feed = module.self_attn, module.mlp
     projections, fed = ({name for name, _ in part.named_children()} for part in (its, feed))
-    if not _ours(decoder, its) or projections - HEAD_NORMS != ATTENTION or fed != FEED_FORWARD:
+    if not _ours(decoder, its) or projections not in (ATTENTION, ATTENTION | HEAD_NORMS) or fed != FEED_FORWARD:
         return None
     if not _ours(decoder, feed) or its.layer_idx not in options:
         return None
     by_type = isinstance(getattr(decoder.rotary_emb, "rope_type", None), dict)
     rotary = decoder.config.layer_types[its.layer_idx] if by_type else ""
-    named = tuple(None if name is None else getattr(module, name) for name in norms)
-    turned = rotary if getattr(its, "use_rope", True) else None
-    return _Layer(its.layer_idx, its, feed, named, turned, options[its.layer_idx])  # type: ignore[arg-type]
+    return _Layer(
+        its.layer_idx,
+        (its.q_proj, its.k_proj, its.v_proj, its.o_proj),
+        (its.q_norm, its.k_norm) if projections >= HEAD_NORMS else None,
+        (feed.gate_proj, feed.up_proj, feed.down_proj, feed.act_fn),
+        tuple(None if name is None else getattr(module, name) for name in norms),  # type: ignore[arg-type]
+        rotary if getattr(its, "use_rope", True) else None,
+        its.head_dim,
+        options[its.layer_idx],
+    )
 
 
 def _ours(decoder: Any, module: Any) -> bool:

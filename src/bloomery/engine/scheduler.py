@@ -64,7 +64,9 @@ class Scheduler:
         rows, logits = self.backend.advance()
         if rows:
             _take(rows, logits)
-            for row in [row for row in rows if row.ended]:
+            for row in reversed(
+                [row for row in rows if row.ended]
+            ):  # the last place first: nothing moves into its hole
                 self.backend.drop(row)
 
     def abandon(self, error: str) -> None:

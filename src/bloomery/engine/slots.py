@@ -68,10 +68,10 @@ class Slab:
     """
 
     def widen(self, tokens: int) -> None:
-        """Make room for `tokens` tokens in each row, `size` at most."""
+        """Make room for `tokens` tokens in each row, and some more to come."""
         if tokens <= self.width:
             return
-        width = min(self.size, max(tokens, self.width + max(STEP, self.width // 8)))
+        width = min(self.size, tokens + max(STEP, tokens // 16))
         for number, tensors in self.memory.items():
             keys, values = (self._moved(tensor, self.layers[number][i], width) for i, tensor in enumerate(tensors))
             values[: self.ready, :, self.width :].zero_()
