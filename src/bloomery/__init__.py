@@ -8,10 +8,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bloomery.api import advise, ask, compare, evaluate, explain, export, list_models, list_runs, resume, run
+    from bloomery.api import advise, ask, compare, evaluate, explain, export, list_models, list_runs, rank, resume, run
 
 __version__ = "0.1.0"
-__all__ = ["advise", "ask", "compare", "evaluate", "explain", "export", "list_models", "list_runs", "resume", "run"]
+__all__ = [
+    "advise",
+    "ask",
+    "compare",
+    "evaluate",
+    "explain",
+    "export",
+    "list_models",
+    "list_runs",
+    "rank",
+    "resume",
+    "run",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bloomery.lineage.listing import Listing
     from bloomery.lineage.record import RunRecord
     from bloomery.recipes.explain import Explanation
-    from bloomery.recipes.measuring import Compared, Evaluation
+    from bloomery.recipes.measured import Compared, Evaluation, Ranked
     from bloomery.recipes.result import RunResult
     from bloomery.studies.advise import Advice
 
@@ -73,22 +73,50 @@ def resume(name: str, *, quiet: bool = False) -> RunResult:
     return again(name, quiet=quiet)
 
 
-def evaluate(model: str, *, data: Sequence[str | Path] = (), suites: Sequence[str] | None = None) -> Evaluation:
-    """Measure a run, a model folder or FAMILY/STAGE on suites by name, else its family's, and on rows of your own."""
+def evaluate(
+    model: str,
+    *,
+    data: Sequence[str | Path] = (),
+    suites: Sequence[str] | None = None,
+    judge: str | Mapping[str, Any] | None = None,
+) -> Evaluation:
+    """Measure a run, a model folder or FAMILY/STAGE on suites by name, else its family's, and on rows of your own.
+
+    `judge` is who judges where a grader asks a model: such a name as well, or a server: `{url, model, key}`.
+    """
     from bloomery.recipes.measuring import Asked
     from bloomery.recipes.measuring import evaluate as measure
 
-    return measure(model, Asked([Path(path) for path in data], suites))
+    return measure(model, Asked([Path(path) for path in data], suites, judge=judge))
 
 
 def compare(
-    before: str, after: str, *, data: Sequence[str | Path] = (), suites: Sequence[str] | None = None
+    before: str,
+    after: str,
+    *,
+    data: Sequence[str | Path] = (),
+    suites: Sequence[str] | None = None,
+    judge: str | Mapping[str, Any] | None = None,
 ) -> Compared:
-    """What `after` gained and lost against `before`, with intervals."""
+    """What `after` gained and lost against `before`, with intervals; suites of pairs are judged beside each other."""
     from bloomery.recipes.measuring import Asked
     from bloomery.recipes.measuring import compare as against
 
-    return against(before, after, Asked([Path(path) for path in data], suites))
+    return against(before, after, Asked([Path(path) for path in data], suites, judge=judge))
+
+
+def rank(
+    models: Sequence[str],
+    *,
+    judge: str | Mapping[str, Any] | None = None,
+    data: Sequence[str | Path] = (),
+    suites: Sequence[str] | None = None,
+) -> Ranked:
+    """How the answers of several models stand beside each other: a judge compares every two of them, in both orders."""
+    from bloomery.recipes.measuring import Asked
+    from bloomery.recipes.measuring import rank as beside
+
+    return beside(models, Asked([Path(path) for path in data], suites, judge=judge))
 
 
 def ask(model: str, prompt: str, *, max_new_tokens: int = 128, temperature: float = 0.0, seed: int = 0) -> str:

@@ -64,7 +64,7 @@ def test_figures_are_of_every_stage_with_weights_and_of_every_skill(
     import bloomery
     from bloomery.evals.results import EvalResult, Record, SuiteResult
     from bloomery.families.registry import Family, load_family
-    from bloomery.recipes.measuring import Evaluation
+    from bloomery.recipes.measured import Evaluation
 
     def measured(model: str) -> Evaluation:
         text = SuiteResult("documentation", "bpb", "general", (Record("a", nats=6.9314718, bytes=10),), 0.0)

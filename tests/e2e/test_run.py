@@ -12,7 +12,7 @@ from tiny import Told, bloomery
 from bloomery.core.files import read_json, verify_folder
 from bloomery.evals.compare import compare
 from bloomery.evals.ungraded import ungraded
-from bloomery.recipes.measuring import Compared
+from bloomery.recipes.measured import Compared
 
 Finished = tuple[Path, Told]
 

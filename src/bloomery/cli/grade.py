@@ -94,16 +94,22 @@ def run(
 
 
 def _load(path: Path) -> tuple[dict[str, Any], Grader]:
-    """A grader and what its file says; its relative paths count from the file."""
+    """A grader and what its file says; its relative paths count from the file, judges are loaded when asked."""
     from bloomery.core.errors import BloomeryError, InputError, Where
     from bloomery.core.yaml import load_yaml
     from bloomery.graders.load import load_grader
+    from bloomery.graders.nested import walk
+    from bloomery.recipes.judges import Judges, refuse_judge
+    from bloomery.recipes.proof_sections import whole_grader
 
     spec, _ = load_yaml(path)
     if not isinstance(spec, dict):
         raise InputError("is no grader", where=Where(path), fix="write `type: ...` and the grader's keys")
     try:
-        return spec, load_grader(spec, path.parent)
+        grader = load_grader(whole_grader(spec, path.parent, trusted=False), given=Judges().given())
+        for _, part in walk(spec):
+            refuse_judge(part)
+        return spec, grader
     except BloomeryError as error:
         raise InputError(error.message, where=error.where or Where(path), fix=error.fix) from None
 

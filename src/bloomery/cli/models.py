@@ -34,6 +34,10 @@ Seed = Annotated[int, typer.Option(help="Seed of sampled answers.", min=0)]
 Out = Annotated[Path | None, typer.Option(help="Folder for the figures and every sample.")]
 Format = Annotated[str, typer.Option("--format", help="Form of what --out gets: bloomery or lm-eval.")]
 Family = Annotated[str | None, typer.Option(help="Family whose suites are used.")]
+Judge = Annotated[
+    str | None,
+    typer.Option(help="Who judges where a grader asks a model: a run, folder or FAMILY/STAGE, or a file of a server."),
+]
 
 
 def evaluate(
@@ -48,6 +52,7 @@ def evaluate(
     seed: Seed = 0,
     out: Out = None,
     form: Format = "bloomery",
+    judge: Judge = None,
     json: Json = False,
 ) -> None:
     """Measure one model.
@@ -63,13 +68,14 @@ def evaluate(
     from bloomery.recipes.measuring import Asked
     from bloomery.recipes.measuring import evaluate as measure
 
-    asked = Asked(data or [], suite, family, trained, control, trusted, limit, seed, out, form)
+    asked = Asked(data or [], suite, family, trained, control, trusted, limit, seed, out, form, judge)
     finish(measure(model, asked), json)
 
 
 def compare(
-    before: Annotated[str, typer.Argument(metavar="A", help="The model before: run, folder or FAMILY/STAGE.")],
-    after: Annotated[str, typer.Argument(metavar="B", help="The model after.")],
+    models: Annotated[
+        list[str], typer.Argument(metavar="A B [C...]", help="The model before and after, or several for a judge.")
+    ],
     data: Data = None,
     suite: Suites = None,
     family: Family = None,
@@ -80,21 +86,27 @@ def compare(
     seed: Seed = 0,
     out: Out = None,
     form: Format = "bloomery",
+    judge: Judge = None,
     json: Json = False,
 ) -> None:
-    """Say what B gained and lost against A.
+    """Say what B gained and lost against A, or how the answers of several models stand beside each other.
 
-    With intervals, and an account of single answers that became right or wrong.
+    With intervals, and an account of single answers that became right or wrong. With --judge, the answers to the
+    prompts of --data are judged in pairs, in both orders, as are suites of `kind: pairwise`.
 
     \b
     bloomery compare ember/midtrained-warm runs/demo
     bloomery compare ember/posttrained runs/demo --suite responsible
+    bloomery compare runs/a runs/b runs/c --data prompts.jsonl --judge ember/posttrained
     """
-    from bloomery.recipes.measuring import Asked
+    from bloomery.core.errors import InputError
+    from bloomery.recipes.measuring import Asked, rank
     from bloomery.recipes.measuring import compare as against
 
-    asked = Asked(data or [], suite, family, trained, control, trusted, limit, seed, out, form)
-    finish(against(before, after, asked), json)
+    asked = Asked(data or [], suite, family, trained, control, trusted, limit, seed, out, form, judge)
+    if len(models) < 2:
+        raise InputError(f"`{models[0]}` alone cannot be compared", fix="name two models or more")
+    finish(against(models[0], models[1], asked) if len(models) == 2 else rank(models, asked), json)
 
 
 def ask(

@@ -14,7 +14,7 @@ from bloomery.evals.prompts import Prompter, messages_of
 from bloomery.evals.results import Drawn, Record
 from bloomery.evals.rows import ident, part, question, reference_of, references_of
 from bloomery.evals.suites import Row, Suite
-from bloomery.graders.load import load_grader
+from bloomery.graders.load import NOTHING, Given, load_grader
 from bloomery.graders.payload import Sample
 
 TOXIC = 0.5
@@ -32,6 +32,8 @@ class Answers:
     suite: Suite
     base: Path | None = None
     seed: int = 0
+    given: Given = NOTHING
+    """What graders need that no file can hold: judges among them."""
 
     def drawn(self, rows: Sequence[Row]) -> list[list[tuple[Completion, str]]]:
         """`samples` answers to each row, with their text."""
@@ -49,7 +51,7 @@ class Answers:
         if self.suite.grader is None:
             return [Drawn(answer) for _, _, answer in asked]
         samples = [sample_of(row, number, answer) for row, number, answer in asked]
-        grades = load_grader(self.suite.grader, self.base).grade(samples)
+        grades = load_grader(self.suite.grader, self.base, self.given).grade(samples)
         return [
             Drawn(answer, grade.aggregate_reward_score, grade.reason)
             for (_, _, answer), grade in zip(asked, grades, strict=True)
@@ -104,7 +106,7 @@ def _by_rubric(suite: Answers, rows: Sequence[Row]) -> list[Record]:
     A criterion is a text, or `{criterion, weight}`; a negative weight takes away. Below 0 counts as 0. An answer of
     which one criterion could not be judged has no score.
     """
-    grader = load_grader(suite.suite.grader or {}, suite.base)
+    grader = load_grader(suite.suite.grader or {}, suite.base, suite.given)
     answers = suite.drawn(rows)
     asked = [
         (n, at, criterion, weight)

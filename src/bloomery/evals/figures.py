@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bloomery.core.intervals import LEVEL
+from bloomery.evals import standings
 from bloomery.evals.compare import Change, Comparison
 from bloomery.evals.held import Held
 from bloomery.evals.proof import Arm
@@ -52,6 +53,8 @@ def to_json(report: Report) -> dict[str, Any]:
             {"suite": u.suite, "model": u.model, "answers": u.answers, "of": u.of, "reason": u.public}
             for u in report.ungraded
         ],
+        "judged": [dataclasses.asdict(one) for one in report.judged],
+        "pairs": [standings.to_json(one) for one in report.pairs],
         "held": _held(report.held),
         "rewards": [dataclasses.asdict(one) for one in report.rewards],
         "spent": dataclasses.asdict(report.spent),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from bloomery.evals import standings
 from bloomery.evals.blended import NAMES
 from bloomery.evals.compare import Change
 from bloomery.evals.report import Report
@@ -41,12 +42,14 @@ def to_markdown(report: Report) -> str:
         "",
         *_groups(report),
         *(f"{_plain(one.said())}.\n" for one in report.ungraded),
+        *(f"{_plain(one.said())}.\n" for one in report.judged),
         *_origin(report),
         *_budgets(report),
         *_held(report),
         *_proof(report),
         *_rewards(report),
         *_skills(report),
+        *_pairs(report),
         *_blended(report),
         *_speed(report),
     ]
@@ -188,6 +191,15 @@ def _skills(report: Report) -> Iterator[str]:
         "By chance",
     ]
     yield from _table(names, rows)
+
+
+def _pairs(report: Report) -> Iterator[str]:
+    """How the answers of several models stand beside each other."""
+    for found in report.pairs:
+        yield from [f"## {_plain(found.suite)}: answers beside each other", ""]
+        if table := standings.rows(found):
+            yield from _table(standings.NAMES, [[_plain(cell) for cell in row] for row in table])
+        yield from (f"{_plain(one[0].upper() + one[1:])}.\n" for one in standings.said(found))
 
 
 def _speed(report: Report) -> Iterator[str]:

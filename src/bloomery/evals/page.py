@@ -13,7 +13,7 @@ from bloomery.evals import sections
 from bloomery.evals.charts import strip
 from bloomery.evals.compare import Change
 from bloomery.evals.gate import Verdict
-from bloomery.evals.html import Markup, el
+from bloomery.evals.html import Child, Markup, el
 from bloomery.evals.report import Report
 from bloomery.evals.sections import TONES
 from bloomery.evals.wording import (
@@ -41,6 +41,7 @@ def to_html(report: Report) -> str:
         sections.arms(report),
         sections.rewards(report),
         sections.skills(report),
+        sections.pairs(report),
         sections.ledgers(report),
         sections.run(report),
         sections.held(report),
@@ -50,7 +51,7 @@ def to_html(report: Report) -> str:
     )
 
 
-def document(title: str, *content: Markup | None) -> str:
+def document(title: str, *content: Child) -> str:
     """A page around its content. Its style is allowed by hash, everything else is refused by its own policy."""
     css = style()
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
@@ -90,6 +91,7 @@ def _header(report: Report) -> Markup:
         el("p", badges, class_="badges"),
         [el("p", f"{explained(verdict)}.", class_="verdict") for verdict in others],
         [el("p", f"{one.said(private=True)}.", class_="verdict") for one in report.ungraded],
+        [el("p", f"{one.said()}.", class_="verdict") for one in report.judged],
         _origin(report),
     )
 

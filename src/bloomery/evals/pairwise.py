@@ -17,12 +17,12 @@ import numpy as np
 
 from bloomery.core.errors import InputError
 from bloomery.core.intervals import Interval, percentile
-from bloomery.evals.answered import Answers, record_of, sample_of
+from bloomery.evals.answered import sample_of
 from bloomery.evals.bootstrap import Array, enough, resampled_sums
-from bloomery.evals.results import Drawn, Record
-from bloomery.evals.rows import references_of
 from bloomery.evals.suites import Row
-from bloomery.graders.load import load_grader
+from bloomery.graders.judge import Pairwise
+from bloomery.graders.load import NOTHING, Given, load_grader
+from bloomery.graders.payload import Score
 
 DRAWS = 1_000
 """Bootstrap draws; each is one fit."""
@@ -40,8 +40,10 @@ class Pair:
     second: str
 
 
-Ask = Callable[[Sequence[Pair]], list[float | None]]
-"""For each pair from 0, the second answer is better, to 1, the first is; 0.5 is a tie, None could not be judged."""
+Verdict = float | str | None
+Ask = Callable[[Sequence[Pair]], Sequence[Verdict]]
+"""For each pair from 0, the second answer is better, to 1, the first is; 0.5 is a tie. None could not be judged, or a
+text, which says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,19 +85,26 @@ class Tournament:
     """Part of the pairs in which the order decided."""
 
 
-def by_grader(spec: Mapping[str, Any], base: Path | None = None) -> Ask:
+def by_grader(spec: Mapping[str, Any], base: Path | None = None, given: Given = NOTHING) -> Ask:
     """Ask a grader: it scores the first answer, and finds the second in `metadata.other`.
 
-    Its score must be from 0 to 1 (`scale` maps others); one outside has no verdict.
+    Its score must be from 0 to 1 (`scale` maps others); one outside is no verdict.
     """
-    grader = load_grader(spec, base)
+    grader = load_grader(spec, base, given)
+    grade = grader.in_order if isinstance(grader, Pairwise) else grader.grade
 
-    def ask(pairs: Sequence[Pair]) -> list[float | None]:
+    def ask(pairs: Sequence[Pair]) -> list[Verdict]:
         samples = [sample_of(pair.row, pair.number, pair.first, {"other": pair.second}) for pair in pairs]
-        scores = [grade.aggregate_reward_score for grade in grader.grade(samples)]
-        return [score if score is not None and 0 <= score <= 1 else None for score in scores]
+        return [_verdict(grade) for grade in grade(samples)]
 
     return ask
+
+
+def _verdict(grade: Score) -> Verdict:
+    score = grade.aggregate_reward_score
+    if score is None:
+        return grade.reason or "the judge gave no verdict"
+    return score if 0 <= score <= 1 else f"the score {score:g} is outside 0 to 1: give `scale`"
 
 
 def battles(rows: Sequence[Row], answers: Mapping[str, Sequence[str]], ask: Ask) -> tuple[list[Battle], int]:
@@ -103,6 +112,14 @@ def battles(rows: Sequence[Row], answers: Mapping[str, Sequence[str]], ask: Ask)
 
     Raises `InputError` for fewer than two models, and for one with another number of answers.
     """
+    found, unjudged = fought(rows, answers, ask)
+    return found, len(unjudged)
+
+
+def fought(
+    rows: Sequence[Row], answers: Mapping[str, Sequence[str]], ask: Ask
+) -> tuple[list[Battle], list[tuple[int, str, str, str]]]:
+    """The same, with (number of the row, the two models, why) for every pair that could not be judged."""
     if len(answers) < 2:
         raise InputError("one model cannot be compared", fix="name two or more")
     for model, given in answers.items():
@@ -112,13 +129,16 @@ def battles(rows: Sequence[Row], answers: Mapping[str, Sequence[str]], ask: Ask)
     shown = [Pair(rows[n], n, answers[a][n], answers[b][n]) for n, a, b in asked]
     turned = [Pair(pair.row, pair.number, pair.second, pair.first) for pair in shown]
     verdicts = ask([*shown, *turned])
-    found = []
+    found, unjudged = [], []
     for at, (n, a, b) in enumerate(asked):
         one, two = verdicts[at], verdicts[at + len(asked)]
-        if one is not None and two is not None:
+        if isinstance(one, int | float) and isinstance(two, int | float):
             swapped = (one - 0.5) * (two - 0.5) > 0
             found.append(Battle(n, a, b, (one + 1 - two) / 2, (one + two) / 2, swapped))
-    return found, len(asked) - len(found)
+        else:
+            why = next((verdict for verdict in (one, two) if isinstance(verdict, str)), "the judge gave no verdict")
+            unjudged.append((n, a, b, why))
+    return found, unjudged
 
 
 def tournament(rows: Sequence[Row], answers: Mapping[str, Sequence[str]], ask: Ask, draws: int = DRAWS) -> Tournament:
@@ -126,12 +146,18 @@ def tournament(rows: Sequence[Row], answers: Mapping[str, Sequence[str]], ask: A
 
     Raises `InputError` where nothing could be judged.
     """
-    found, unjudged = battles(rows, answers, ask)
+    found, unjudged = fought(rows, answers, ask)
     if not found:
-        raise InputError(f"none of the {unjudged} pairs could be judged", fix="try the judge on one pair")
-    names = list(answers)
-    wins = np.zeros((len(rows), len(names), len(names)))
-    firsts = np.zeros((len(rows), 2))
+        raise InputError(f"none of the {len(unjudged)} pairs could be judged", fix="try the judge on one pair")
+    return standing(found, list(answers), len(rows), len(unjudged), draws)
+
+
+def standing(
+    found: Sequence[Battle], names: Sequence[str], rows: int, unjudged: int = 0, draws: int = DRAWS
+) -> Tournament:
+    """The tournament that these battles, one or more, over so many rows were."""
+    wins = np.zeros((rows, len(names), len(names)))
+    firsts = np.zeros((rows, 2))
     for one in found:
         a, b = names.index(one.first), names.index(one.second)
         wins[one.number, a, b] += one.won
@@ -180,29 +206,3 @@ def _record(name: str, found: Sequence[Battle]) -> tuple[float, float, int]:
     """(wins, losses, ties) of a model, by pairs of verdicts."""
     won = [one.won if one.first == name else 1 - one.won for one in found if name in (one.first, one.second)]
     return sum(w > 0.5 for w in won), sum(w < 0.5 for w in won), sum(w == 0.5 for w in won)
-
-
-def against_reference(suite: Answers, rows: Sequence[Row]) -> list[Record]:
-    """One model's answers beside the rows' own: the score is the part of the pair of verdicts that it won."""
-    answers = suite.drawn(rows)
-    texts = {"model": [many[0][1] for many in answers], "reference": [_own(row) for row in rows]}
-    found, _ = battles(rows, texts, by_grader(suite.suite.grader or {}, suite.base))
-    won = {one.number: one for one in found}
-    records = []
-    for n, (row, many) in enumerate(zip(rows, answers, strict=True)):
-        one = won.get(n)
-        reason = "" if one else "the judge gave no verdict"
-        drawn = Drawn(many[0][1], one.won if one else None, reason)
-        values = {"shown_first": one.shown_first} if one else {}
-        records.append(record_of(row, n, many[:1], [drawn], values=values, chance=0.5))
-    return records
-
-
-def _own(row: Row) -> str:
-    found = references_of(row)
-    if not found:
-        raise InputError(
-            f"row `{row.get('id')}` has no answer of its own to stand beside the model's",
-            fix="add `reference_answer` (another model's answer), or call `tournament` with both models' answers",
-        )
-    return found[0]

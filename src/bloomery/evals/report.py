@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from bloomery.core.rows import Segment
+from bloomery.evals.beside import Standings
 from bloomery.evals.blended import Blended
 from bloomery.evals.bootstrap import DRAWS
 from bloomery.evals.compare import Comparison, compare
 from bloomery.evals.curve import Curve, read_curve
 from bloomery.evals.gate import Gate, all_of, gate
 from bloomery.evals.held import Held, read_held
+from bloomery.evals.judged import Judged, judged
 from bloomery.evals.ledger import RIGHT
 from bloomery.evals.proof import CURATED_ONLY, Arm, Plasticity, Proof, prove
 from bloomery.evals.results import EvalResult
@@ -84,6 +86,10 @@ class Report:
     """Of held-out preferences, under the first seed."""
     blended: Blended | None = None
     """What was mixed in, from the data receipt."""
+    pairs: tuple[Standings, ...] = ()
+    """How the answers of start and arms stand beside each other, by suite of pairs."""
+    judged: tuple[Judged, ...] = ()
+    """Which models judged answers."""
 
     @property
     def headline(self) -> str:
@@ -118,15 +124,15 @@ def make_report(
     segments: Sequence[Segment] = (),
     beta: float | None = None,
     receipt: Mapping[str, Any] | None = None,
+    pairs: Sequence[Standings] = (),
     draws: int = DRAWS,
 ) -> Report:
     """Compare the result with its start, and with the arms trained beside it, by name (`domain-only`, ...).
 
-    `plasticity` is that of the start checkpoint; without it nothing was trained and no proof is asked
-    for. `seeds` are the result and its arms under other seeds: every comparison is then made within each seed, and
-    its mean reported and judged. `beta` is that of a training that compared answers with the start's. `origin` is
-    judged against too. `spent` is by arm name, the result's own under "". `receipt` is the run's data receipt.
-    Raises `InputError` for a budget in `keep` that nothing measures.
+    `plasticity` is that of the start checkpoint; without it nothing was trained and no proof is asked for. `seeds` are
+    the result and its arms under others: comparisons are made within each, their mean reported and judged. `beta` is that of a training that compared answers with the start's. `origin` is
+    judged against too. `spent` is by arm name, the result's own under "". `receipt` is the run's data receipt, `pairs`
+    what came of suites of pairs. Raises `InputError` for a budget in `keep` that nothing measures.
     """
     every, spent = [Seeded(result, dict(arms or {})), *seeds], dict(spent or {})
     curve, held = _course(events, segments)
@@ -142,6 +148,7 @@ def make_report(
         held=held,
         rewards=rewards(start, result, beta, draws) if beta else (),
         blended=Blended.of(receipt) if receipt else None,
+        pairs=tuple(pairs),
     )
 
 
@@ -151,6 +158,7 @@ def _answers(start: EvalResult, every: Sequence[Seeded]) -> dict[str, Any]:
         "evaluations": (start, every[0].result),
         "examples": tuple(moved_examples(start, every[0].result)),
         "ungraded": ungraded([start, *(one.result for one in every)]),
+        "judged": judged([start, *(one.result for one in every)]),
     }
 
 

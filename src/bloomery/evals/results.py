@@ -80,6 +80,10 @@ class SuiteResult:
     """Names of its further figures."""
     own: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """Figures of the user's own, each with what it is when blocks of records are left out."""
+    judge: str = ""
+    """The model that judged the answers, where one did."""
+    itself: bool = False
+    """Whether that was the model that gave them."""
 
     @property
     def value(self) -> float:
@@ -108,7 +112,8 @@ class SuiteResult:
             "metrics": list(self.metrics),
             "own": {name: [None if math.isnan(v) else v for v in values] for name, values in self.own.items()},
         }
-        return found | {"latency": latency(self.records)}
+        judged = {"judge": self.judge, "judged_by_itself": self.itself} if self.judge else {}
+        return found | judged | {"latency": latency(self.records)}
 
     @staticmethod
     def read(figures: Mapping[str, Any], records: Sequence[Record]) -> SuiteResult:
@@ -118,7 +123,8 @@ class SuiteResult:
             for name, values in figures.get("own", {}).items()
         }
         told = (figures["name"], figures["kind"], figures["group"], tuple(records), figures["seconds"])
-        return SuiteResult(*told, tuple(figures.get("metrics", ())), own)
+        judged = (figures.get("judge", ""), figures.get("judged_by_itself", False))
+        return SuiteResult(*told, tuple(figures.get("metrics", ())), own, *judged)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from bloomery.evals import standings
 from bloomery.evals.blended import NAMES
 from bloomery.evals.bootstrap import FEWEST
 from bloomery.evals.charts import Bar, arms_chart, dumbbell, shares
@@ -154,6 +155,17 @@ def _skill(change: Change) -> list[Child]:
         chance,
         p,
     ]
+
+
+def pairs(report: Report) -> list[Markup]:
+    """How the answers of start and arms stand beside each other, by suite of pairs."""
+    found = []
+    for one in report.pairs:
+        rows: list[list[Child]] = [[*row] for row in standings.rows(one)]
+        lead = [el("p", f"{text[0].upper()}{text[1:]}.", class_="lead") for text in standings.said(one)]
+        drawn = table(f"{one.suite}: who beats whom", standings.NAMES, rows) if rows else None
+        found.append(el("section", el("h2", f"{one.suite}: answers beside each other"), lead, drawn))
+    return found
 
 
 def ledgers(report: Report) -> Markup | None:

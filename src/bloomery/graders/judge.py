@@ -8,7 +8,7 @@ from typing import Any
 
 from bloomery.core.errors import InputError
 from bloomery.graders.ask import Ask, Question
-from bloomery.graders.judging import Panel, check_input, marked, messages, panel, sampling
+from bloomery.graders.judging import Judges, Panel, check_input, marked, messages, panel, sampling
 from bloomery.graders.pace import Clock
 from bloomery.graders.payload import Metric, Sample, Score, number_or_reason, text_of
 from bloomery.graders.ranges import check_range
@@ -22,11 +22,14 @@ class Judge:
 
     name: str = "judge"
     model: str = ""
+    judge: Any = None
+    """Who judges: a model of this machine by its name (a run, a folder, FAMILY/STAGE), or a server: `{url, model,
+    key}`."""
     input: Any = None
     """The prompt: a text, or OpenAI's list of messages."""
     sampling_params: Mapping[str, Any] = field(default_factory=dict)
     url: str | None = None
-    """An OpenAI-compatible server's address up to `/v1`; without it the judge is the one that the caller passes."""
+    """An OpenAI-compatible server's address up to `/v1`. Without it and `judge`, whom the caller passes judges."""
     api_key: Any = None
     """`{env: NAME}`."""
     private: bool = False
@@ -37,13 +40,14 @@ class Judge:
     verified: bool = False
     """A judge's score is judged, not checked."""
     ask: Ask | None = field(default=None, metadata=GIVEN, repr=False, compare=False)
+    judges: Judges | None = field(default=None, metadata=GIVEN, repr=False, compare=False)
     clock: Clock = field(default_factory=Clock, metadata=GIVEN, repr=False, compare=False)
     panel: Panel = field(init=False, repr=False, compare=False, default=None)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         check_input(self.input)
         sampling(self.sampling_params)
-        object.__setattr__(self, "panel", panel(self, self.ask))
+        object.__setattr__(self, "panel", panel(self, self.ask, self.judges))
 
     def _question(self, sample: Sample, schema: Mapping[str, Any], prompt: Any = None) -> Question:
         filled = messages(self.input if prompt is None else prompt, sample, schema)
@@ -151,6 +155,13 @@ class Pairwise(Judge):
 
     def grade(self, samples: Sequence[Sample]) -> list[Score]:
         """1, 0.5 or 0; unscorable where there is no other answer, or an order has no verdict."""
+        return self._graded(samples, (False, True))
+
+    def in_order(self, samples: Sequence[Sample]) -> list[Score]:
+        """The same of each pair as it is shown, the answer first: whoever asks turns it around."""
+        return self._graded(samples, (False,))
+
+    def _graded(self, samples: Sequence[Sample], orders: Sequence[bool]) -> list[Score]:
         schema = _form(
             {"reasoning": {"type": "string"}, "better": {"type": "string", "enum": ["first", "second", "neither"]}}
         )
@@ -160,10 +171,10 @@ class Pairwise(Judge):
             other = sample.metadata.get(self.other) or sample.reference_answer
             if isinstance(other, str):
                 places[at] = len(asked)
-                asked += [self._pair(sample, other, schema, swapped) for swapped in (False, True)]
+                asked += [self._pair(sample, other, schema, swapped) for swapped in orders]
         verdicts = self.panel.verdicts(asked, _better)
         return [
-            _preferred(sample, *verdicts[places[at] : places[at] + 2])
+            _preferred(sample, verdicts[places[at] : places[at] + len(orders)])
             if at in places
             else Score(sample.id, None, reason=f"the row has neither `metadata.{self.other}` nor a reference answer")
             for at, sample in enumerate(samples)
@@ -184,11 +195,15 @@ def _better(value: Any) -> str:
     return str(value["better"])
 
 
-def _preferred(sample: Sample, straight: tuple[Any, str], swapped: tuple[Any, str]) -> Score:
-    if straight[1] or swapped[1]:
-        return Score(sample.id, None, reason=straight[1] or swapped[1])
+def _preferred(sample: Sample, verdicts: Sequence[tuple[Any, str]]) -> Score:
+    """The score of a pair from its verdicts: as shown, and turned around where that was asked, too."""
+    if problem := next((why for _, why in verdicts if why), ""):
+        return Score(sample.id, None, reason=problem)
     points = {"first": 1.0, "neither": 0.5, "second": 0.0}
-    one, two = points[straight[0]], 1 - points[swapped[0]]
+    one = points[verdicts[0][0]]
+    if len(verdicts) == 1:
+        return Score(sample.id, one)
+    two = 1 - points[verdicts[1][0]]
     score = (one + two) / 2 if {one, two} != {0.0, 1.0} else 0.5
     return Score(sample.id, score, (Metric("consistent", float(one == two)),))
 

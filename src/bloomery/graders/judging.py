@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bloomery.core.errors import InputError
-from bloomery.core.http import Access, Caps, Http, check_url
+from bloomery.core.http import check_url
 from bloomery.core.secret import Secret
-from bloomery.graders.ask import Ask, OpenAIJudge, Question, Said
-from bloomery.graders.pace import Breaker, Rate
+from bloomery.graders.ask import Ask, OpenAIJudge, Question, Said, Server, named
 from bloomery.graders.payload import Sample
 from bloomery.graders.template import fill
 
@@ -28,6 +27,8 @@ RULES = (
     " Reply with one JSON object of this schema and nothing else: "
 )
 REPAIR = "That is not one JSON object of the schema. Reply with it and nothing else."
+Judges = Callable[[str], Ask]
+"""The judge that a model of this machine is, by its name; it is loaded when it is first asked."""
 LONGEST_REPLY = 100_000
 CACHED = 100_000
 """Verdicts that are kept; the oldest go first."""
@@ -44,6 +45,8 @@ class Panel:
     ask: Ask | None
     what: str
     """The grader's name, for errors."""
+    who: str = ""
+    """The model of this machine that was named, and that the caller cannot load where there is nobody to ask."""
     _known: dict[str, Any] = field(default_factory=dict)
 
     def verdicts(self, questions: Sequence[Question], read: Callable[[Any], Any]) -> list[tuple[Any, str]]:
@@ -54,8 +57,10 @@ class Panel:
         """
         if self.ask is None:
             raise InputError(
-                f"grader `{self.what}` has no judge to ask",
-                fix="add `url: https://.../v1` (and `api_key: {env: NAME}`) of any OpenAI-compatible server",
+                f"grader `{self.what}` has no judge to ask"
+                + (f": `{self.who}` is not loaded here" if self.who else ""),
+                fix="write `judge: FAMILY/STAGE`, a run or a folder, where models can be loaded; or a server's address:"
+                " `judge: {url: https://.../v1, model: NAME, key: {env: NAME}}`",
             )
         keys = [_key(question) for question in questions]
         new = {key: question for key, question in zip(keys, questions, strict=True) if key not in self._known}
@@ -93,17 +98,21 @@ class Panel:
         self._known |= fresh
 
 
-def panel(grader: Any, ask: Ask | None) -> Panel:
-    """The panel of a judge grader: by its `url` where it has one, else the judge that the caller passed."""
-    if grader.url is None:
-        return Panel(ask, grader.name)
-    check_url(grader.url)
-    http = Http(Access(grader.private, tuple(grader.hosts)), Caps(read=grader.seconds, total=grader.seconds))
-    key = None if grader.api_key is None else Secret.parse(grader.api_key)
-    clock = grader.clock
-    rate = Rate(clock=clock)
-    judge = OpenAIJudge(grader.url, key, http, grader.tries, grader.concurrency, rate, Breaker(clock=clock), clock)
-    return Panel(judge, grader.name)
+def panel(grader: Any, ask: Ask | None, judges: Judges | None) -> Panel:
+    """The panel of a judge grader: whom its `judge` or `url` names, else the judge that the caller passed."""
+    if grader.judge is not None and grader.url is not None:
+        raise InputError("`judge` and `url` both say who judges", fix="keep one of them")
+    who: str | Server | None = None if grader.judge is None else named(grader.judge, "judge")
+    if grader.url is not None:
+        check_url(grader.url)
+        key = None if grader.api_key is None else Secret.parse(grader.api_key)
+        who = Server(grader.url, grader.model, key, grader.private, tuple(grader.hosts))
+    if isinstance(who, Server):
+        client = who.client(grader.seconds, grader.tries, grader.concurrency, grader.clock)
+        return Panel(OpenAIJudge(client, who.model), grader.name)
+    if who is not None:
+        return Panel(judges(who) if judges else None, grader.name, who)
+    return Panel(ask, grader.name)
 
 
 def messages(template: Any, sample: Sample, schema: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -10,20 +10,21 @@ from typing import Any
 
 from bloomery.core.errors import InputError, nearest
 from bloomery.graders.answers import Exact, Number, Regex, StringCheck
-from bloomery.graders.ask import Ask
+from bloomery.graders.ask import Ask, Embed
 from bloomery.graders.checked import Constraint, Curated, Refusal, Workflow
 from bloomery.graders.choice import Choice
 from bloomery.graders.code import Code
 from bloomery.graders.endpoint import Endpoint
 from bloomery.graders.function import PythonFunction
 from bloomery.graders.judge import LabelModel, Pairwise, ScoreModel
+from bloomery.graders.judging import Judges
 from bloomery.graders.maths import Maths
 from bloomery.graders.multi import Multi, parts
 from bloomery.graders.pace import Clock
 from bloomery.graders.payload import Grader, Sample, Score
 from bloomery.graders.ranges import check_range
 from bloomery.graders.structure import JsonSchema
-from bloomery.graders.text_similarity import Embed, TextSimilarity
+from bloomery.graders.text_similarity import Embedders, TextSimilarity
 
 KINDS: dict[str, type[Any]] = {
     "exact": Exact,
@@ -88,13 +89,20 @@ class Given:
     """What a caller passes to graders that no file can hold."""
 
     ask: Ask | None = None
-    """The judge of judges without a `url`: an engine of this process, say."""
+    """The judge of graders that name none."""
+    judges: Judges | None = None
+    """The judge that a model of this machine is, by its name."""
     embed: Embed | None = None
-    """Embeddings for `text_similarity` by cosine."""
+    """Embeddings for `text_similarity` by cosine that names no `embedder`."""
+    embedders: Embedders | None = None
+    """Those of a model of this machine, by its name."""
     clock: Clock | None = None
 
 
-def load_grader(spec: Mapping[str, Any], base: Path | None = None, given: Given = Given()) -> Grader:
+NOTHING = Given()
+
+
+def load_grader(spec: Mapping[str, Any], base: Path | None = None, given: Given = NOTHING) -> Grader:
     """The grader that `spec` describes: `type` names its kind, `scale: [low, high]` maps its scores to [0, 1].
 
     A relative `path` counts from the folder `base`. Raises `InputError` for an unknown kind or key, with

@@ -32,9 +32,10 @@ class Found:
     tokenizer: str | None = None
 
 
-def find_model(name: str) -> Found:
+def find_model(name: str, fetched: bool = True) -> Found:
     """A run (name or folder), FAMILY/STAGE, FAMILY for its newest stage, or a model folder.
 
+    A checkpoint on the Hub is fetched, or without `fetched` has a folder that is not there, called like its repository.
     Raises `InputError` naming what was tried.
     """
     for place in (RUNS / name, Path(name)):
@@ -48,7 +49,10 @@ def find_model(name: str) -> Found:
         stage = list(load_family(family).file.checkpoints)[-1]
     if stage and not Path(name).exists():
         start = from_family(load_family(family), stage)
-        lies = Path(start.folder) if start.folder else fetch(str(start.repo), start.revision)
+        if start.folder:
+            lies = Path(start.folder)
+        else:
+            lies = fetch(str(start.repo), start.revision) if fetched else Path(str(start.repo))
         scaffold = start.kind == "scaffold"
         return Found(name, lies, family, start.stage, scaffold=scaffold, tokenizer=start.tokenizer)
     raise InputError(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bloomery.core.errors import InputError
+from bloomery.recipes.judges import refuse_judge
 from bloomery.recipes.load import Loaded
 from bloomery.recipes.machine import Machine
 from bloomery.recipes.plan import Plan
@@ -14,7 +15,7 @@ from bloomery.recipes.problem import Problem
 
 
 def check_graders(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
-    """Graders that cannot be made, name code that is not there, or run code that nobody has said to trust."""
+    """Graders that cannot be made, name code or a judge that is not there, or run code that nobody trusts."""
     own = {"eval.grader": plan.get("eval.grader"), "reward": plan.section("rollouts").get("reward")}
     for key, spec in own.items():
         for error in _refusals(f"`{key}`", spec) if spec else ():
@@ -50,7 +51,12 @@ def _refusals(what: str, spec: Mapping[str, Any]) -> Iterator[InputError]:
         yield InputError(f"{what}: {error.message}", fix=error.fix)
         return
     for key, part in walk(spec):
-        yield from _missing(f"{what}: `{key}`" if key else what, f"{key}.path".lstrip("."), part)
+        where = f"{what}: `{key}`" if key else what
+        yield from _missing(where, f"{key}.path".lstrip("."), part)
+        try:
+            refuse_judge(part)
+        except InputError as error:
+            yield InputError(f"{where}: {error.message}", fix=error.fix)
 
 
 def _missing(what: str, key: str, spec: Mapping[str, Any]) -> Iterator[InputError]:

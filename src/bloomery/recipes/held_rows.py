@@ -13,6 +13,7 @@ from bloomery.data.sources import Record, iter_records
 
 if TYPE_CHECKING:
     from bloomery.evals.suites import Suite
+    from bloomery.recipes.judges import Judge
 
 KEPT = ("skill", "reference_answer", "metadata")
 """What a grader may need, which goes along."""
@@ -28,8 +29,9 @@ def evaluation_rows(records: Iterable[Record], spec: SourceSpec) -> Iterator[dic
         yield {"id": example.example_id, **_body(example), **kept}
 
 
-def own_suites(data: Sequence[Path]) -> list[Suite]:
-    """A suite for each file: preferences are ranked, anything else counts bits per byte.
+def own_suites(data: Sequence[Path], judged: bool = False) -> list[Suite]:
+    """A suite for each file: preferences are ranked, anything else counts bits per byte; prompts alone are left out
+    where a judge is there for them.
 
     Raises `InputError` for a file that is not there, and for two of one name.
     """
@@ -39,7 +41,33 @@ def own_suites(data: Sequence[Path]) -> list[Suite]:
     for path in data:
         if not path.is_file():
             raise InputError("there is no such file", where=Where(path), fix="change --data")
-    return [_own_suite(path) for path in data]
+    return [_own_suite(path) for path in data if not (judged and _only_asks(path))]
+
+
+def own_pairs(data: Sequence[Path], judge: Judge | None, limit: int | None = None) -> list[Suite]:
+    """With a judge, a suite of pairs for each file of prompts or conversations: every model answers them."""
+    from bloomery.evals.suites import Suite
+
+    if judge is None:
+        return []
+    asked = [path for path in data if (first := _first(path)) and (first.get("prompt") or first.get("messages"))]
+    told: dict[str, Any] = {"grader": {"type": "pairwise", "judge": judge}, "max_new_tokens": 128, "limit": limit}
+    return [Suite(f"{path.stem} pairs", "pairwise", path, "domain", **told) for path in asked]
+
+
+def _only_asks(path: Path) -> bool:
+    """Whether the first row is a prompt without an answer."""
+    first = _first(path) or {}
+    prompts = first.get("messages") is None and first.get("prompt") is not None
+    return prompts and all(first.get(key) is None for key in ("text", "response", "completion", "output", "chosen"))
+
+
+def _first(path: Path) -> dict[str, Any] | None:
+    """The first row of a file of JSON lines; None where it is none."""
+    from bloomery.evals.suites import read_jsonl
+
+    rows = read_jsonl(path) if path.suffix == ".jsonl" else []
+    return dict(rows[0]) if rows else None
 
 
 def _own_suite(path: Path) -> Suite:

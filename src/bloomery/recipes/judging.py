@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bloomery.core.errors import DamagedError
 from bloomery.core.events import read_events
 from bloomery.core.files import read_json, verify_ours
 from bloomery.lineage.rundir import RunFolder
+from bloomery.recipes.bench import Bench
 from bloomery.recipes.configure import segments
 from bloomery.recipes.held import Held
+from bloomery.recipes.judges import Judges
 from bloomery.recipes.pipeline import Earlier
 from bloomery.recipes.plan import Plan
 from bloomery.recipes.preference import COMPARING
@@ -46,31 +47,31 @@ def judge_run(
     suites = run_suites(plan, prepared.held)
     if not suites:
         return {"status": "done", "exit_status": 0, "said": "nothing to evaluate on: no suites and no held-out rows"}
-    first = runs[0].seed
-    load = partial(load_start, plan, first, device=device)
-    start = _result(folder, "start", plan.get("start.ref"), suites, say, load)
-    results = {
-        run: _result(folder, run.name, _shown(folder, run, runs), suites, say, _weights(run, device)) for run in runs
-    }
+    load, bench = partial(load_start, plan, runs[0].seed, device=device), Bench(folder, suites, say, Judges())
+    found = {"start": bench.result("start", plan.get("start.ref"), load)}
+    found |= {run.name: bench.result(run.name, _shown(folder, run, runs), _weights(run, device)) for run in runs}
+    found, tables = bench.beside(found)
+    results = {run: found[run.name] for run in runs}
     every = [_seeded(results, seed) for seed in plan.get("seeds")]
     report = make_report(
         f"{folder.name}: {plan.get('start.ref')} continued",
-        start,
+        found["start"],
         results[runs[0]],
         keep=_budget(plan.get("keep.general")),
         arms=every[0].arms,
         plasticity=plan.get("start.plasticity"),
         seeds=every[1:],
-        origin=_origin(folder, plan, earlier, suites, say, device) if earlier else None,
-        spent={"" if run is runs[0] else run.arm: _spent(run) for run in runs if run.seed == first},
+        origin=_origin(bench, plan, earlier, device) if earlier else None,
+        pairs=tables,
+        spent={"" if run is runs[0] else run.arm: _spent(run) for run in runs if run.seed == runs[0].seed},
         events=folder.events,
         segments=segments(plan),
         beta=plan.get("preference.beta") if plan.get("objective") in COMPARING else None,
         receipt=read_json(folder.receipt) if folder.receipt.is_file() else None,
     )
     write_report(report, folder.path)
-    figures = headline_figures(report)
-    return {"status": report.status, "exit_status": report.exit_status, "said": report.headline, "figures": figures}
+    ended = {"status": report.status, "exit_status": report.exit_status, "said": report.headline}
+    return ended | {"figures": headline_figures(report)}
 
 
 def refuse_ungradable(prepared: Prepared) -> None:
@@ -78,7 +79,7 @@ def refuse_ungradable(prepared: Prepared) -> None:
     from bloomery.evals.runner import refuse_ungradable
 
     for suite in domain_suites(prepared.plan, prepared.held):
-        refuse_ungradable(suite)
+        refuse_ungradable(suite, given=Judges().given())
 
 
 def _budget(general: float | None) -> dict[str, float]:
@@ -93,13 +94,13 @@ def _seeded(results: Mapping[ArmRun, EvalResult], seed: int) -> Seeded:
     return Seeded(own[1], {run.arm: result for run, result in beside})
 
 
-def _origin(folder: RunFolder, plan: Plan, earlier: Earlier, suites: list[Suite], say: Say, device: str) -> Origin:
+def _origin(bench: Bench, plan: Plan, earlier: Earlier, device: str) -> Origin:
     """The first start of the recipe on the texts of this training's report, and the smallest budget that covers it."""
     from bloomery.evals.report import Origin
 
     load = partial(load_start, earlier.first, earlier.first.get("seeds")[0], device=device)
-    texts = [suite for suite in suites if suite.kind == "bpb" or suite.group == "general"]
-    found = _result(folder, "origin", f"the first start, {earlier.first.get('start.ref')}", texts, say, load)
+    texts = [one for one in bench.suites if one.kind != "pairwise" and (one.kind == "bpb" or one.group == "general")]
+    found = replace(bench, suites=texts).result("origin", f"the first start, {earlier.first.get('start.ref')}", load)
     budgets = [one for one in (plan.get("keep.general"), earlier.keep) if one is not None]
     return Origin(found, _budget(min(budgets, default=None)))
 
@@ -179,26 +180,6 @@ def _weights(run: ArmRun, device: str) -> Callable[[], Loaded]:
         return load_model(run.weights, device=device)
 
     return load
-
-
-def _result(
-    folder: RunFolder, name: str, shown: str, suites: list[Suite], say: Say, load: Callable[[], Loaded]
-) -> EvalResult:
-    """The evaluation under `eval/NAME`, read back where it is whole, made where it is not."""
-    from bloomery.engine.native import NativeEngine
-    from bloomery.evals.results import load_result
-    from bloomery.evals.runner import evaluate
-
-    place = folder.path / "eval" / name
-    try:
-        return load_result(place)
-    except DamagedError:
-        say(f"evaluating {shown}")
-    loaded = load()
-    result = evaluate(NativeEngine(loaded), loaded.tokenizer, suites, place, model=shown)
-    del loaded
-    gc.collect()
-    return result
 
 
 def _spent(run: ArmRun) -> Spent:

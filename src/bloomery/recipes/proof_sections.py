@@ -27,6 +27,9 @@ def whole_grader(spec: Mapping[str, Any], base: Path, trusted: bool, own: bool =
 
     def whole(one: Mapping[str, Any]) -> dict[str, Any]:
         found = absolute(one, base)
+        for key in ("judge", "embedder"):  # a model folder beside the file, or a name that means the same anywhere
+            if isinstance(one.get(key), str) and (base / one[key] / "config.json").is_file():
+                found[key] = str(base / one[key])
         if one.get("type") == "python" or "trusted" in one:
             found["trusted"] = trusted or (own and one.get("trusted") is True)
         return found
@@ -90,6 +93,9 @@ class EvalSection(Section):
     the run."""
     watch: Tokens | None = None
     """Tokens of each held-out set that are then read. Default: what a twentieth of the run's computing pays for."""
+    judge: str | dict[str, Any] | None = None
+    """Who judges where a grader asks a model and names none: a run, a folder or FAMILY/STAGE, or a server:
+    `{url, model, key: {env: NAME}}`."""
     suites: list[str] | Literal["auto", "none"] = "auto"
     """Names of the family's suites, `auto` (all of them that suit the stage), `responsible`, or files of suites."""
 

@@ -10,6 +10,7 @@ from bloomery.models.hub import fetch
 from bloomery.recipes.access import hub_token
 from bloomery.recipes.checks import refuse
 from bloomery.recipes.explain import explain
+from bloomery.recipes.judges import fetch_judges, graders_of
 from bloomery.recipes.load import Loaded
 from bloomery.recipes.plan import Plan
 from bloomery.recipes.resolve import resolve
@@ -26,6 +27,7 @@ def ready(loaded: Loaded, place: Path, say: Say) -> Plan:
     found = explain(loaded, place=place)
     refuse(found.problems)
     assert found.plan is not None  # a plan that is missing is a problem
+    fetch_judges(graders_of(found.plan), say)
     if not _fetched(found.plan, say):
         return found.plan
     found = explain(loaded, place=place)

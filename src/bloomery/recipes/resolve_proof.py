@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from bloomery.core.errors import InputError
@@ -10,6 +11,7 @@ from bloomery.families.registry import Family
 from bloomery.recipes.curated import MEANING
 from bloomery.recipes.data_section import absolute
 from bloomery.recipes.given import as_set
+from bloomery.recipes.judges import Judge, with_judge
 from bloomery.recipes.load import Loaded
 from bloomery.recipes.mixing import spec_of
 from bloomery.recipes.plan import Value
@@ -33,7 +35,8 @@ def proof_values(loaded: Loaded, family: Family | None, start: Start, objective:
         "eval.grader": as_set(loaded, "eval.grader", _own_grader(loaded)),
         "asked.eval_every": as_set(loaded, "eval.every", {every.unit: every.value} if every else None),
         "eval.watch": as_set(loaded, "eval.watch", recipe.eval.watch),
-        "eval.suites": _suites(loaded, family, start, objective),
+        "eval.judge": as_set(loaded, "eval.judge", _judge(loaded)),
+        "eval.suites": _judged(loaded, _suites(loaded, family, start, objective)),
     }
 
 
@@ -52,7 +55,20 @@ def general_text(values: Mapping[str, Value]) -> Value:
 
 def _own_grader(loaded: Loaded) -> dict[str, Any] | None:
     spec = loaded.recipe.eval.grader
-    return spec and whole_grader(spec, loaded.base, loaded.recipe.trusted)
+    return spec and with_judge(whole_grader(spec, loaded.base, loaded.recipe.trusted), _judge(loaded))
+
+
+def _judge(loaded: Loaded) -> Judge | None:
+    """The recipe's judge; a folder beside the recipe by its whole path."""
+    given = loaded.recipe.eval.judge
+    beside = isinstance(given, str) and (loaded.base / given / "config.json").is_file()
+    return str(loaded.base / given) if beside else given  # type: ignore[operator]
+
+
+def _judged(loaded: Loaded, suites: Value) -> Value:
+    judge = _judge(loaded)
+    found = [{**one, "grader": one["grader"] and with_judge(one["grader"], judge)} for one in suites.value]
+    return replace(suites, value=found)
 
 
 def _suites(loaded: Loaded, family: Family | None, start: Start, objective: str) -> Value:

@@ -18,6 +18,7 @@ from bloomery.data.rows import RowTable
 from bloomery.data.sources import iter_records
 from bloomery.recipes.configure import source_specs
 from bloomery.recipes.held_rows import evaluation_rows
+from bloomery.recipes.judges import Judges
 from bloomery.recipes.prepare import Prepared
 from bloomery.recipes.rollouts import KEY, RL
 from bloomery.rl.config import RolloutSettings
@@ -103,7 +104,8 @@ def _inside(told: Mapping[str, Any], settings: RolloutSettings, loaded: Loaded, 
     from bloomery.graders.load import load_grader
     from bloomery.rl.inside import Inside
 
-    return Inside(NativeEngine(loaded), load_grader(told["reward"]), settings, _decoder(loaded.tokenizer))
+    grader = load_grader(told["reward"], given=Judges().given())
+    return Inside(NativeEngine(loaded), grader, settings, _decoder(loaded.tokenizer))
 
 
 def _outside(told: Mapping[str, Any], settings: RolloutSettings, loaded: Loaded, folder: Path) -> Collector:

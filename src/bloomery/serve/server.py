@@ -54,8 +54,7 @@ async def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT; then running answers get `drain_seconds`, new requests 503.
 
-    A second signal ends the wait. With `until`, which needs no main thread, signals are left alone and it ends with
-    that.
+    A second signal ends the wait. With `until`, which needs no main thread, it ends with that instead of a signal.
     """
     from granian.constants import HTTPModes, Interfaces
     from granian.http import HTTP1Settings
@@ -64,17 +63,10 @@ async def serve(
     logging.getLogger("_granian").setLevel(logging.ERROR)
     make: Any = Server  # its methods have no types
     server = make(
-        app,
-        address=host,
-        port=port,
-        interface=Interfaces.ASGINL,
-        http=HTTPModes.http1,
-        websockets=False,
-        backlog=CONNECTIONS,
-        backpressure=CONNECTIONS,
+        app, address=host, port=port, interface=Interfaces.ASGINL, http=HTTPModes.http1, websockets=False,
+        backlog=CONNECTIONS, backpressure=CONNECTIONS, log_enabled=False,
         http1_settings=HTTP1Settings(header_read_timeout=HEADER_MS),
-        log_enabled=False,
-    )
+    )  # fmt: skip
     stop = asyncio.Event()
     if until is None:
         _own_process(lobby, stop)

@@ -211,10 +211,13 @@ def _evaluate(model: Path, suites: list[Suite], place: Path, name: str) -> EvalR
     from bloomery.engine.native import NativeEngine
     from bloomery.evals.runner import evaluate
     from bloomery.models.load import load_model
+    from bloomery.recipes.judges import Judges
     from bloomery.train.parallel import pick_device
 
     loaded = load_model(model, device=str(pick_device()), check=False)
-    result = evaluate(NativeEngine(loaded), loaded.tokenizer, suites, place, model=name)
+    engine = NativeEngine(loaded)
+    judging = Judges().measuring(loaded, engine, suites)
+    result = evaluate(engine, loaded.tokenizer, suites, place, model=name, judging=judging)
     del loaded
     gc.collect()
     return result

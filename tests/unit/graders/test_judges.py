@@ -13,7 +13,7 @@ import pytest
 from bloomery.core.errors import InputError
 from bloomery.core.http import Http, HttpError, Reply
 from bloomery.core.secret import Secret
-from bloomery.graders.ask import OpenAIJudge, Question, Said
+from bloomery.graders.ask import OpenAIClient, OpenAIJudge, Question, Said
 from bloomery.graders.load import Given, load_grader
 from bloomery.graders.pace import Breaker, Clock
 from bloomery.graders.payload import Sample, Score
@@ -210,10 +210,10 @@ def over(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> Said:
     monkeypatch.setenv("JUDGE_KEY", "canary-123456")
     clock = Clock(sleep=lambda seconds: None)
     http: Http = wire  # type: ignore[assignment]
-    judge = OpenAIJudge(
+    client = OpenAIClient(
         "https://judge.example/v1/", Secret("JUDGE_KEY"), http, clock=clock, breaker=Breaker(clock=clock)
     )
-    return judge([Question([{"role": "user", "content": "?"}], {"type": "object"}, "m", {"seed": 1})])[0]
+    return OpenAIJudge(client)([Question([{"role": "user", "content": "?"}], {"type": "object"}, "m", {"seed": 1})])[0]
 
 
 def test_any_openai_compatible_server_is_asked_for_its_schema(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bloomery.core.errors import InputError
@@ -69,6 +69,7 @@ def test_bleu_of_a_sentence_is_sacrebleus(answer: str, reference: str, wanted: f
     assert METRICS["bleu"](answer, reference) == pytest.approx(wanted)  # sacrebleu 2.6, sentence_bleu
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_every_metric_is_in_0_to_1_and_1_for_equal_texts(a: str, b: str) -> None:
     for name, metric in METRICS.items():
