@@ -130,9 +130,10 @@ def make_report(
     """Compare the result with its start, and with the arms trained beside it, by name (`domain-only`, ...).
 
     `plasticity` is that of the start checkpoint; without it nothing was trained and no proof is asked for. `seeds` are
-    the result and its arms under others: comparisons are made within each, their mean reported and judged. `beta` is that of a training that compared answers with the start's. `origin` is
-    judged against too. `spent` is by arm name, the result's own under "". `receipt` is the run's data receipt, `pairs`
-    what came of suites of pairs. Raises `InputError` for a budget in `keep` that nothing measures.
+    the result and its arms under others: comparisons are made within each, their mean reported and judged. `beta` is
+    that of a training that compared answers with the start's. `origin` is judged against too. `spent` is by arm name,
+    the result's own under "". `receipt` is the run's data receipt, `pairs` what came of suites of pairs. Raises
+    `InputError` for a budget in `keep` that nothing measures.
     """
     every, spent = [Seeded(result, dict(arms or {})), *seeds], dict(spent or {})
     curve, held = _course(events, segments)
