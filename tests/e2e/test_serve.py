@@ -3,44 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
+from served import ADMIN, environment, served
 from tiny import bloomery, write_rows
-
-TOKEN, ADMIN = "token-of-this-test", "admin-of-this-test"
-SOURCE = Path(__file__).resolve().parents[2] / "src"
-
-
-def environment(**more: str) -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(SOURCE), "BLOOMERY_TOKEN": TOKEN, "BLOOMERY_ADMIN_TOKEN": ADMIN} | more
-
-
-@contextmanager
-def served(*arguments: str, within: Path) -> Iterator[tuple[httpx2.Client, subprocess.Popen[str]]]:
-    """A client of a server that has started."""
-    command = [sys.executable, "-m", "bloomery.cli", "serve", *arguments, "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=within, env=environment()) as process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        port = re.search(r":(\d+)/v1$", line.strip())
-        assert port, line
-        headers = {"authorization": f"Bearer {TOKEN}"}
-        try:
-            with httpx2.Client(base_url=f"http://127.0.0.1:{port[1]}", headers=headers, timeout=60) as client:
-                yield client, process
-        finally:
-            process.kill()
 
 
 def chat(**fields: Any) -> dict[str, Any]:
