@@ -145,12 +145,9 @@ def make_report(
         arms=tuple(_arm(name, start, every, spent.get(name), draws) for name in every[0].arms),
         **_answers(start, every),
         spent=spent.get("") or (Spent(curve.tokens, curve.seconds) if curve else Spent()),
-        curve=curve,
-        held=held,
-        rewards=rewards(start, result, beta, draws) if beta else (),
+        curve=curve, held=held, rewards=rewards(start, result, beta, draws) if beta else (), pairs=tuple(pairs),
         blended=Blended.of(receipt) if receipt else None,
-        pairs=tuple(pairs),
-    )
+    )  # fmt: skip
 
 
 def _answers(start: EvalResult, every: Sequence[Seeded]) -> dict[str, Any]:
