@@ -44,16 +44,16 @@ TYPES = {
     "other": "Other Toxicity",
 }
 POLICIES = ("toxic", *TYPES)
-SHORT, PASSES = 300, 4
+SHORT, PASSES = 300, 3
 """Characters of the texts that are asked about (78 % of them), and how often each is."""
 STAGE = "pretrained"
 READING = "objective: text\nschedule: {lr: 1.5e-3}\noptim: {batch: 1024 tokens}\n"
 ANSWERING = "objective: sft\nschedule: {{lr: {lr}}}\noptim: {{batch: {batch} tokens}}\n"
-ONE = ANSWERING.format(lr="2e-3", batch=5120)
-EACH = ANSWERING.format(lr="2e-3", batch=1280)
+ONE = ANSWERING.format(lr="1.5e-3", batch=5120)
+EACH = ANSWERING.format(lr="1.5e-3", batch=1280)
 RECIPE = """\
 {start}
-data: {{domain: [{{path: {rows}}}], holdout: 0}}
+data: {{domain: [{{path: {rows}{columns}}}], holdout: 0}}
 budget: 1 epochs
 threads: {threads}
 steps: [train, export]
@@ -132,7 +132,8 @@ def train(scratch: Path, name: str, threads: int, start: str, rows: str) -> Path
     folder = scratch / "runs" / name
     if not (folder / "model").is_dir():
         path = scratch / f"{name}.yaml"
-        path.write_text(RECIPE.format(threads=threads, start=start, rows=rows))
+        columns = "" if name == "text" else ", columns: {group: group}"
+        path.write_text(RECIPE.format(threads=threads, start=start, rows=rows, columns=columns))
         if (folder / "recipe.yaml").is_file():
             resume(str(folder))
         else:
