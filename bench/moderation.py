@@ -10,9 +10,10 @@ baseline.
 Policies: `toxic` is the label of the set; `insult` more than half of the annotators, rarer types three in ten or more.
 Rows go to training (70 %), calibration (13 %) and test (17 %) by a hash of their text; equal texts are one row.
 
-Training answers are drawn, each pass anew, with the chance that is the share of the annotators who said so: with such
-soft labels the model hears all of them. Texts of more than `SHORT` characters are read, but not asked about. TF-IDF is
-fitted on the whole training part and its hard labels (on the shares it has the same AUROC).
+`one` and the models of `each` compute equally much, on texts of up to `SHORT` characters. Their answers are drawn,
+each pass anew, with the chance that is the share of the annotators who said so. `longer` goes on from `one` with texts
+of all lengths; of the rarer types it is told the label. TF-IDF is fitted on the whole training part and its labels (on
+the shares it has the same AUROC).
 """
 
 from __future__ import annotations
@@ -44,12 +45,13 @@ TYPES = {
     "other": "Other Toxicity",
 }
 POLICIES = ("toxic", *TYPES)
-SHORT, PASSES = 300, 3
-"""Characters of the texts that are asked about (78 % of them), and how often each is."""
+SHORT, PASSES, MORE = 300, 3, 2
+"""Characters of the texts that `one` is asked about (78 % of them), how often each is, and how often `longer` is."""
 STAGE = "pretrained"
 READING = "objective: text\nschedule: {lr: 1.5e-3}\noptim: {batch: 1024 tokens}\n"
 ANSWERING = "objective: sft\nschedule: {{lr: {lr}}}\noptim: {{batch: {batch} tokens}}\n"
 ONE = ANSWERING.format(lr="1.5e-3", batch=5120)
+LONGER = ANSWERING.format(lr="1e-3", batch=5120)
 EACH = ANSWERING.format(lr="1.5e-3", batch=1280)
 RECIPE = """\
 {start}
@@ -107,12 +109,14 @@ def write(path: Path, rows: Sequence[Row] | Iterator[Row]) -> None:
         write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), mode=0o600)
 
 
-def asked(rows: Sequence[Row], policies: Sequence[str], texts: int) -> Iterator[Row]:
-    """The answers about `texts` texts, drawn by the annotators' shares: pass after pass, a group of rows a text."""
+def asked(rows: Sequence[Row], policies: Sequence[str], texts: int, told: Sequence[str] = ()) -> Iterator[Row]:
+    """The answers about `texts` texts: pass after pass, a group of rows a text. Policies in `told` have the label,
+    others what is drawn by the annotators' shares."""
     for number in range(texts):
         row, turn = rows[number % len(rows)], number // len(rows)
         for name in policies:
-            said = (_place(f"{row['id']}:{name}") + turn / PASSES) % 1 < row["shares"][name]
+            drawn = (_place(f"{row['id']}:{name}") + turn / PASSES) % 1 < row["shares"][name]
+            said = row["labels"][name] if name in told else drawn
             yield {
                 "id": f"{row['id']}:{name}:{turn}",
                 "group": f"{row['id']}:{turn}",
@@ -161,7 +165,7 @@ def spec_of(policies: Sequence[str]) -> ClassifierSpec:
 
 def policies_of(model: str) -> tuple[str, ...]:
     """What a model was trained to answer."""
-    return POLICIES if model == "one" else (model.removeprefix("only-"),)
+    return (model.removeprefix("only-"),) if model.startswith("only-") else POLICIES
 
 
 def scores(scratch: Path, model: str, part: str, rows: Sequence[Row]) -> Row:
@@ -256,6 +260,10 @@ def main() -> None:
     write(scratch / "one.jsonl", asked(short, POLICIES, texts))
     train(scratch, "one", given.threads, later + ONE, "one.jsonl")
     arms = [measured(scratch, "one", ["one"], parts)]
+    whole, rare = parts["train"], [name for name in TYPES if name != "insult"]
+    write(scratch / "longer.jsonl", asked(whole, POLICIES, len(whole) * MORE, rare))
+    train(scratch, "longer", given.threads, f"start: {scratch / 'runs' / 'one'}\n{LONGER}", "longer.jsonl")
+    measured(scratch, "longer", ["longer"], parts)
     for name in POLICIES:
         write(scratch / f"only-{name}.jsonl", asked(short, [name], round(texts * part_of_texts(scratch, short))))
         train(scratch, f"only-{name}", given.threads, later + EACH, f"only-{name}.jsonl")
