@@ -68,7 +68,7 @@ def prepared(data: Path, scratch: Path) -> None:
 
 def looped(scratch: Path, order: str, seed: int) -> dict[str, Any]:
     """One loop, run or gone on with."""
-    name = f"queued-{order}-{seed}"
+    name = f"queue-{order}-{seed}"
     path = scratch / f"{name}.yaml"
     path.write_text(
         LOOP.format(name=name, order=order, seed=seed, rounds=ROUNDS, labels=LABELS, policy=POLICY), "utf-8"
