@@ -74,18 +74,19 @@ class Classifier:
     def _scored(self, rows: Sequence[Row]) -> dict[str, Array]:
         """One group of token rows a text: its questions, the words of each label behind them."""
         prompts = [[self._prompt(row, name) for name in self.names] for row in rows]
-        groups = [
+        asked = [
             [
-                prompt + form
+                (prompt + form, len(prompt))
                 for name, prompt in zip(self.names, one, strict=True)
                 for label in self._forms[name]
                 for form in label
             ]
             for one in prompts
         ]
-        for row, group in zip(rows, groups, strict=True):
-            self._refuse_long(row, max(map(len, group)))
-        logp = [iter(group) for group in self.scorer(groups)]
+        for row, group in zip(rows, asked, strict=True):
+            self._refuse_long(row, max(len(ids) for ids, _ in group))
+        starts = [[start for _, start in group] for group in asked]
+        logp = [iter(group) for group in self.scorer([[ids for ids, _ in group] for group in asked], starts)]
         found: dict[str, list[list[list[float]]]] = {name: [] for name in self.names}
         for text, one in zip(logp, prompts, strict=True):
             for name, prompt in zip(self.names, one, strict=True):

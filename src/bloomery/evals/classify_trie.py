@@ -79,8 +79,14 @@ class TrieScorer:
         self.tokens = self.alone = 0
         self.why = _obstacle(engine) or self._differs()
 
-    def __call__(self, groups: Sequence[Sequence[Sequence[int]]]) -> list[list[Floats]]:
-        """For each row of each group float32[T]: log-probability of its tokens given those before; 0 at first."""
+    def __call__(
+        self, groups: Sequence[Sequence[Sequence[int]]], starts: Sequence[Sequence[int]] | None = None
+    ) -> list[list[Floats]]:
+        """For each row of each group float32[T]: log-probability of its tokens given those before; 0 at first.
+
+        `starts` names the first token of each row that is asked about: in a trie the logits of those before are not
+        computed, and they are 0. For a text of 60 tokens and answers of one that is most of the head's work.
+        """
         self.alone += sum(len(row) for group in groups for row in group)
         if self.why:
             self.tokens += sum(len(row) for group in groups for row in group)
@@ -89,12 +95,13 @@ class TrieScorer:
         tries = [build(group) for group in groups]
         self.tokens += sum(len(trie.tokens) for trie in tries)
         found: dict[int, list[Floats]] = {}
+        wanted = [_wanted(trie, starts[i] if starts else [1] * len(trie.rows)) for i, trie in enumerate(tries)]
         for batch in _batches([len(trie.tokens) for trie in tries]):
-            found.update(zip(batch, self._forward([tries[i] for i in batch]), strict=True))
+            found.update(zip(batch, self._forward([tries[i] for i in batch], [wanted[i] for i in batch]), strict=True))
         return [found[i] for i in range(len(tries))]
 
     @torch.inference_mode()
-    def _forward(self, tries: Sequence[Trie]) -> list[list[Floats]]:
+    def _forward(self, tries: Sequence[Trie], wanted: Sequence[Ints]) -> list[list[Floats]]:
         engine: Any = self.engine
         longest = max(len(trie.tokens) for trie in tries)
         ids = torch.zeros(len(tries), longest, dtype=torch.long)
@@ -110,12 +117,10 @@ class TrieScorer:
         bias = torch.zeros(mask.shape, dtype=weights, device=mask.device).masked_fill(~mask, torch.finfo(weights).min)
         decoder = engine.model.get_decoder()
         hidden = decoder(input_ids=ids, attention_mask=bias, position_ids=place, use_cache=False)[0]
-        nodes = [
-            (i, node) for i, trie in enumerate(tries) for node in range(len(trie.tokens)) if trie.parent[node] >= 0
-        ]
-        text = torch.tensor([i for i, _ in nodes], device=engine.device)
-        node = torch.tensor([n for _, n in nodes], device=engine.device)
-        above = torch.tensor([int(tries[i].parent[n]) for i, n in nodes], device=engine.device)
+        counts = [len(one) for one in wanted]
+        parents = np.concatenate([trie.parent[one] for trie, one in zip(tries, wanted, strict=True)])
+        numbers = [np.repeat(np.arange(len(tries)), counts), np.concatenate(wanted), parents]
+        text, node, above = (torch.from_numpy(one).to(engine.device) for one in numbers)
         logp, _ = token_logprobs(hidden[text, above], engine.head, ids[text, node])
         told = np.zeros((len(tries), longest), np.float32)
         told[text.cpu().numpy(), node.cpu().numpy()] = logp.float().cpu().numpy()
@@ -130,12 +135,18 @@ class TrieScorer:
         rows = [[*stem, *rng.integers(0, vocabulary, 3).tolist()] for _ in range(3)]
         rows += [[*rows[0][:-1], int(rng.integers(0, vocabulary))], stem[:5]]
         try:
-            [inside] = self._forward([build(rows)])
+            trie = build(rows)
+            [inside] = self._forward([trie], [_wanted(trie, [1] * len(rows))])
         except (TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
             return f"the model takes no tree of tokens: {type(error).__name__}"
         apart = self.engine.score([_row(row) for row in rows])
         most = max(float(np.abs(a - b).max()) for a, b in zip(inside, apart, strict=True))
         return "" if most < TOLERANCE else f"a tree of tokens scores {most:.2g} nats away from its rows"
+
+
+def _wanted(trie: Trie, starts: Sequence[int]) -> Ints:
+    """Nodes whose log-probabilities are asked for: those of each row from its token `start` on, 1 or more."""
+    return np.unique(np.concatenate([row[start - 1 :] for row, start in zip(trie.rows, starts, strict=True)]))
 
 
 def _obstacle(engine: Engine) -> str:

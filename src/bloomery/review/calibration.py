@@ -63,7 +63,8 @@ def calibrate(
     """Fit every question on held-out answers; -1 in `truth` int64[n] marks a text without one.
 
     `scores` are log-probabilities [n, labels] after the prior was removed. Scalings are fitted on every other answer;
-    sets, cuts and thresholds on the rest, whose probabilities the scaling has not seen: else they promise too much.
+    sets and thresholds on the rest, whose probabilities the scaling has not seen: else they promise too much. A cut
+    promises nothing, and depends on the order of texts, which a scaling of two labels keeps: it is fitted on all.
     Raises `InputError` where a question has too few answers, or a label none.
     """
     found = {}
@@ -99,12 +100,13 @@ def load_calibration(path: Path, spec: ClassifierSpec, model: str) -> Calibratio
 def _fitted(spec: ClassifierSpec, question: str, scores: Array, truth: Labels) -> Fitted:
     first = np.arange(len(truth)) % 2 == 0
     scaling, tried = fit(scores[first], truth[first])
-    p, rest = np.exp(scaling(scores[~first])), truth[~first]
+    every = np.exp(scaling(scores))
+    p, rest = every[~first], truth[~first]
     sets = fit_sets(p, rest, spec.alpha, spec.names(question))
     right = (p.argmax(axis=1) == rest).astype(np.float64)
     thresholds = {f"{risk:g}": threshold_for(p.max(axis=1), right, risk) for risk in RISKS}
     positive = spec.positive(question)
-    cut = best_cut(p[:, positive], (rest == positive).astype(np.float64))
+    cut = best_cut(every[:, positive], (truth == positive).astype(np.float64))
     kept = {risk: value for risk, value in thresholds.items() if value is not None}
     return Fitted(scaling, sets, cut, kept, tried, len(truth))
 

@@ -138,7 +138,7 @@ def _train(loop: Loop, queue: ReviewQueue, place: Path, number: int, root: Path,
 
 
 def _on(loaded: Loaded, rows: Path, name: str) -> Loaded:
-    domain = [{"path": str(rows.resolve()), "name": "labelled"}]
+    domain = [{"path": str(rows.resolve()), "name": "labelled", "columns": {"group": "group"}}]
     kept = {"data.domain": domain, "data.holdout": 0, "name": name, "steps": ["train", "export"]}
     return with_changes(loaded, kept)
 

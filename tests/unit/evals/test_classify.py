@@ -65,10 +65,12 @@ def test_a_tree_scores_what_its_rows_score_one_by_one() -> None:
         groups.append([stem + rng.integers(0, 400, n).tolist() for n in (1, 2, 2, 5)])
     inside = scorer(groups)
     assert scorer.tokens < scorer.alone
+    ends = scorer(groups, [[len(row) - 1 for row in group] for group in groups])
     scorer.why = "to see"
-    for one, other in zip(inside, scorer(groups), strict=True):
-        for a, b in zip(one, other, strict=True):
+    for one, end, other in zip(inside, ends, scorer(groups), strict=True):
+        for a, last, b in zip(one, end, other, strict=True):
             assert a == pytest.approx(b, abs=1e-4)
+            assert last[-1] == pytest.approx(b[-1], abs=1e-4)
 
 
 @pytest.mark.parametrize("change", [{"model_type": "mistral", "sliding_window": 8}])

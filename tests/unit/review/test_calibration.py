@@ -123,6 +123,13 @@ def spec(**changes: object) -> ClassifierSpec:
     return ClassifierSpec.model_validate({"questions": {"threat": "threat?"}} | changes)
 
 
+def test_the_cut_is_the_best_one_on_all_answers() -> None:
+    scores, truth = answers(301, 3, 2.0)
+    scores, truth = normalised(scores[:, :2]), np.minimum(truth, 1)
+    fitted = calibrate(spec(), "m", {"threat": scores}, {"threat": truth}).questions["threat"]
+    assert fitted.cut == best_cut(fitted(scores)[:, 0], (truth == 0).astype(np.float64))
+
+
 def test_a_calibration_is_read_back_and_refused_for_another_model_or_prompt(tmp_path: Path) -> None:
     scores, truth = answers(300, 0, 2.0)
     three = spec(labels={"a": ["a"], "b": ["b"], "c": ["c"]})
