@@ -23,6 +23,7 @@ from bloomery.recipes.plan import Plan
 from bloomery.recipes.preference import COMPARING
 from bloomery.recipes.problem import Problem
 from bloomery.recipes.resolve import resolve
+from bloomery.recipes.rollouts import RL
 from bloomery.recipes.sample import Sample, sample_source
 from bloomery.recipes.settle import settle
 from bloomery.recipes.start import RUNS, start_of
@@ -194,6 +195,11 @@ def _seconds(plan: Plan, shape: ModelShape | None, machine: Machine) -> float | 
     return float(tokens * per_token / machine.flops * OVERHEAD)
 
 
+SAMPLED = 8
+"""Forward passes that a sampled token is worth: three of training, and sampling, which took one and a half times as long
+(ember, 1,000 tokens a step, 64 rollouts). Answers are taken to be as long as they may be."""
+
+
 def _asked(plan: Plan, arm: str) -> float:
     """Tokens of forward passes beside training, each a third of its cost: about the start's answers, and its loss.
 
@@ -207,6 +213,9 @@ def _asked(plan: Plan, arm: str) -> float:
         found += sum(once.values())
     if plan.get("objective") == "kto":  # each answer has a row that measures: asked of the start, and at every step
         found += sum(once.values()) + sum(used[source.name] for source in domain)
+    if plan.get("objective") == RL:
+        tasks = sum(used[source.name] for source in domain) / plan.get("document_tokens")
+        found += tasks * plan.get("rollouts.group") * plan.get("rollouts.max_tokens") * SAMPLED
     if plan.get("data.order") == "loss" and arm == "blend":
         found += sum(known.get(source.name) or 0 for source in plan.sources if source.role == "domain")
     return found
