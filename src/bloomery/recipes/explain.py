@@ -196,8 +196,8 @@ def _seconds(plan: Plan, shape: ModelShape | None, machine: Machine) -> float | 
 
 
 SAMPLED = 8
-"""Forward passes that a sampled token is worth: three of training, and sampling, which took one and a half times as long
-(ember, 1,000 tokens a step, 64 rollouts). Answers are taken to be as long as they may be."""
+"""Forward passes that a sampled token is worth: three of training, and sampling, which takes half as long again (ember,
+1,000 tokens a step, 64 rollouts). Answers are taken to be as long as they may be."""
 
 
 def _asked(plan: Plan, arm: str) -> float:
