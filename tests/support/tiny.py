@@ -101,9 +101,9 @@ def write_rows(path: Path, rows: Iterable[Any]) -> Path:
     return path
 
 
-def model_folder(folder: Path) -> Path:
+def model_folder(folder: Path, seed: int = 0, **changes: Any) -> Path:
     """A random two-layer Llama with ember's tokenizer, as an ordinary folder."""
-    loaded = new_model(dict(SHAPE), 0, check=False)
+    loaded = new_model(dict(SHAPE) | changes, seed, check=False)
     loaded.tokenizer = load_tokenizer(families_dir() / "ember" / "tokenizer")
     export_model(loaded, folder)
     return folder

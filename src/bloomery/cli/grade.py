@@ -106,8 +106,9 @@ def _load(path: Path) -> tuple[dict[str, Any], Grader]:
     if not isinstance(spec, dict):
         raise InputError("is no grader", where=Where(path), fix="write `type: ...` and the grader's keys")
     try:
-        grader = load_grader(whole_grader(spec, path.parent, trusted=False), given=Judges().given())
-        for _, part in walk(spec):
+        whole = whole_grader(spec, path.parent, trusted=False)
+        grader = load_grader(whole, given=Judges().given())
+        for _, part in walk(whole):
             refuse_judge(part)
         return spec, grader
     except BloomeryError as error:

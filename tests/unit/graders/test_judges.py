@@ -244,6 +244,85 @@ def test_a_server_without_a_reply_is_a_problem(step: Any, tries: int, monkeypatc
     assert said.problem and not said.text and len(wire.sent) == tries
 
 
+def served(spec: dict[str, Any], *samples: Sample) -> tuple[list[Score], list[tuple[str, dict[str, Any]]]]:
+    """Scores by a server on this machine, whose address stands for URL in the spec, and (authorisation, body)s."""
+    asked: list[tuple[str, dict[str, Any]]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            given = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            asked.append((self.headers.get("Authorization", ""), given))
+            rows = [
+                {"index": n, "embedding": [1.0, float("b" in text)]} for n, text in enumerate(given.get("input", []))
+            ]
+            reply = {"data": rows[::-1]} if rows else completion(json.dumps({"reasoning": "", "score": 0.5}))
+            body = json.dumps(reply).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        whole = json.loads(json.dumps(spec).replace("URL", f"http://127.0.0.1:{server.server_port}/v1"))
+        scores = load_grader(whole).grade(samples)
+        server.shutdown()
+    return scores, asked
+
+
+def test_a_server_is_named_with_its_model_and_key_in_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUDGE_KEY", "canary-123456")
+    who = {"url": "URL", "model": "big", "key": {"env": "JUDGE_KEY"}, "private": True}
+    spec = {"type": "score_model", "input": "Rate {{ sample.output_text }}", "model": "theirs"}
+    [score], [(key, body)] = served({**spec, "judge": who}, sample("x"))
+    assert score.aggregate_reward_score == 0.5 and key == "Bearer canary-123456" and body["model"] == "big"
+    cosine = {"type": "text_similarity", "evaluation_metric": "cosine", "embedder": who}
+    found, asked = served(cosine, sample("b", reference="b"), sample("b", "c", reference="a"))
+    assert [one.aggregate_reward_score for one in found] == pytest.approx([1.0, 0.5**0.5])
+    assert [body["input"] for _, body in asked] == [["b", "a"]] and asked[0][1]["model"] == "big"
+
+
+@pytest.mark.parametrize(
+    ("judge", "said"),
+    [
+        (7, "`judge: 7` names no model"),
+        ("", "`judge: ` names no model"),
+        ("https://judge.example/v1", "names no model"),
+        ({"url": "https://judge.example/v1"}, "`judge` names no `model`"),
+        ({"model": "big"}, "`judge` names no `url`"),
+        ({"url": "https://judge.example/v1", "model": "m", "keys": 1}, r"has no key `keys` \(did you mean `key`\?\)"),
+        ({"url": "https://judge.example/v1", "model": "m", "key": "sk-123"}, "a secret cannot stand in a recipe"),
+        ({"url": "ftp://judge.example", "model": "m"}, "ftp"),
+        ({"url": "https://judge.example/v1", "model": "m", "private": "yes"}, "`private` is true or false"),
+    ],
+)
+def test_who_cannot_judge_is_refused_with_what_to_write(judge: Any, said: str) -> None:
+    with pytest.raises(InputError, match=said) as refused:
+        load_grader({**SCORE, "judge": judge})
+    assert refused.value.fix
+
+
+def test_a_judge_has_one_address_and_a_named_one_must_be_loaded() -> None:
+    with pytest.raises(InputError, match="`judge` and `url` both say who judges"):
+        load_grader({**SCORE, "judge": "ember", "url": "https://judge.example/v1"})
+    with pytest.raises(InputError, match="no judge to ask: `ember` is not loaded here"):
+        load_grader({**SCORE, "judge": "ember"}).grade([sample()])
+    with pytest.raises(InputError, match="`embedder` means nothing for `bleu`"):
+        load_grader({"type": "text_similarity", "evaluation_metric": "bleu", "embedder": "ember"})
+
+
+def test_a_pair_is_judged_as_it_is_shown_where_somebody_else_turns_it() -> None:
+    judge = Judge({"reasoning": "", "better": "first"})
+    pairs = load_grader({"type": "pairwise"}, given=Given(ask=judge))
+    [score] = pairs.in_order([sample("x", other="y")])  # type: ignore[attr-defined]
+    assert score.aggregate_reward_score == 1.0 and len(judge.asked) == 1
+    [both] = pairs.grade([sample("x", other="y")])
+    assert both.aggregate_reward_score == 0.5 and len(judge.asked) == 2
+
+
 def test_a_judge_on_this_machine_is_asked_over_http() -> None:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
