@@ -64,9 +64,8 @@ class Scheduler:
         rows, logits = self.backend.advance()
         if rows:
             _take(rows, logits)
-            for row in reversed(
-                [row for row in rows if row.ended]
-            ):  # the last place first: nothing moves into its hole
+            # the last place first: no row then moves into a hole
+            for row in reversed([row for row in rows if row.ended]):
                 self.backend.drop(row)
 
     def abandon(self, error: str) -> None:

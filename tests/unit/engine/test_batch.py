@@ -52,6 +52,34 @@ def test_a_group_of_sixteen_reads_its_prompt_once() -> None:
     assert np.allclose([a.logprobs[0] for a in answers], [a.logprobs[0] for a in alone], atol=1e-5)
 
 
+def test_a_group_larger_than_the_batch_answers_as_each_alone() -> None:
+    engine = NativeEngine(tiny("llama"), batch_rows=3)
+    scheduler = engine.scheduler()
+    counts = read_tokens(engine, scheduler)
+    requests = [Request(PROMPT, Sampling(1 + i % 4, temperature=1.0, stop_ids=()), number=i) for i in range(11)]
+    together = answered(engine, requests, scheduler)
+    assert counts.count(len(PROMPT)) == 1 and sum(counts) < 2 * len(PROMPT)
+    assert [a.ids for a in together] == [answered(engine, [one])[0].ids for one in requests]
+    assert scheduler.backend.slots.used == 0  # type: ignore[attr-defined]
+
+
+def test_others_read_the_prompt_when_the_one_that_read_it_is_cancelled() -> None:
+    engine = NativeEngine(tiny("llama"))
+    scheduler, answers = engine.scheduler(), [Answer() for _ in range(3)]
+    scheduler.backend.chunk = 16  # type: ignore[attr-defined]
+    rows = [
+        engine.accept(Request(PROMPT, Sampling(5, stop_ids=())), answer.take, scheduler.backend.fits)
+        for answer in answers
+    ]
+    scheduler.waiting.extend(rows)
+    scheduler.step()
+    rows[0].cancel()
+    while scheduler.busy:
+        scheduler.step()
+    assert [a.ended for a in answers] == ["cancelled", "length", "length"]
+    assert answers[1].ids == answers[2].ids == answered(engine, [Request(PROMPT, Sampling(5, stop_ids=()))])[0].ids
+
+
 def test_prompts_that_begin_alike_share_that_part() -> None:
     engine = NativeEngine(tiny("llama"))
     scheduler = engine.scheduler()
