@@ -122,6 +122,7 @@ def _access(asked: Serving) -> tuple[Access, bool]:
 
 def _desk(asked: Serving, limits: Limits) -> Desk:
     from bloomery.engine.service import NativeService
+    from bloomery.serve.asking import Asking
     from bloomery.serve.desk import Desk
 
     adapters = {name: _adapter_folder(place) for name, place in (asked.adapters or {}).items()}
@@ -133,14 +134,14 @@ def _desk(asked: Serving, limits: Limits) -> Desk:
                 str(event.get("event", "policy")), **{k: v for k, v in event.items() if k not in ("event", "time")}
             )
 
-    guard = None
+    guard, asking = None, Asking()
     if asked.policy:
         from bloomery.serve.policy.load import load_guard
 
-        guard = load_guard(asked.policy, write)
+        guard = load_guard(asked.policy, write, asking)
     loaded, name = _load(asked.model)
     service = NativeService(loaded, memory=asked.memory, most_waiting=limits.queue)
-    desk = Desk(service, _model(loaded, asked.name or name, 0), limits, guard, write)
+    desk = asking.desk = Desk(service, _model(loaded, asked.name or name, 0), limits, guard, write)
     for adapter, folder in adapters.items():
         if adapter == desk.model.name:
             raise InputError(f"`--adapter {adapter}=...` has the model's own name", fix="call it something else")

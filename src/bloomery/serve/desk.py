@@ -112,6 +112,11 @@ class Desk:
         """Ids of a conversation. Raises `Refusal` for one that cannot be rendered or leaves no room for an answer."""
         return self._fits(await self._rendered(lambda: self.model.prompting.prompt(messages, tools)), "messages")
 
+    def rendered(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+        """The same in the thread that calls. Raises `InputError` for a conversation that cannot be rendered."""
+        with self._rendering:
+            return self.model.prompting.prompt(messages)
+
     async def text(self, text: str, param: str) -> list[int]:
         """Ids of a text that came as `param`, in the same way."""
         return self._fits(await self._rendered(lambda: self.model.prompting.text(text)), param)

@@ -193,3 +193,18 @@ def test_a_run_judges_its_start_and_arms_beside_each_other(shop: Path) -> None:
     assert stat.S_IMODE((shop / "runs/judged/eval/pairs.jsonl").stat().st_mode) == 0o600
     change = next(one for one in report["changes"] if one["name"] == "pairs")
     assert change["examples"] == 3 and change["unscorable"] == 0
+
+
+def test_a_served_model_answers_the_questions_of_its_own_policy(shop: Path) -> None:
+    (shop / "policy.yaml").write_text(
+        "categories:\n  own:\n    action: review\n    detectors:\n"
+        "      - {ask: 'Is this bad? {text}', labels: ['yes', 'no'], flagged: ['yes']}\n"
+    )
+    body = {"model": "one", "max_tokens": 2, "messages": [{"role": "user", "content": "Hello"}]}
+    line = {"custom_id": "1", "method": "POST", "url": "/v1/chat/completions", "body": body}
+    (shop / "requests.jsonl").write_text(json.dumps(line) + "\n")
+    options = ("--policy", "policy.yaml", "--log", "log.jsonl", "--batch", "requests.jsonl", "--out", "answers.jsonl")
+    told = tiny.bloomery("serve", "one", *options, within=shop)
+    assert told.status == 0 and "1 of 1 answered, 0 of them refused" in told.out, told.err
+    reasons = [json.loads(event)["reason"] for event in (shop / "log.jsonl").read_text().splitlines()]
+    assert set(reasons) <= {"the served model says `yes`"}

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from scripted import ASKED, Scripted, Stage, ask, chunks, said
 
+from bloomery.core.errors import InputError
+from bloomery.serve.asking import Asking
 from bloomery.serve.policy.load import load_guard
 
 CARD, HIDDEN = "4111 1111 1111 1111", "[removed]"
@@ -148,3 +150,56 @@ def test_what_is_too_long_for_the_model_is_refused_before_a_guard_reads_it() -> 
     found = stage.post("/v1/chat/completions", ASKED | asked("word " * 3000))
     assert found.json()["error"]["code"] == "context_length_exceeded" and Counting.asked == 0
     assert stage.get("/health").json()["guard"] == "own"
+
+
+ASKS = """categories:
+  own:
+    message: Not that.
+    applies: input
+    on_failure: review
+    detectors:
+      - ask: "Is this about Heron? {text}"
+        labels: ["yes", "no"]
+        flagged: ["yes"]
+"""
+
+
+def test_a_policys_question_is_put_to_the_model_that_is_served(tmp_path: Path) -> None:
+    def answer(request: Any) -> str:
+        asked = stage.service.tokenizer.decode(request.prompt)
+        return json.dumps("yes" if "the heron" in asked else "no") if request.sampling.grammar else "An answer."
+
+    (tmp_path / "p.yaml").write_text(ASKS)
+    events: list[dict[str, Any]] = []
+    asking = Asking()
+    stage = Stage(Scripted(answer), guard=load_guard(tmp_path / "p.yaml", events.append, asking))
+    assert ask(stage, **asked("anything"))["choices"][0]["message"]["content"] == "An answer."
+    assert [one["reason"] for one in events] == ["failed: the served model was not asked: nothing is served yet"]
+    asking.desk = stage.desk
+    assert ask(stage, **asked("Where is the heron?"))["choices"][0]["finish_reason"] == "content_filter"
+    assert ask(stage, **asked("Where is the crane?"))["choices"][0]["message"]["content"] == "An answer."
+    assert events[1]["reason"] == "the served model says `yes`" and len(events) == 2
+    grammar = stage.service.held[1].request.sampling.grammar
+    assert grammar is not None and json.loads(grammar.text) == {"enum": ["yes", "no"]}
+
+
+@pytest.mark.parametrize(
+    ("detector", "said"),
+    [
+        ("judge: {input: Rate it, judge: ember/posttrained}", "`ember/posttrained` is not loaded beside the model"),
+        ("judge: {input: Rate it}", "the grader has no judge to ask"),
+        ("label_model: {input: x, labels: [a], passing_labels: [a]}", "the grader has no judge to ask"),
+    ],
+)
+def test_a_judge_that_an_endpoint_does_not_have_is_refused_with_its_line(
+    tmp_path: Path, detector: str, said: str
+) -> None:
+    (tmp_path / "p.yaml").write_text(f"categories:\n  own:\n    detectors:\n      - {detector}\n")
+    with pytest.raises(InputError, match=said) as refused:
+        load_guard(tmp_path / "p.yaml", print)
+    assert str(refused.value.where).endswith("p.yaml:4") and "use `ask`" in str(refused.value.fix)
+    (tmp_path / "p.yaml").write_text(
+        "categories:\n  own:\n    detectors:\n"
+        "      - judge: {input: Rate it, judge: {url: 'https://x.example/v1', model: m}}\n"
+    )
+    assert load_guard(tmp_path / "p.yaml", print).name == "floor and policy"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bloomery.core.errors import InputError, Where
 from bloomery.graders.load import load_grader
+from bloomery.graders.nested import walk
 from bloomery.serve.policy.decision import Action
 from bloomery.serve.policy.head import load_head
 from bloomery.serve.policy.load import Loaded
@@ -114,12 +115,25 @@ def _whole(name: str, detector: Detector, base: Path, ask: Ask | None) -> Whole:
             message = "`ask` puts a question to the served model, and there is none here"
             raise InputError(message, fix="use `label_model` with a model's address, or serve a model")
         return AskDetector(name, ask, detector.ask, tuple(detector.labels), tuple(detector.flagged), detector.every)
-    threshold = 0.5 if detector.threshold is None else detector.threshold
-    return GraderDetector(name, load_grader(_spec(detector)), threshold, detector.flags == "low", detector.every)
+    threshold, spec = 0.5 if detector.threshold is None else detector.threshold, _spec(detector)
+    grader = load_grader(spec)
+    for _, part in walk(spec):
+        _refuse_absent(part)
+    return GraderDetector(name, grader, threshold, detector.flags == "low", detector.every)
+
+
+def _refuse_absent(part: Mapping[str, object]) -> None:
+    """A grader that asks a model which an endpoint does not have beside the one that it serves."""
+    fix = "use `ask`, which asks the served model, or name a server: `judge: {url: https://.../v1, model: NAME}`"
+    who = part.get("judge", part.get("embedder"))
+    if isinstance(who, str):
+        raise InputError(f"`{who}` is not loaded beside the model that is served", fix=fix)
+    if part.get("type") in ("score_model", "label_model", "pairwise") and who is None and part.get("url") is None:
+        raise InputError("the grader has no judge to ask", fix=fix)
 
 
 def _spec(detector: Detector) -> Mapping[str, object]:
     """A grader's spec: its kind is the key it stands under, or its own `type` under `grader`."""
     kind = next(kind for kind in REMOTE if getattr(detector, kind) is not None)
     given = dict(getattr(detector, kind))
-    return given if kind == "grader" else {"type": kind, **given}
+    return given if kind == "grader" else {"type": "score_model" if kind == "judge" else kind, **given}
