@@ -4,8 +4,8 @@
 
 Both get the same folder of a model (DESIGN 6: 8.5M Llama), the same prompts, 64 samples a step in groups of 8, answers
 of 64 new tokens, the same reward in Python, no curated rows, bf16 autocast, two threads. Our side is `bloomery run`
-whole: blend, sampling, grader in its process, journal of rollouts, training step. A step's time is from the end of the one
-before it to its own end, so that everything counts.
+whole: blend, sampling, grader in its process, journal of rollouts, training step. A step's time is from the end of the
+one before it to its own end, so that everything counts.
 """
 
 from __future__ import annotations
