@@ -34,10 +34,13 @@ Resolve = Callable[[str, int], Sequence[str]]
 
 
 class HttpError(Exception):
-    """No usable reply. `refused`: not sent, for where it would have gone; the others: what went wrong on the way."""
+    """No usable reply. `refused`: not sent, for where it would have gone; the others: what went wrong on the way.
 
-    def __init__(self, kind: Kind, message: str) -> None:
-        self.kind = kind
+    `sent` False: the request surely did not arrive.
+    """
+
+    def __init__(self, kind: Kind, message: str, sent: bool = True) -> None:
+        self.kind, self.sent = kind, sent
         super().__init__(message)
 
 
@@ -153,9 +156,9 @@ class Http:
         except HttpError:
             raise
         except httpx2.ConnectTimeout:
-            raise HttpError("timeout", f"{target.host} took no connection in {self.caps.connect:g} s") from None
+            raise HttpError("timeout", f"{target.host} took no connection in {self.caps.connect:g} s", False) from None
         except httpx2.ConnectError as error:
-            raise HttpError("connect", f"no connection to {target.host}: {error}") from None
+            raise HttpError("connect", f"no connection to {target.host}: {error}", False) from None
         except httpx2.TimeoutException:
             raise HttpError("timeout", f"{target.host} was silent for {self.caps.read:g} s") from None
         except (httpx2.HTTPError, httpx2.StreamError, OSError, ValueError) as error:
@@ -194,7 +197,8 @@ class Http:
         refused = [address for address in found if not allowed(address, host, self.access)]
         if refused or not found:
             where = f"{host} is at {refused[0]}, which is not public" if refused else f"{host} has no address"
-            raise HttpError("refused", f"{where}; set `private: true` or list the host under `hosts` if it is yours")
+            fix = "set `private: true` or list the host under `hosts` if it is yours"
+            raise HttpError("refused", f"{where}; {fix}", False)
         return found[0]
 
     def _read(self, response: httpx2.Response, host: str, deadline: _Deadline) -> bytes:
@@ -267,5 +271,5 @@ def _in_time(work: Callable[[], Sequence[str]], seconds: float, host: str) -> Se
     if found:
         return found[0]
     if failed:
-        raise HttpError("connect", f"{host} cannot be resolved: {failed[0]}")
-    raise HttpError("timeout", f"{host} was not resolved in {seconds:g} s")
+        raise HttpError("connect", f"{host} cannot be resolved: {failed[0]}", False)
+    raise HttpError("timeout", f"{host} was not resolved in {seconds:g} s", False)

@@ -16,6 +16,7 @@ from bloomery.core.errors import InputError
 from bloomery.core.rows import TokenRow
 from bloomery.data.rows import RowTable
 from bloomery.data.sources import iter_records
+from bloomery.recipes import pushing
 from bloomery.recipes.configure import source_specs
 from bloomery.recipes.held_rows import evaluation_rows
 from bloomery.recipes.judges import Judges
@@ -119,13 +120,18 @@ def _outside(told: Mapping[str, Any], settings: RolloutSettings, loaded: Loaded,
     from bloomery.serve.desk import Model
 
     host, port = address(told["orchestrators"])
-    journal, service = Journal(folder / "journal.sqlite"), NativeService(loaded)
+    journal, service = Journal(folder / "journal.sqlite", pushing.terms(told)), NativeService(loaded)
     prompter = Prompter(loaded.tokenizer, "auto")
     model = Model("policy", prompter, loaded.tokenizer, int(time.time()), "fp_policy")
-    rights, forced = Rights(os.environ[KEY]), Forced(max_tokens=settings.max_tokens, seed=settings.seed)
+    rights = Rights(os.environ[KEY], signers=pushing.signers(told))
+    forced = Forced(max_tokens=settings.max_tokens, seed=settings.seed)
     service.start()
     door = Door(lambda: Gateway(service, model, prompter, journal, rights, forced=forced), host, port)
-    return Outside(journal, service, door, settings, lambda text: print(text, file=sys.stderr, flush=True))
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    return Outside(journal, service, door, settings, say, pushing.dispatcher(told, journal, folder.name, forced, say))
 
 
 def _decoder(tokenizer: Any) -> Callable[[Any], str]:

@@ -9,6 +9,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from bloomery.core.errors import InputError, Where
+from bloomery.recipes import pushing
 from bloomery.recipes.load import Loaded
 from bloomery.recipes.machine import Machine
 from bloomery.recipes.plan import Plan, Value
@@ -27,8 +28,9 @@ def settings(loaded: Loaded, objective: str) -> dict[str, Value]:
     if objective != RL:
         return {}
     told, given = loaded.recipe.rollouts, loaded.data.get("rollouts") or {}
+    plain = told.model_dump(mode="json")
     values = {
-        f"rollouts.{name}": Value(getattr(told, name), "user" if name in given else "stage default")
+        f"rollouts.{name}": Value(plain[name], "user" if name in given else "stage default")
         for name in type(told).model_fields
     }
     return values | {"rollouts.reward": Value(_grader(loaded), "user")}
@@ -72,6 +74,7 @@ def check(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
     if outside and not os.environ.get(KEY):
         message = "`rollouts.orchestrators` needs a key that orchestrators come with, and BLOOMERY_TOKEN is not set"
         yield Problem(message, loaded.place("rollouts.orchestrators"), "set the variable BLOOMERY_TOKEN")
+    yield from pushing.check(loaded, plan)
     if plan.get("start.kind") == "scaffold":
         message = f"`objective: {RL}` learns from its own answers, and a scaffold gives none worth a reward"
         yield Problem(message, loaded.place("start"), "start from a trained checkpoint")

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from bloomery.core.errors import InputError
+from bloomery.core.secret import Secret
 from bloomery.recipes.fields import Amount, Piece, Section, Size, Tokens
 
 
@@ -90,6 +91,31 @@ class PreferenceSection(Section):
     of the two is a mean over its own rows."""
 
 
+class PushSection(Section):
+    """A server of yours that gets the tasks by `POST /rollout`, in place of claiming them (docs/orchestrators.md)."""
+
+    url: str
+    """Its address without `/rollout`; `GET /health` is asked before."""
+    endpoint: str | None = None
+    """The gateway's address as that server calls it. Default: `http://` and `orchestrators`."""
+    concurrency: int = Field(default=96, ge=1, le=4096)
+    """Rollouts under way at once."""
+    rate_limit: float = Field(default=5.0, gt=0)
+    """Rollouts begun in a second."""
+    seconds: float = Field(default=600.0, gt=0)
+    """Seconds without a call to the model, after which a rollout is given up and sent again."""
+    tries: int = Field(default=3, ge=1, le=100)
+    """How often a rollout is begun."""
+    outage: float = Field(default=1800.0, gt=0)
+    """Seconds in which the server takes nothing, after which the run ends; it can be resumed."""
+    token: Secret | None = None
+    """`{env: NAME}`: sent to the server as a bearer token."""
+    private: bool = False
+    """The server is on this machine or in a private network."""
+    hosts: tuple[str, ...] = ()
+    """Hosts that may be reached whatever their address."""
+
+
 class RolloutSection(Section):
     """How answers are sampled and what becomes of their rewards; used with `objective: rl`."""
 
@@ -102,6 +128,10 @@ class RolloutSection(Section):
     orchestrators: str | None = None
     """`HOST:PORT` at which orchestrators claim the tasks, in place of answers sampled here; they send the rewards
     (docs/orchestrators.md). Their key is BLOOMERY_TOKEN."""
+    push: PushSection | None = None
+    """A server of yours that the tasks are sent to."""
+    aws_keys: dict[str, Secret] = {}
+    """Access keys with their secrets, each `{env: NAME}`, by which clients of SageMaker sign what they send."""
     advantage: Literal["mean", "std", "leave_one_out", "batch_std", "running"] = "mean"
     """What a reward is held against: the mean of its group (Dr. GRPO, arXiv 2503.20783), that over its deviation (GRPO,
     2402.03300), the mean of the others (RLOO, 2402.14740), the group's mean over the batch's deviation (REINFORCE++

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 Advantage = Literal["mean", "std", "leave_one_out", "batch_std", "running"]
 Norm = Literal["tokens", "rollouts"]
@@ -26,3 +27,24 @@ class RolloutSettings:
     norm: Norm = "tokens"
     overlong: Literal["keep", "drop"] = "keep"
     seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PushSettings:
+    """How tasks are sent to the user's server at `url`; it calls back to `endpoint`.
+
+    At most `concurrency` rollouts are under way, and `rate_limit` are begun in a second. One that has not called the
+    model for `seconds` is given up and sent again, up to `tries` times. A server that takes nothing for `outage`
+    seconds ends the run. `token` is a secret as recipes name it.
+    """
+
+    url: str
+    endpoint: str
+    concurrency: int = 96
+    rate_limit: float = 5.0
+    seconds: float = 600.0
+    tries: int = 3
+    outage: float = 1800.0
+    token: Mapping[str, Any] | None = None
+    private: bool = False
+    hosts: tuple[str, ...] = field(default=())

@@ -30,8 +30,9 @@ class Dialect:
     events: Callable[..., AsyncIterator[bytes]]
 
 
+CHAT = "/v1/chat/completions"
 DIALECTS = {
-    "/v1/chat/completions": Dialect(ChatRequest, lambda body: body, chat.whole, chat.events),
+    CHAT: Dialect(ChatRequest, lambda body: body, chat.whole, chat.events),
     "/v1/responses": Dialect(ResponseRequest, responses.as_chat, responses.whole, responses.events),
     "/v1/messages": Dialect(MessageRequest, messages.as_chat, messages.whole, messages.events),
 }
@@ -54,8 +55,11 @@ class Spoken:
         return bool(self.body.stream)
 
 
-def read(path: str, raw: bytes) -> Spoken:
-    """A request by its route. Raises `Refusal` 400 for a body that does not fit; what it does not know it ignores."""
+def read(path: str, raw: bytes, streams: bool | None = None) -> Spoken:
+    """A request by its route; `streams` where that says it in the body's place.
+
+    Raises `Refusal` 400 for a body that does not fit; what it does not know it ignores.
+    """
     dialect = DIALECTS[path]
     try:
         told = json.loads(raw)
@@ -63,10 +67,11 @@ def read(path: str, raw: bytes) -> Spoken:
         told = None
     if not isinstance(told, dict):
         raise Refusal(400, "the body is no JSON object", code="invalid_json")
+    told |= {} if streams is None else {"stream": streams}
     unknown = sorted(name for name in told if name not in dialect.shape.model_fields)
     try:
         body = dialect.shape.model_validate({name: told[name] for name in told if name not in unknown})
-        digest = hashlib.sha256(path.encode() + b"\n" + raw).hexdigest()
+        digest = hashlib.sha256(f"{path} {streams}\n".encode() + raw).hexdigest()
         ignored = [*body.ignored(), *(name[:64] for name in unknown)]
         return Spoken(dialect, body, dialect.as_chat(body), ignored, digest)
     except ValidationError as error:

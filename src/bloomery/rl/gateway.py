@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from bloomery.engine.protocol import Service
@@ -20,6 +20,7 @@ from bloomery.rl.forced import Forced
 from bloomery.rl.journal import Journal
 from bloomery.rl.leases import Claim, digest
 from bloomery.rl.session import Session, Speaker
+from bloomery.rl.sigv4 import Signers
 from bloomery.rl.tables import Attempt
 from bloomery.rl.valve import Valve
 from bloomery.serve.access import key_of, same
@@ -38,10 +39,11 @@ POLL = 0.2
 @dataclass(frozen=True, slots=True)
 class Rights:
     """`token` is the project's key. `sessions_reward` False keeps the right to reward from session keys: where the
-    model's own code could read them."""
+    model's own code could read them. `signers` may name trajectories (`sagemaker.py`)."""
 
     token: str
     sessions_reward: bool = True
+    signers: Signers = field(default_factory=lambda: Signers({}))
 
 
 class Gateway:
@@ -83,10 +85,12 @@ class Gateway:
 
     async def session(self, headers: Mapping[str, str], key: str = "") -> Session:
         """The session of a key, in the path or the headers. Raises `Refusal` 401 for a key that opens none."""
-        key = key or key_of(headers)
-        name = digest(key)
+        return await self.session_of(digest(key or key_of(headers)))
+
+    async def session_of(self, name: str) -> Session:
+        """The session of a key's digest. Raises `Refusal` 401 where there is none."""
         if name not in self._sessions:
-            attempt = await self._attempt(key)
+            attempt = await self._attempt(name)
             tree = await asyncio.wrap_future(self.journal.tree(attempt.id))
             made = Session(attempt, tree, asked=len(tree.turns))
             for sent in await asyncio.wrap_future(self.journal.sent(attempt.id)):
@@ -103,8 +107,8 @@ class Gateway:
         for name in idle:
             del self._sessions[name]
 
-    async def _attempt(self, key: str) -> Attempt:
-        found = await asyncio.wrap_future(self.journal.find(key)) if key else None
+    async def _attempt(self, name: str) -> Attempt:
+        found = await asyncio.wrap_future(self.journal.trajectory(name))
         if found is None:
             told = {"www-authenticate": "Bearer"}
             raise Refusal(401, "the session key is missing or wrong", code="invalid_api_key", headers=told)
@@ -125,7 +129,7 @@ class Gateway:
         Raises `Refusal`: 401, 403 for another's rollout or a right that is withheld, 404, 410 for an earlier attempt.
         """
         if not same(key_of(headers), self.rights.token):
-            found = await self._attempt(key_of(headers))
+            found = await self._attempt(digest(key_of(headers)))
             if found.rollout_id != rollout:
                 raise Refusal(403, "the session key is of another rollout", code="wrong_session")
             if rewards and not self.rights.sessions_reward:

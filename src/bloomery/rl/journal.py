@@ -51,9 +51,25 @@ class Journal:
         """Up to `most` attempts for a worker; see `leases.claim`."""
         return self._now(lambda db, now: leases.claim(db, now, self.terms, worker, most, window), durable=True)
 
+    def put_back(self, attempt: int) -> Future[None]:
+        """A claimed task did not reach its worker; see `leases.put_back`."""
+        return self._writer.do(lambda db: leases.put_back(db, attempt), durable=True)
+
+    def lost(self, attempt: int) -> Future[None]:
+        """A claimed task may not have reached its worker; see `leases.lost`."""
+        return self._writer.do(lambda db: leases.lost(db, self.terms, attempt), durable=True)
+
+    def under_way(self, worker: str) -> Future[list[Attempt]]:
+        """Attempts in the hands of a worker."""
+        return self._writer.do(lambda db: leases.under_way(db, worker))
+
     def find(self, key: str) -> Future[Attempt | None]:
         """The attempt that a session key opens, whatever its state."""
-        return self._writer.do(lambda db: leases.by_key(db, key))
+        return self.trajectory(leases.digest(key))
+
+    def trajectory(self, name: str) -> Future[Attempt | None]:
+        """The attempt by the digest of its session key, whatever its state."""
+        return self._writer.do(lambda db: leases.by_digest(db, name))
 
     def latest(self, rollout: str) -> Future[Attempt | None]:
         """The last attempt of a rollout."""

@@ -98,9 +98,9 @@ def digest(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def by_key(db: sqlite3.Connection, key: str) -> Attempt | None:
-    """The attempt that a session key opens."""
-    row = db.execute("select * from tried where key = ?", (digest(key),)).fetchone()
+def by_digest(db: sqlite3.Connection, name: str) -> Attempt | None:
+    """The attempt whose session key has this digest."""
+    row = db.execute("select * from tried where key = ?", (name,)).fetchone()
     return attempt_of(row) if row else None
 
 
@@ -156,6 +156,35 @@ def retry(db: sqlite3.Connection, terms: Terms, attempt: Attempt) -> bool:
     return True
 
 
+def put_back(db: sqlite3.Connection, attempt: int) -> None:
+    """A task that did not reach its worker goes to the front of the queue again, and its key opens nothing any more."""
+    db.execute(
+        "update attempt set state = 'queued', key = null, worker = null, lease = null, deadline = null "
+        "where id = ? and state = 'leased'",
+        (attempt,),
+    )
+
+
+def lost(db: sqlite3.Connection, terms: Terms, attempt: int) -> None:
+    """Nobody knows whether the worker has the task: unless it was heard of, its attempt is over and another begins.
+
+    Should it have the task after all, its calls get 410: two workers never end the same attempt.
+    """
+    if db.execute("update attempt set state = 'expired' where id = ? and state = 'leased'", (attempt,)).rowcount:
+        _once_more(db, terms, one(db, attempt))
+
+
+def under_way(db: sqlite3.Connection, worker: str) -> list[Attempt]:
+    """Attempts in the hands of a worker."""
+    rows = db.execute("select * from tried where worker = ? and state in ('leased', 'running')", (worker,))
+    return [attempt_of(row) for row in rows]
+
+
+def _once_more(db: sqlite3.Connection, terms: Terms, attempt: Attempt) -> None:
+    if not retry(db, terms, attempt):
+        leave_out(db, attempt.rollout_id, f"no worker completed it in {terms.attempts} attempts")
+
+
 def expire(db: sqlite3.Connection, now: float, terms: Terms) -> list[Attempt]:
     """Give up what nobody was heard of, and what has taken too long; those attempts."""
     over = "select * from tried where state in ('leased', 'running') and (lease < :now or deadline < :now)"
@@ -164,8 +193,8 @@ def expire(db: sqlite3.Connection, now: float, terms: Terms) -> list[Attempt]:
         db.execute("update attempt set state = 'expired' where id = ?", (row["id"],))
         if row["deadline"] < now:
             leave_out(db, row["rollout"], "it was not completed before its deadline")
-        elif not retry(db, terms, attempt_of(row)):
-            leave_out(db, row["rollout"], f"no worker completed it in {terms.attempts} attempts")
+        else:
+            _once_more(db, terms, attempt_of(row))
     return [attempt_of(row) for row in found]
 
 

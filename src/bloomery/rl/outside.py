@@ -19,6 +19,7 @@ from bloomery.engine.service import NativeService
 from bloomery.evals.prompts import messages_of
 from bloomery.rl import leases
 from bloomery.rl.config import RolloutSettings
+from bloomery.rl.dispatch import Dispatcher
 from bloomery.rl.gateway import Gateway
 from bloomery.rl.journal import Journal
 from bloomery.rl.rollouts import Rollout, Task
@@ -79,6 +80,8 @@ class Outside:
     door: Door
     settings: RolloutSettings
     say: Callable[[str], None] = lambda text: None
+    push: Dispatcher | None = None
+    """Sends the tasks to a server, where there is one; others may claim them as well."""
     waits: float = 60.0
     """Seconds without anything finished after which that is said."""
 
@@ -112,6 +115,8 @@ class Outside:
 
     def close(self) -> None:
         """End the gateway and the engine."""
+        if self.push is not None:
+            self.push.close()
         self.door.close()
         self.service.stop()
         self.journal.close()
@@ -119,6 +124,8 @@ class Outside:
     def _wait(self, names: Sequence[str]) -> None:
         left, last = set(names), time.monotonic()
         while left:
+            if self.push is not None and self.push.error is not None:
+                raise self.push.error
             over = {name for name in left if self._state(name) != "pending"}
             left -= over
             if over:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import StreamingResponse
 
 from bloomery import __version__
-from bloomery.rl.dialects import DIALECTS, read
+from bloomery.rl import sagemaker
+from bloomery.rl.answering import answered
+from bloomery.rl.dialects import CHAT, DIALECTS, read
 from bloomery.rl.gateway import Gateway
-from bloomery.rl.tables import Attempt, Sent
+from bloomery.rl.tables import Attempt
 from bloomery.rl.wire import (
     ClaimedTask,
     ClaimRequest,
@@ -26,14 +26,10 @@ from bloomery.rl.wire import (
     RolloutStatus,
 )
 from bloomery.serve.access import LOOPBACK, Access, Door
-from bloomery.serve.app import IGNORED, Health
+from bloomery.serve.app import Health
 from bloomery.serve.errors import Refusal, unfit
-from bloomery.serve.run import SILENCE
-from bloomery.serve.stream import ALIVE, event
 from bloomery.serve.wire.completions import ModelCard, ModelList
 
-OVERRIDDEN = "x-bloomery-overridden"
-"""Header that lists parameters that the run sets otherwise than was asked."""
 PREFIX = "/v1/orchestrator"
 _log = logging.getLogger("bloomery.rl")
 
@@ -64,22 +60,13 @@ def make_app(gateway: Gateway, hosts: tuple[str, ...] = LOOPBACK) -> Door:
 def _speaking(api: FastAPI, gateway: Gateway) -> None:
     async def spoken(request: Request, path: str, key: str = "") -> Response:
         session = await gateway.session(request.headers, key)
-        asked = read(path, await request.body())
-        named = {IGNORED: asked.ignored, OVERRIDDEN: gateway.forced.check(asked.chat)}
-        headers = {
-            name: ", ".join(values).encode("ascii", "replace").decode() for name, values in named.items() if values
-        }
-        answering = asyncio.ensure_future(gateway.speaker.call(session, asked, request.headers))
-        if asked.streams:
-            await asyncio.wait({answering}, timeout=SILENCE)
-            if not answering.done():  # the answer is sent when it is journaled, and proxies are not that patient
-                return StreamingResponse(_alive(answering), media_type="text/event-stream", headers=headers)
-        sent = await answering
-        return Response(sent.body, media_type=sent.media, headers=headers)
+        return await answered(gateway, session, read(path, await request.body()), request.headers)
 
     def route(path: str) -> None:
         @api.post(path)
         async def by_header(request: Request) -> Response:
+            if path == CHAT and sagemaker.speaks(request):
+                return await sagemaker.called(gateway, request)
             return await spoken(request, path)
 
         @api.post("/s/{key}" + path)
@@ -88,22 +75,12 @@ def _speaking(api: FastAPI, gateway: Gateway) -> None:
 
     for path in DIALECTS:
         route(path)
+    sagemaker.add_routes(api, gateway)
 
     @api.get("/v1/models")
     async def models(request: Request) -> ModelList:
         await gateway.session(request.headers)
         return ModelList(data=[ModelCard(id=gateway.model.name, created=gateway.model.created)])
-
-
-async def _alive(answering: asyncio.Future[Sent]) -> AsyncIterator[bytes]:
-    """Signs of life until the answer is there."""
-    while not answering.done():
-        yield ALIVE
-        await asyncio.wait({answering}, timeout=SILENCE)
-    try:
-        yield (await answering).body
-    except Refusal as refusal:
-        yield event(refusal.body())
 
 
 def _claiming(api: FastAPI, gateway: Gateway) -> None:
@@ -161,9 +138,12 @@ def _failing(api: FastAPI) -> None:
     async def refusal(request: Request, error: Refusal) -> Response:
         told = error.body().model_dump()
         told["error"]["retryable"] = error.status in (408, 429, 500, 502, 503, 504)
-        if request.url.path.endswith("/v1/messages"):
+        headers = error.headers
+        if sagemaker.speaks(request):
+            told, headers = sagemaker.shaped(error, told)
+        elif request.url.path.endswith("/v1/messages"):
             told = {"type": "error", **told}
-        return Response(json.dumps(told), error.status, headers=error.headers, media_type="application/json")
+        return Response(json.dumps(told), error.status, headers=headers, media_type="application/json")
 
     @api.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from bloomery.rl.leases import Claim, Terms
+from bloomery.rl.leases import Claim, Terms, digest
 from bloomery.rl.scores import Failure, Reported
 from bloomery.serve.wire.request import Name, Wire
 
@@ -39,6 +39,8 @@ class ClaimedTask(Wire):
     task: Any
     base_url: str
     session_key: str
+    trajectory_id: str
+    """Names the attempt in SageMaker's calls; opens nothing by itself."""
     lease_s: float
     limits: TaskLimits
     sampling: dict[str, float | int]
@@ -49,8 +51,8 @@ class ClaimedTask(Wire):
         limits = TaskLimits(max_turns=terms.turns, max_tokens=terms.tokens, deadline_s=terms.deadline)
         return cls(
             rollout_id=claim.attempt.rollout_id, group_id=claim.attempt.group_id, attempt=claim.attempt.number,
-            task=claim.row, base_url=base_url, session_key=claim.key, lease_s=terms.lease, limits=limits,
-            sampling=sampling,
+            task=claim.row, base_url=base_url, session_key=claim.key, trajectory_id=digest(claim.key),
+            lease_s=terms.lease, limits=limits, sampling=sampling,
         )  # fmt: skip
 
 
