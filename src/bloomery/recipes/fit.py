@@ -10,6 +10,7 @@ from bloomery.recipes.long_context import longest
 from bloomery.recipes.machine import Machine
 from bloomery.recipes.memory import ModelShape, Need, lora_parameters, shape_of, training_bytes
 from bloomery.recipes.plan import Plan, Value
+from bloomery.recipes.rollouts import RL, trained_tokens
 from bloomery.recipes.start import start_of
 
 HEADROOM = 0.9
@@ -92,6 +93,9 @@ def trainable_parameters(plan: Plan, shape: ModelShape) -> int:
 def _settings(plan: Plan, machine: Machine) -> list[Setting]:
     """Every setting the user allows, fastest first."""
     context, batch = longest_row(plan.get("objective"), longest(plan)), plan.get("optim.batch_tokens")
+    if plan.get("objective") == RL:
+        group, batch = trained_tokens(plan)
+        context = max(context, group)
     usual = GPU_MICRO_TOKENS if machine.kind == "cuda" else CPU_MICRO_TOKENS
     most = max(context, min(usual, batch + context))  # a step strays from the batch by up to a row: still one pass
     sizes = [most]

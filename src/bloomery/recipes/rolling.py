@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from bloomery.rl.rollouts import Task
     from bloomery.train.trainer import Trainer
 
-SAMPLING = ("group", "max_tokens", "advantage", "norm", "overlong")
+SAMPLING = (
+    "group", "max_tokens", "advantage", "norm", "overlong", "overlong_buffer", "temperature", "resample",
+)  # fmt: skip
 
 
 class DomainTasks:
@@ -55,16 +57,22 @@ class DomainTasks:
 
     def of(self, row: TokenRow) -> Task:
         """The task of a drawn row: its row id ends with its place in the source's table."""
+        return self._task(row.source, int(row.row_id.rpartition(":")[2]), row.row_id)
+
+    def fresh(self, seed: int, step: int, again: int, count: int) -> list[Task]:
+        """`count` tasks beside those of the blend, each at most once, drawn evenly; the same for the same numbers."""
+        places = [(name, index) for name, table in self._tables.items() for index in range(table.n_rows)]
+        drawn = np.random.default_rng([seed, step, again]).choice(len(places), min(count, len(places)), replace=False)
+        chosen = [places[int(one)] for one in drawn]
+        return [self._task(name, index, f"{name}:again{again}:{index}", again) for name, index in chosen]
+
+    def _task(self, source: str, index: int, group: str, again: int = 0) -> Task:
         from bloomery.evals.prompts import messages_of
         from bloomery.rl.rollouts import Task
 
-        group, _, index = row.row_id.rpartition(":")
-        table = self._tables[row.source]
-        record = int(table.store.records[int(table.documents()[int(index)])])
-        found = self._rows[row.source][record]
-        return Task(
-            row.source, f"{group}:{index}", found, np.array(self._prompter.prompt(messages_of(found)), np.int32)
-        )
+        table = self._tables[source]
+        row = self._rows[source][int(table.store.records[int(table.documents()[index])])]
+        return Task(source, group, row, np.array(self._prompter.prompt(messages_of(row)), np.int32), again)
 
     @cached_property
     def _rows(self) -> Mapping[str, list[dict[str, Any]]]:
@@ -83,6 +91,7 @@ def rolling(
     if plan.get("objective") != RL:
         return None
     from bloomery.rl.loop import RolloutSource
+    from bloomery.rl.resample import Resampling
 
     told = plan.section("rollouts")
     tasks = DomainTasks(prepared, loaded.tokenizer)
@@ -93,7 +102,10 @@ def rolling(
         if trainer.world.size > 1:
             raise InputError("`objective: rl` trains in one process so far", fix="run it without torchrun")
         make = _outside if told["orchestrators"] else _inside
-        rolled.begin(make(told, settings, loaded, run.folder))
+        collector = make(told, settings, loaded, run.folder)
+        if settings.resample:
+            collector = Resampling(collector, partial(tasks.fresh, run.seed), settings.resample)
+        rolled.begin(collector)
         rolled.told = lambda step, figures: trainer.log("rollouts", step, **figures)
 
     return rolled, before
@@ -122,7 +134,7 @@ def _outside(told: Mapping[str, Any], settings: RolloutSettings, loaded: Loaded,
     journal, service = Journal(folder / "journal.sqlite"), NativeService(loaded)
     prompter = Prompter(loaded.tokenizer, "auto")
     model = Model("policy", prompter, loaded.tokenizer, int(time.time()), "fp_policy")
-    rights, forced = Rights(os.environ[KEY]), Forced(max_tokens=settings.max_tokens, seed=settings.seed)
+    rights, forced = Rights(os.environ[KEY]), Forced(settings.temperature, settings.max_tokens, seed=settings.seed)
     service.start()
     door = Door(lambda: Gateway(service, model, prompter, journal, rights, forced=forced), host, port)
     return Outside(journal, service, door, settings, lambda text: print(text, file=sys.stderr, flush=True))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from bloomery.core.errors import InputError
 from bloomery.recipes.fields import Amount, Piece, Section, Size, Tokens
@@ -110,11 +110,19 @@ class RolloutSection(Section):
     """What counts alike in a step: every sampled token (DAPO, arXiv 2503.14476), or every rollout (GRPO)."""
     overlong: Literal["keep", "drop"] = "keep"
     """Answers that were cut off: graded as they are, or out of the loss and the baseline."""
+    overlong_buffer: int = Field(default=0, ge=0)
+    """Tokens before `max_tokens` over which up to 1 is taken off a reward, evenly (DAPO's soft overlong punishment,
+    arXiv 2503.14476, equation 13); 0: nothing."""
+    temperature: float = Field(default=1.0, gt=0, le=10)
+    """Divides the logits where answers are sampled, and where they are trained."""
+    resample: int = Field(default=0, ge=0, le=16)
+    """How often in a step groups without any difference are replaced by those of new tasks, drawn evenly from the
+    domain (DAPO's dynamic sampling, with an end)."""
     loss: Literal["clip", "cispo"] = "clip"
     """PPO's clipped ratio, or the clipped weight of CISPO (arXiv 2506.13585)."""
     level: Literal["token", "sequence"] = "token"
     """`sequence`: GSPO (arXiv 2507.18071)."""
-    clip_low: float = Field(default=0.2, gt=0)
+    clip_low: float = Field(default=0.2, gt=0, le=1)
     """How far below 1 the ratio may act."""
     clip_high: float = Field(default=0.28, gt=0)
     """How far above 1 (DAPO's clip-higher)."""
@@ -125,6 +133,24 @@ class RolloutSection(Section):
     """What the ratio is taken against: the step's own policy, or the sampler's log-probabilities."""
     replay_weight: float = Field(default=1.0, ge=0)
     """Weight of cross-entropy on curated rows beside the policy gradient; each is a mean over its own tokens."""
+
+    @field_validator("correct")
+    @classmethod
+    def _caps_at_one_or_more(cls, value: float) -> float:
+        if 0 < value < 1:
+            said = f"`rollouts.correct: {value:g}` caps a weight that is 1 where sampler and trainer agree"
+            raise InputError(said, fix="set it to 1 or more, or to 0 for no weight")
+        return value
+
+    @model_validator(mode="after")
+    def _together(self) -> RolloutSection:
+        if self.overlong_buffer > self.max_tokens:
+            said = f"`overlong_buffer: {self.overlong_buffer}` is more than `max_tokens: {self.max_tokens}`"
+            raise InputError(said, fix="lower `overlong_buffer`")
+        if self.resample and self.advantage == "running":
+            said = "`resample` replaces groups without any difference, and `advantage: running` compares no groups"
+            raise InputError(said, fix="remove `resample`, or choose another `advantage`")
+        return self
 
 
 class Memory(Section):

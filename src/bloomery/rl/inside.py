@@ -11,10 +11,12 @@ from bloomery.evals.prompts import messages_of
 from bloomery.evals.rows import reference_of
 from bloomery.graders.payload import Grader, Sample, Score
 from bloomery.rl.config import RolloutSettings
-from bloomery.rl.rollouts import Rollout, Task
+from bloomery.rl.rollouts import Rollout, Task, too_long
 from bloomery.rl.turns import Tree, Turn
 
 Groups = list[list[Rollout]]
+ROUND = 982_451_653
+"""Between the seeds of a step's rounds: a prime far above the steps of any run."""
 
 
 @dataclass(slots=True)
@@ -43,7 +45,9 @@ class Inside:
     def _sampled(self, tasks: Sequence[Task], step: int) -> Groups:
         size, settings = self.settings.group, self.settings
         prompts = [task.prompt.tolist() for task in tasks for _ in range(size)]
-        sampling = Sampling(settings.max_tokens, temperature=1.0, seed=settings.seed * 1_000_003 + step)
+        again = tasks[0].again if tasks else 0
+        seed = settings.seed * 1_000_003 + step + again * ROUND
+        sampling = Sampling(settings.max_tokens, temperature=settings.temperature, seed=seed)
         answers = iter(self.engine.generate(prompts, sampling)) if prompts else iter(())
         return [[self._rollout(task, number, next(answers), step) for number in range(size)] for task in tasks]
 
@@ -53,7 +57,8 @@ class Inside:
         finish = answer.finish_reason
         turn = Turn(0, None, "clean", asked, "", prompt, tuple(answer.ids), answer.logprobs, step, finish, reply)
         dropped = "cut off" if finish != "stop" and self.settings.overlong == "drop" else ""
-        return Rollout(task, number, Tree([turn]), finish == "stop", why=dropped)
+        tree = Tree([turn])
+        return Rollout(task, number, tree, finish == "stop", why=dropped, penalty=too_long(tree, self.settings))
 
     def _graded(self, groups: Groups, step: int) -> Groups:
         """The same with their rewards; a grader that fails leaves None."""
