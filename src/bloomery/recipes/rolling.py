@@ -20,6 +20,7 @@ from bloomery.recipes.configure import source_specs
 from bloomery.recipes.held_rows import evaluation_rows
 from bloomery.recipes.judges import Judges
 from bloomery.recipes.prepare import Prepared
+from bloomery.recipes.pulling import pull
 from bloomery.recipes.rollouts import KEY, RL
 from bloomery.rl.config import RolloutSettings
 from bloomery.rl.log import RolloutLog
@@ -106,6 +107,7 @@ def rolling(
         if settings.resample:
             collector = Resampling(collector, partial(tasks.fresh, run.seed), settings.resample)
         rolled.begin(collector)
+        rolled.pull = pull(plan, trainer, run.seed)
         rolled.told = lambda step, figures: trainer.log("rollouts", step, **figures)
 
     return rolled, before

@@ -54,6 +54,16 @@ def batch(plan: Plan, share: float) -> Value:
     return Value(tokens, "derived", f"{tasks} tasks a step of about {each:,.0f} tokens, {share:.0%} of all")
 
 
+def asks_start(plan: Plan) -> bool:
+    """Whether the start is asked about sampled tokens."""
+    return plan.get("objective") == RL and bool(plan.get("rollouts.kl") or plan.get("rollouts.kl_every"))
+
+
+def keeps_start(plan: Plan) -> bool:
+    """Whether that needs its weights a second time: with adapters, the model without them is the start."""
+    return asks_start(plan) and plan.get("method") == "full"
+
+
 def trained_tokens(plan: Plan) -> tuple[int, int]:
     """(tokens of a group, tokens of a step): what is trained on is longer than what the blend draws, whose rows are
     tasks. A group goes through one forward pass; answers are taken to be as long as they may be."""

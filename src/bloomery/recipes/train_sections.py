@@ -133,6 +133,12 @@ class RolloutSection(Section):
     """What the ratio is taken against: the step's own policy, or the sampler's log-probabilities."""
     replay_weight: float = Field(default=1.0, ge=0)
     """Weight of cross-entropy on curated rows beside the policy gradient; each is a mean over its own tokens."""
+    kl: float = Field(default=0.0, ge=0)
+    """Weight of the KL to the start on the trained tokens, beside the policy gradient; 0: none."""
+    kl_every: int = Field(default=0, ge=0)
+    """Steps between two measurements of the KL to the start on what was sampled; 0: it is not measured."""
+    kl_cap: float | None = Field(default=None, gt=0)
+    """Nats a token: over it rewards wait, and rollouts are trained towards the start alone until the KL is under it."""
 
     @field_validator("correct")
     @classmethod
@@ -147,6 +153,9 @@ class RolloutSection(Section):
         if self.overlong_buffer > self.max_tokens:
             said = f"`overlong_buffer: {self.overlong_buffer}` is more than `max_tokens: {self.max_tokens}`"
             raise InputError(said, fix="lower `overlong_buffer`")
+        if self.kl_cap is not None and not self.kl_every:
+            said = f"`kl_cap: {self.kl_cap:g}` is held against a measurement, and `kl_every: 0` makes none"
+            raise InputError(said, fix="set `kl_every`, such as 5")
         if self.resample and self.advantage == "running":
             said = "`resample` replaces groups without any difference, and `advantage: running` compares no groups"
             raise InputError(said, fix="remove `resample`, or choose another `advantage`")

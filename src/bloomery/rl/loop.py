@@ -17,6 +17,7 @@ from bloomery.core.rows import TokenRow
 from bloomery.rl.advantages import Judged, Running, judge
 from bloomery.rl.config import RolloutSettings
 from bloomery.rl.log import RolloutLog
+from bloomery.rl.pull import Pull
 from bloomery.rl.rollouts import Rollout, Task, rewards, token_rows, with_advantages
 from bloomery.rl.statistics import statistics
 from bloomery.train.job import RowSource, StepRows
@@ -24,6 +25,8 @@ from bloomery.train.job import RowSource, StepRows
 Groups = list[list[Rollout]]
 RUNNING = "rewards"
 """Where the state of a source keeps the running mean of rewards."""
+WAITS = "rewards_wait"
+"""Where it keeps whether rewards wait for the policy to come back to its start."""
 
 
 class Tasks(Protocol):
@@ -65,6 +68,7 @@ class RolloutSource:
     log: RolloutLog
     running: Running = field(default_factory=Running)
     collector: Collector | None = None
+    pull: Pull | None = None
     told: Callable[[int, dict[str, float]], None] = field(default=lambda step, figures: None)
 
     def begin(self, collector: Collector) -> None:
@@ -79,6 +83,8 @@ class RolloutSource:
     def restore(self, state: dict[str, Any]) -> None:
         """Continue after the step whose state this was: what it sampled is neither sampled nor trained again."""
         self.running = Running(state.get(RUNNING))
+        if self.pull is not None:
+            self.pull.waits = bool(state.get(WAITS))
         self.drawn.restore(state)
 
     def steps(self, first: int, last: int) -> Iterator[StepRows]:
@@ -93,9 +99,10 @@ class RolloutSource:
             self.running = judged.running
             groups = with_advantages(collected, judged)
             self.log.write(drawn.step, groups)
-            self.told(drawn.step, figures(groups, judged) | spent)
             rows = token_rows([one for group in groups for one in group], self.settings.norm)
-            state = drawn.state | {RUNNING: self.running.value}
+            rows, pulled = self.pull(rows, groups, drawn.step) if self.pull else (rows, {})
+            self.told(drawn.step, figures(groups, judged) | spent | pulled)
+            state = drawn.state | {RUNNING: self.running.value} | ({WAITS: self.pull.waits} if self.pull else {})
             yield StepRows(drawn.step, [*rows, *replay], drawn.waited, state)
 
 

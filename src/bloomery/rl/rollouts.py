@@ -115,17 +115,26 @@ def token_rows(rollouts: Sequence[Rollout], norm: str) -> list[TokenRow]:
     """
     found: list[TokenRow] = []
     for one in (one for one in rollouts if one.why == TRAINED):
-        weight = one.tree.sampled_tokens if norm == "tokens" else 1.0
-        found += rows(
-            one.tree,
-            f"{one.task.group}:{one.number}",
-            source=one.task.source,
-            example_id=one.task.name,
-            group_id=one.task.group,
-            weight=weight,
-            advantages=[one.advantage] * len(one.tree.turns),
-        )
+        found += _rows(one, one.tree.sampled_tokens if norm == "tokens" else 1.0)
     return found
+
+
+def sampled_rows(groups: Sequence[Sequence[Rollout]]) -> list[TokenRow]:
+    """Rows of all rollouts in which anything was sampled, trained or not: what the policy does, token by token."""
+    flat = [one for group in groups for one in group if one.tree.sampled_tokens]
+    return [row for one in flat for row in _rows(one, one.tree.sampled_tokens)]
+
+
+def _rows(one: Rollout, weight: float) -> list[TokenRow]:
+    return rows(
+        one.tree,
+        f"{one.task.group}:{one.number}",
+        source=one.task.source,
+        example_id=one.task.name,
+        group_id=one.task.group,
+        weight=weight,
+        advantages=[one.advantage] * len(one.tree.turns),
+    )
 
 
 def with_advantages(groups: Sequence[Sequence[Rollout]], judged: Judged) -> list[list[Rollout]]:
