@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
@@ -17,10 +16,11 @@ from bloomery.core.rows import TokenRow
 from bloomery.data.rows import RowTable
 from bloomery.data.sources import iter_records
 from bloomery.recipes.configure import source_specs
+from bloomery.recipes.going import begun, go
 from bloomery.recipes.held_rows import evaluation_rows
-from bloomery.recipes.judges import Judges
 from bloomery.recipes.prepare import Prepared
 from bloomery.recipes.pulling import pull
+from bloomery.recipes.rewarding import reward, saying, told_to
 from bloomery.recipes.rollouts import KEY, RL
 from bloomery.rl.config import RolloutSettings
 from bloomery.rl.log import RolloutLog
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from bloomery.rl.rollouts import Task
     from bloomery.train.trainer import Trainer
 
+Say = Callable[[str], None]
 SAMPLING = (
     "group", "max_tokens", "advantage", "norm", "overlong", "overlong_buffer", "temperature", "resample",
 )  # fmt: skip
@@ -103,26 +104,27 @@ def rolling(
         if trainer.world.size > 1:
             raise InputError("`objective: rl` trains in one process so far", fix="run it without torchrun")
         make = _outside if told["orchestrators"] else _inside
-        collector = make(told, settings, loaded, run.folder)
+        collector = make(told, settings, loaded, run.folder, saying(trainer))
+        if not told["orchestrators"] and not begun(run.folder):
+            go(plan, collector, tasks, run.seed, trainer)
         if settings.resample:
             collector = Resampling(collector, partial(tasks.fresh, run.seed), settings.resample)
         rolled.begin(collector)
         rolled.pull = pull(plan, trainer, run.seed)
-        rolled.told = lambda step, figures: trainer.log("rollouts", step, **figures)
+        rolled.told = told_to(trainer)
 
     return rolled, before
 
 
-def _inside(told: Mapping[str, Any], settings: RolloutSettings, loaded: Loaded, folder: Path) -> Collector:
+def _inside(told: Mapping[str, Any], settings: RolloutSettings, loaded: Loaded, folder: Path, say: Say) -> Collector:
     from bloomery.engine.native import NativeEngine
-    from bloomery.graders.load import load_grader
     from bloomery.rl.inside import Inside
 
-    grader = load_grader(told["reward"], given=Judges().given())
-    return Inside(NativeEngine(loaded), grader, settings, _decoder(loaded.tokenizer))
+    grader, drift = reward(told, folder, say)
+    return Inside(NativeEngine(loaded), grader, settings, _decoder(loaded.tokenizer), drift)
 
 
-def _outside(told: Mapping[str, Any], settings: RolloutSettings, loaded: Loaded, folder: Path) -> Collector:
+def _outside(told: Mapping[str, Any], settings: RolloutSettings, loaded: Loaded, folder: Path, say: Say) -> Collector:
     """The gateway over the weights in training; its journal lies in the run folder, readable by its owner only."""
     from bloomery.engine.service import NativeService
     from bloomery.evals.prompts import Prompter
@@ -139,7 +141,7 @@ def _outside(told: Mapping[str, Any], settings: RolloutSettings, loaded: Loaded,
     rights, forced = Rights(os.environ[KEY]), Forced(settings.temperature, settings.max_tokens, seed=settings.seed)
     service.start()
     door = Door(lambda: Gateway(service, model, prompter, journal, rights, forced=forced), host, port)
-    return Outside(journal, service, door, settings, lambda text: print(text, file=sys.stderr, flush=True))
+    return Outside(journal, service, door, settings, say)
 
 
 def _decoder(tokenizer: Any) -> Callable[[Any], str]:

@@ -140,6 +140,14 @@ class RolloutSection(Section):
     kl_cap: float | None = Field(default=None, gt=0)
     """Nats a token: over it rewards wait, and rollouts are trained towards the start alone until the KL is under it."""
 
+    go: Literal["auto", "anyway"] = "auto"
+    """Before the first step answers are sampled: where none is right, or nearly all are, the run is refused. `anyway`:
+    it is only said."""
+    outage: float = Field(default=1800.0, gt=0)
+    """Seconds without any score from an endpoint or a judge's server after which the run stops; meanwhile it waits."""
+    rescore: int = Field(default=20, ge=0)
+    """Steps between two scorings of the same answers, where a judge scores: whether it still says what it said."""
+
     @field_validator("correct")
     @classmethod
     def _caps_at_one_or_more(cls, value: float) -> float:

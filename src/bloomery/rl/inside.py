@@ -11,6 +11,7 @@ from bloomery.evals.prompts import messages_of
 from bloomery.evals.rows import reference_of
 from bloomery.graders.payload import Grader, Sample, Score
 from bloomery.rl.config import RolloutSettings
+from bloomery.rl.drift import Drift
 from bloomery.rl.rollouts import Rollout, Task, too_long
 from bloomery.rl.turns import Tree, Turn
 
@@ -27,14 +28,15 @@ class Inside:
     grader: Grader
     settings: RolloutSettings
     decode: Callable[[Sequence[int]], str]
+    drift: Drift | None = None
 
     def collect(self, tasks: Sequence[Task], step: int) -> tuple[Groups, dict[str, float]]:
         """`group` rollouts of each task, and the seconds that sampling and grading took."""
         began = time.perf_counter()
         groups = self._sampled(tasks, step)
         sampled = time.perf_counter()
-        graded = self._graded(groups, step)
-        return graded, {"sampling_s": sampled - began, "grading_s": time.perf_counter() - sampled}
+        graded, told = self._graded(groups, step)
+        return graded, {"sampling_s": sampled - began, "grading_s": time.perf_counter() - sampled} | told
 
     def restart(self, step: int) -> None:
         """Nothing is kept between steps."""
@@ -60,11 +62,13 @@ class Inside:
         tree = Tree([turn])
         return Rollout(task, number, tree, finish == "stop", why=dropped, penalty=too_long(tree, self.settings))
 
-    def _graded(self, groups: Groups, step: int) -> Groups:
-        """The same with their rewards; a grader that fails leaves None."""
-        flat = [one for group in groups for one in group]
-        scores = iter(self.grader.grade([sample_of(one, step) for one in flat]) if flat else ())
-        return [[_scored(one, next(scores)) for one in group] for group in groups]
+    def _graded(self, groups: Groups, step: int) -> tuple[Groups, dict[str, float]]:
+        """The same with their rewards, and what a judge's drift is; a grader that fails leaves None."""
+        samples = [sample_of(one, step) for group in groups for one in group]
+        found = self.grader.grade(samples) if samples else []
+        told = self.drift.see(samples, found, step) if self.drift and samples else {}
+        scores = iter(found)
+        return [[_scored(one, next(scores)) for one in group] for group in groups], told
 
 
 def _scored(rollout: Rollout, score: Score) -> Rollout:
