@@ -20,15 +20,18 @@ from bloomery.train.module import TrainModule
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("architecture", ["llama", "qwen3", "gemma2", "olmo2"])
-def test_log_probabilities_of_sampler_and_trainer_agree(architecture: str) -> None:
+@pytest.mark.parametrize(
+    ("architecture", "temperature"),
+    [("llama", 1.0), ("qwen3", 1.0), ("gemma2", 1.0), ("olmo2", 1.0), ("llama", 1.7), ("gemma2", 0.6)],
+)
+def test_log_probabilities_of_sampler_and_trainer_agree(architecture: str, temperature: float) -> None:
     loaded, draw = tiny(architecture), np.random.default_rng(0)
     engine, module = NativeEngine(loaded), TrainModule(loaded)
     tasks = [
         Task("s", f"g{n}", {"id": n, "messages": []}, draw.integers(3, 97, 9 + 4 * n).astype(np.int32))
         for n in range(3)
     ]
-    inside = Inside(engine, Regex("a"), RolloutSettings(group=4, max_tokens=12), lambda ids: str(ids))
+    inside = Inside(engine, Regex("a"), RolloutSettings(4, 12, temperature=temperature), lambda ids: str(ids))
     groups, _ = inside.collect(tasks, 5)
     rollouts = [replace(one, why=TRAINED, advantage=1.0) for group in groups for one in group]
     rows = token_rows(rollouts, "tokens")
@@ -37,7 +40,7 @@ def test_log_probabilities_of_sampler_and_trainer_agree(architecture: str) -> No
     for chosen in split_step(rows, 200, 1, module.packing)[0]:
         batch = make_micro_batch([rows[i] for i in chosen], CPU, module.packing, rows[0])
         with torch.no_grad():
-            logp, _ = module.log_probabilities(batch)
+            logp, _ = module.log_probabilities(batch, temperature)
         real = batch.weight["pg"] > 0
         assert float((logp - batch.extra["logp_sampled"])[real].abs().max()) < 1e-4
         wanted = np.concatenate([np.array(rollouts[i].tree.turns[0].sampled) for i in chosen])

@@ -75,12 +75,15 @@ def logits(hidden: Tensor, head: Head) -> Tensor:
     return panels.finish(nn.functional.linear(hidden, head.weight, head.bias).float(), head.scale, head.softcap)
 
 
-def token_logprobs(hidden: Tensor, head: Head, targets: Tensor) -> tuple[Tensor, Tensor]:
+def token_logprobs(
+    hidden: Tensor, head: Head, targets: Tensor, temperature: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """hidden [n, H], targets int64[n] -> (logp fp32[n], lse fp32[n]): log-probability of the target, log normaliser.
 
-    Differentiable in the hidden states and the head's weight and bias.
+    Logits are divided by `temperature` fp32[n] where there is one. Differentiable in the hidden states and the head's
+    weight and bias.
     """
-    logp, lse = _TokenLogprobs.apply(hidden, head.weight, head.bias, targets, _shape(hidden, head))
+    logp, lse = _TokenLogprobs.apply(hidden, head.weight, head.bias, targets, _shape(hidden, head), temperature)
     return logp, lse
 
 
@@ -123,35 +126,46 @@ def _shape(hidden: Tensor, head: Head) -> panels.Shape:
     return panels.Shape(head.scale, head.softcap, dtype)
 
 
+def _of(rows: Tensor | None, panel: slice) -> Tensor | None:
+    return None if rows is None else rows[panel]
+
+
 class _TokenLogprobs(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, shape: panels.Shape
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        shape: panels.Shape,
+        temperature: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         inputs = panels.Inputs.of(hidden, weight, bias, targets, shape)
         keep = any(ctx.needs_input_grad) and inputs.logit_bytes <= KEEP_BYTES
         kept, found = [], []
         for panel in inputs.panels():
             raw = inputs.raw_logits(panel, fresh=keep)
-            found.append(panels.log_probabilities(raw, targets[panel], shape))
+            found.append(panels.log_probabilities(raw, targets[panel], shape, _of(temperature, panel)))
             if keep:
                 kept.append(raw)
-        ctx.save_for_backward(hidden, weight, bias, targets, *kept)
+        ctx.save_for_backward(hidden, weight, bias, targets, temperature, *kept)
         ctx.shape = shape
         return torch.cat([f[0] for f in found]), torch.cat([f[1] for f in found])
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, d_logp: Tensor, d_lse: Tensor) -> tuple[Any, ...]:
-        hidden, weight, bias, targets, *kept = ctx.saved_tensors
+        hidden, weight, bias, targets, temperature, *kept = ctx.saved_tensors
         inputs = panels.Inputs.of(hidden, weight, bias, targets, ctx.shape)
         gradients = panels.Gradients.zeros(inputs, ctx.needs_input_grad)
         for index, panel in enumerate(inputs.panels()):
             # kept logits are overwritten by their gradient: a second backward must not find them
             raw = kept[index].clone() if kept else inputs.raw_logits(panel)
-            panels.to_gradient(raw, targets[panel], ctx.shape, d_logp[panel], d_lse[panel])
+            told = d_logp[panel], d_lse[panel]
+            panels.to_gradient(raw, targets[panel], ctx.shape, *told, temperature=_of(temperature, panel))
             gradients.add(panel, raw)
-        return *gradients.as_given(hidden, weight, bias), None, None
+        return *gradients.as_given(hidden, weight, bias), None, None, None
 
 
 class _WeightedSum(torch.autograd.Function):

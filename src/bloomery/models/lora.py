@@ -8,6 +8,8 @@ layers rather than query and value alone: arXiv:2305.14314 section 4.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,6 +112,21 @@ def load_lora(model: nn.Module, folder: Path) -> list[str]:
                 raise InputError(f"does not fit the base model: `{key}` has another shape", where=Where(folder))
             parameters[name].copy_(tensors[key])
     return names
+
+
+@contextmanager
+def adapters_off(model: nn.Module) -> Iterator[None]:
+    """Within it the model computes what it did before adapters were put in."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers = [layer for layer in model.modules() if isinstance(layer, BaseTunerLayer)]
+    for layer in layers:
+        layer.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.enable_adapters(True)
 
 
 def merge_lora(model: nn.Module) -> None:

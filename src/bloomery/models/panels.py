@@ -109,21 +109,30 @@ def finish(raw: Tensor, scale: float, softcap: float | None) -> Tensor:
     return raw if softcap is None else raw.div_(softcap).tanh_().mul_(softcap)
 
 
-def log_probabilities(raw: Tensor, targets: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
-    """Raw logits [r, V] and targets [r] -> logp and lse, fp32[r]; `raw` is left as it is."""
-    found = [(logp, lse) for _, _, _, logp, lse in _softmax_rows(raw, targets, shape)]
+def log_probabilities(
+    raw: Tensor, targets: Tensor, shape: Shape, temperature: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Raw logits [r, V], targets [r], temperatures fp32[r] -> logp and lse, fp32[r]; `raw` is left as it is."""
+    found = [(logp, lse) for _, _, _, logp, lse in _softmax_rows(raw, targets, shape, temperature)]
     return torch.cat([f[0] for f in found]), torch.cat([f[1] for f in found])
 
 
 def to_gradient(
-    raw: Tensor, targets: Tensor, shape: Shape, d_logp: Tensor, d_lse: Tensor | None = None, z: Tensor | None = None
+    raw: Tensor,
+    targets: Tensor,
+    shape: Shape,
+    d_logp: Tensor,
+    d_lse: Tensor | None = None,
+    z: Tensor | None = None,
+    temperature: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Overwrite raw logits [r, V] by the gradient of sum(d_logp * logp + d_lse * lse + z * lse ** 2) in them.
 
-    Returns logp and lse, fp32[r]. With p the softmax and t the target, d logp = 1[t] - p and d lse = p.
+    Returns logp and lse, fp32[r]. With p the softmax and t the target, d logp = 1[t] - p and d lse = p; where logits
+    are divided by a `temperature` fp32[r], so is their gradient.
     """
     found = []
-    for rows, capped, shares, logp, lse in _softmax_rows(raw, targets, shape):
+    for rows, capped, shares, logp, lse in _softmax_rows(raw, targets, shape, temperature):
         on_target = d_logp[rows]
         on_lse = torch.zeros_like(lse) if d_lse is None else d_lse[rows].clone()
         if z is not None:
@@ -132,6 +141,9 @@ def to_gradient(
         at_target = on_lse * logp.exp() - on_target * logp.expm1()
         shares.mul_((shape.scale * (on_lse - on_target))[:, None])
         shares.scatter_(1, targets[rows, None], (shape.scale * at_target)[:, None])
+        if temperature is not None:
+            shares.div_(temperature[rows, None])
+            capped.mul_(temperature[rows, None])
         if shape.softcap is not None:
             shares.mul_(capped.div_(shape.softcap).square_().neg_().add_(1))
         raw[rows].copy_(shares)
@@ -139,7 +151,9 @@ def to_gradient(
     return torch.cat([f[0] for f in found]), torch.cat([f[1] for f in found])
 
 
-def _softmax_rows(raw: Tensor, targets: Tensor, shape: Shape) -> Iterator[tuple[slice, Tensor, Tensor, Tensor, Tensor]]:
+def _softmax_rows(
+    raw: Tensor, targets: Tensor, shape: Shape, temperature: Tensor | None
+) -> Iterator[tuple[slice, Tensor, Tensor, Tensor, Tensor]]:
     """Yield (rows, logits, softmax, logp, lse) in fp32 for a few rows at a time; both buffers are reused."""
     height, width = raw.shape
     step = max(1, min(height, ROW_BYTES.get(raw.device.type, 2**28) // (4 * width)))
@@ -148,6 +162,8 @@ def _softmax_rows(raw: Tensor, targets: Tensor, shape: Shape) -> Iterator[tuple[
         rows = slice(start, min(start + step, height))
         x, p = scores[: rows.stop - start], shares[: rows.stop - start]
         finish(x.copy_(raw[rows]), shape.scale, shape.softcap)
+        if temperature is not None:
+            x.div_(temperature[rows, None])
         torch.softmax(x, -1, out=p)
         lse = x.amax(-1) - p.amax(-1).log()  # the largest share is exp(largest logit - lse)
         yield rows, x, p, x.gather(1, targets[rows, None])[:, 0] - lse, lse

@@ -17,6 +17,7 @@ from bloomery.recipes.blend_checks import check_floor, check_licences, check_par
 from bloomery.recipes.bounds import check as check_bounds
 from bloomery.recipes.curriculum import check as check_curriculum
 from bloomery.recipes.fit import memory_limit, need, planned, trainable_parameters
+from bloomery.recipes.going import check_references
 from bloomery.recipes.grading import check_graders
 from bloomery.recipes.holdable import check_hold
 from bloomery.recipes.load import Loaded
@@ -250,6 +251,7 @@ CHECKS: tuple[Check, ...] = (
     _objective,
     check_preference,
     check_rollouts,
+    check_references,
     check_long,
     check_curriculum,
     _supply,

@@ -53,7 +53,9 @@ def _policy(plan: Plan) -> dict[str, Any]:
     told = plan.section("rollouts")
     if not told:
         return {}
-    return {"coefficient": {"ce": told["replay_weight"]}, "policy": Policy(**{name: told[name] for name in LOSS})}
+    # without a weight of its own, the KL is trained on only where it is over its cap, and nothing stands beside it
+    coefficient = {"ce": told["replay_weight"], "kl": told["kl"] or 1.0}
+    return {"coefficient": coefficient, "policy": Policy(**{name: told[name] for name in LOSS})}
 
 
 def segments(plan: Plan, arm: str = "blend") -> list[Segment]:

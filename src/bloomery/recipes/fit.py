@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from bloomery.recipes.defaults import longest_row
@@ -10,6 +10,7 @@ from bloomery.recipes.long_context import longest
 from bloomery.recipes.machine import Machine
 from bloomery.recipes.memory import ModelShape, Need, lora_parameters, shape_of, training_bytes
 from bloomery.recipes.plan import Plan, Value
+from bloomery.recipes.rollouts import RL, keeps_start, trained_tokens
 from bloomery.recipes.start import start_of
 
 HEADROOM = 0.9
@@ -69,7 +70,7 @@ def planned(plan: Plan) -> Setting:
 
 def need(plan: Plan, shape: ModelShape, setting: Setting, machine: Machine) -> Need:
     """Bytes of a training step of this plan under a setting."""
-    return training_bytes(
+    found = training_bytes(
         shape,
         setting.micro_tokens,
         bf16=machine.bf16,
@@ -80,6 +81,8 @@ def need(plan: Plan, shape: ModelShape, setting: Setting, machine: Machine) -> N
         averaged=plan.get("schedule.anneal_by") == "merge",
         document_tokens=min(longest(plan), plan.get("document_tokens")) if machine.kind == "cpu" else None,
     )
+    beside = shape.parameters * (2 if machine.bf16 else 4) if keeps_start(plan) else 0
+    return replace(found, weights=found.weights + beside)
 
 
 def trainable_parameters(plan: Plan, shape: ModelShape) -> int:
@@ -92,6 +95,9 @@ def trainable_parameters(plan: Plan, shape: ModelShape) -> int:
 def _settings(plan: Plan, machine: Machine) -> list[Setting]:
     """Every setting the user allows, fastest first."""
     context, batch = longest_row(plan.get("objective"), longest(plan)), plan.get("optim.batch_tokens")
+    if plan.get("objective") == RL:
+        group, batch = trained_tokens(plan)
+        context = max(context, group)
     usual = GPU_MICRO_TOKENS if machine.kind == "cuda" else CPU_MICRO_TOKENS
     most = max(context, min(usual, batch + context))  # a step strays from the batch by up to a row: still one pass
     sizes = [most]

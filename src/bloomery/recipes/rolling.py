@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +17,11 @@ from bloomery.data.rows import RowTable
 from bloomery.data.sources import iter_records
 from bloomery.recipes import pushing
 from bloomery.recipes.configure import source_specs
+from bloomery.recipes.going import begun, go
 from bloomery.recipes.held_rows import evaluation_rows
-from bloomery.recipes.judges import Judges
 from bloomery.recipes.prepare import Prepared
+from bloomery.recipes.pulling import pull
+from bloomery.recipes.rewarding import reward, saying, told_to
 from bloomery.recipes.rollouts import KEY, RL
 from bloomery.rl.config import RolloutSettings
 from bloomery.rl.log import RolloutLog
@@ -33,7 +34,10 @@ if TYPE_CHECKING:
     from bloomery.rl.rollouts import Task
     from bloomery.train.trainer import Trainer
 
-SAMPLING = ("group", "max_tokens", "advantage", "norm", "overlong")
+Say = Callable[[str], None]
+SAMPLING = (
+    "group", "max_tokens", "advantage", "norm", "overlong", "overlong_buffer", "temperature", "resample",
+)  # fmt: skip
 
 
 class DomainTasks:
@@ -56,16 +60,22 @@ class DomainTasks:
 
     def of(self, row: TokenRow) -> Task:
         """The task of a drawn row: its row id ends with its place in the source's table."""
+        return self._task(row.source, int(row.row_id.rpartition(":")[2]), row.row_id)
+
+    def fresh(self, seed: int, step: int, again: int, count: int) -> list[Task]:
+        """`count` tasks beside those of the blend, each at most once, drawn evenly; the same for the same numbers."""
+        places = [(name, index) for name, table in self._tables.items() for index in range(table.n_rows)]
+        drawn = np.random.default_rng([seed, step, again]).choice(len(places), min(count, len(places)), replace=False)
+        chosen = [places[int(one)] for one in drawn]
+        return [self._task(name, index, f"{name}:again{again}:{index}", again) for name, index in chosen]
+
+    def _task(self, source: str, index: int, group: str, again: int = 0) -> Task:
         from bloomery.evals.prompts import messages_of
         from bloomery.rl.rollouts import Task
 
-        group, _, index = row.row_id.rpartition(":")
-        table = self._tables[row.source]
-        record = int(table.store.records[int(table.documents()[int(index)])])
-        found = self._rows[row.source][record]
-        return Task(
-            row.source, f"{group}:{index}", found, np.array(self._prompter.prompt(messages_of(found)), np.int32)
-        )
+        table = self._tables[source]
+        row = self._rows[source][int(table.store.records[int(table.documents()[index])])]
+        return Task(source, group, row, np.array(self._prompter.prompt(messages_of(row)), np.int32), again)
 
     @cached_property
     def _rows(self) -> Mapping[str, list[dict[str, Any]]]:
@@ -84,6 +94,7 @@ def rolling(
     if plan.get("objective") != RL:
         return None
     from bloomery.rl.loop import RolloutSource
+    from bloomery.rl.resample import Resampling
 
     told = plan.section("rollouts")
     tasks = DomainTasks(prepared, loaded.tokenizer)
@@ -94,22 +105,27 @@ def rolling(
         if trainer.world.size > 1:
             raise InputError("`objective: rl` trains in one process so far", fix="run it without torchrun")
         make = _outside if told["orchestrators"] else _inside
-        rolled.begin(make(told, settings, loaded, run.folder))
-        rolled.told = lambda step, figures: trainer.log("rollouts", step, **figures)
+        collector = make(told, settings, loaded, run.folder, saying(trainer))
+        if not told["orchestrators"] and not begun(run.folder):
+            go(plan, collector, tasks, run.seed, trainer)
+        if settings.resample:
+            collector = Resampling(collector, partial(tasks.fresh, run.seed), settings.resample)
+        rolled.begin(collector)
+        rolled.pull = pull(plan, trainer, run.seed)
+        rolled.told = told_to(trainer)
 
     return rolled, before
 
 
-def _inside(told: Mapping[str, Any], settings: RolloutSettings, loaded: Loaded, folder: Path) -> Collector:
+def _inside(told: Mapping[str, Any], settings: RolloutSettings, loaded: Loaded, folder: Path, say: Say) -> Collector:
     from bloomery.engine.native import NativeEngine
-    from bloomery.graders.load import load_grader
     from bloomery.rl.inside import Inside
 
-    grader = load_grader(told["reward"], given=Judges().given())
-    return Inside(NativeEngine(loaded), grader, settings, _decoder(loaded.tokenizer))
+    grader, drift = reward(told, folder, say)
+    return Inside(NativeEngine(loaded), grader, settings, _decoder(loaded.tokenizer), drift)
 
 
-def _outside(told: Mapping[str, Any], settings: RolloutSettings, loaded: Loaded, folder: Path) -> Collector:
+def _outside(told: Mapping[str, Any], settings: RolloutSettings, loaded: Loaded, folder: Path, say: Say) -> Collector:
     """The gateway over the weights in training; its journal lies in the run folder, readable by its owner only."""
     from bloomery.engine.service import NativeService
     from bloomery.evals.prompts import Prompter
@@ -124,13 +140,9 @@ def _outside(told: Mapping[str, Any], settings: RolloutSettings, loaded: Loaded,
     prompter = Prompter(loaded.tokenizer, "auto")
     model = Model("policy", prompter, loaded.tokenizer, int(time.time()), "fp_policy")
     rights = Rights(os.environ[KEY], signers=pushing.signers(told))
-    forced = Forced(max_tokens=settings.max_tokens, seed=settings.seed)
+    forced = Forced(settings.temperature, settings.max_tokens, seed=settings.seed)
     service.start()
     door = Door(lambda: Gateway(service, model, prompter, journal, rights, forced=forced), host, port)
-
-    def say(text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
-
     return Outside(journal, service, door, settings, say, pushing.dispatcher(told, journal, folder.name, forced, say))
 
 

@@ -19,7 +19,7 @@ from bloomery.recipes.proof_sections import whole_grader
 RL = "rl"
 KEY = "BLOOMERY_TOKEN"
 """Environment variable with the key that orchestrators come with."""
-LOSS = ("loss", "level", "clip_low", "clip_high", "correct", "proximal")
+LOSS = ("loss", "level", "clip_low", "clip_high", "correct", "proximal", "temperature")
 """Settings of the loss; the others are of sampling."""
 
 
@@ -54,6 +54,23 @@ def batch(plan: Plan, share: float) -> Value:
     tasks, each = plan.get("rollouts.tasks"), plan.get("document_tokens")
     tokens = max(1, round(tasks * each / max(share, 1e-9)))
     return Value(tokens, "derived", f"{tasks} tasks a step of about {each:,.0f} tokens, {share:.0%} of all")
+
+
+def asks_start(plan: Plan) -> bool:
+    """Whether the start is asked about sampled tokens."""
+    return plan.get("objective") == RL and bool(plan.get("rollouts.kl") or plan.get("rollouts.kl_every"))
+
+
+def keeps_start(plan: Plan) -> bool:
+    """Whether that needs its weights a second time: with adapters, the model without them is the start."""
+    return asks_start(plan) and plan.get("method") == "full"
+
+
+def trained_tokens(plan: Plan) -> tuple[int, int]:
+    """(tokens of a group, tokens of a step): what is trained on is longer than what the blend draws, whose rows are
+    tasks. A group goes through one forward pass; answers are taken to be as long as they may be."""
+    group = plan.get("rollouts.group") * (round(plan.get("document_tokens")) + plan.get("rollouts.max_tokens"))
+    return group, plan.get("rollouts.tasks") * group + plan.get("optim.batch_tokens")
 
 
 def check(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from bloomery.core.errors import InputError
 from bloomery.core.secret import Secret
@@ -140,11 +140,19 @@ class RolloutSection(Section):
     """What counts alike in a step: every sampled token (DAPO, arXiv 2503.14476), or every rollout (GRPO)."""
     overlong: Literal["keep", "drop"] = "keep"
     """Answers that were cut off: graded as they are, or out of the loss and the baseline."""
+    overlong_buffer: int = Field(default=0, ge=0)
+    """Tokens before `max_tokens` over which up to 1 is taken off a reward, evenly (DAPO's soft overlong punishment,
+    arXiv 2503.14476, equation 13); 0: nothing."""
+    temperature: float = Field(default=1.0, gt=0, le=10)
+    """Divides the logits where answers are sampled, and where they are trained."""
+    resample: int = Field(default=0, ge=0, le=16)
+    """How often in a step groups without any difference are replaced by those of new tasks, drawn evenly from the
+    domain (DAPO's dynamic sampling, with an end)."""
     loss: Literal["clip", "cispo"] = "clip"
     """PPO's clipped ratio, or the clipped weight of CISPO (arXiv 2506.13585)."""
     level: Literal["token", "sequence"] = "token"
     """`sequence`: GSPO (arXiv 2507.18071)."""
-    clip_low: float = Field(default=0.2, gt=0)
+    clip_low: float = Field(default=0.2, gt=0, le=1)
     """How far below 1 the ratio may act."""
     clip_high: float = Field(default=0.28, gt=0)
     """How far above 1 (DAPO's clip-higher)."""
@@ -155,6 +163,41 @@ class RolloutSection(Section):
     """What the ratio is taken against: the step's own policy, or the sampler's log-probabilities."""
     replay_weight: float = Field(default=1.0, ge=0)
     """Weight of cross-entropy on curated rows beside the policy gradient; each is a mean over its own tokens."""
+    kl: float = Field(default=0.0, ge=0)
+    """Weight of the KL to the start on the trained tokens, beside the policy gradient; 0: none."""
+    kl_every: int = Field(default=0, ge=0)
+    """Steps between two measurements of the KL to the start on what was sampled; 0: it is not measured."""
+    kl_cap: float | None = Field(default=None, gt=0)
+    """Nats a token: over it rewards wait, and rollouts are trained towards the start alone until the KL is under it."""
+
+    go: Literal["auto", "anyway"] = "auto"
+    """Before the first step answers are sampled: where none is right, or nearly all are, the run is refused. `anyway`:
+    it is only said."""
+    outage: float = Field(default=1800.0, gt=0)
+    """Seconds without any score from an endpoint or a judge's server after which the run stops; meanwhile it waits."""
+    rescore: int = Field(default=20, ge=0)
+    """Steps between two scorings of the same answers, where a judge scores: whether it still says what it said."""
+
+    @field_validator("correct")
+    @classmethod
+    def _caps_at_one_or_more(cls, value: float) -> float:
+        if 0 < value < 1:
+            said = f"`rollouts.correct: {value:g}` caps a weight that is 1 where sampler and trainer agree"
+            raise InputError(said, fix="set it to 1 or more, or to 0 for no weight")
+        return value
+
+    @model_validator(mode="after")
+    def _together(self) -> RolloutSection:
+        if self.overlong_buffer > self.max_tokens:
+            said = f"`overlong_buffer: {self.overlong_buffer}` is more than `max_tokens: {self.max_tokens}`"
+            raise InputError(said, fix="lower `overlong_buffer`")
+        if self.kl_cap is not None and not self.kl_every:
+            said = f"`kl_cap: {self.kl_cap:g}` is held against a measurement, and `kl_every: 0` makes none"
+            raise InputError(said, fix="set `kl_every`, such as 5")
+        if self.resample and self.advantage == "running":
+            said = "`resample` replaces groups without any difference, and `advantage: running` compares no groups"
+            raise InputError(said, fix="remove `resample`, or choose another `advantage`")
+        return self
 
 
 class Memory(Section):

@@ -18,7 +18,8 @@ class RolloutSettings:
     against (`advantages.py`). With `norm: tokens` every sampled token of a step counts alike (DAPO, arXiv 2503.14476),
     with `rollouts` every rollout does. `resample`: how often groups without any difference are replaced by new tasks
     (DAPO's dynamic sampling, bounded). `overlong`: an answer that was cut off is graded as it is (`keep`) or leaves the
-    loss and the baseline (`drop`).
+    loss and the baseline (`drop`); rewards fall over the last `overlong_buffer` tokens before `max_tokens`.
+    `temperature` divides the logits of sampler and trainer alike.
     """
 
     group: int = 8
@@ -26,6 +27,9 @@ class RolloutSettings:
     advantage: Advantage = "mean"
     norm: Norm = "tokens"
     overlong: Literal["keep", "drop"] = "keep"
+    overlong_buffer: int = 0
+    temperature: float = 1.0
+    resample: int = 0
     seed: int = 0
 
 

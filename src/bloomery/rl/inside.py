@@ -11,10 +11,13 @@ from bloomery.evals.prompts import messages_of
 from bloomery.evals.rows import reference_of
 from bloomery.graders.payload import Grader, Sample, Score
 from bloomery.rl.config import RolloutSettings
-from bloomery.rl.rollouts import Rollout, Task
+from bloomery.rl.drift import Drift
+from bloomery.rl.rollouts import Rollout, Task, too_long
 from bloomery.rl.turns import Tree, Turn
 
 Groups = list[list[Rollout]]
+ROUND = 982_451_653
+"""Between the seeds of a step's rounds: a prime far above the steps of any run."""
 
 
 @dataclass(slots=True)
@@ -25,14 +28,15 @@ class Inside:
     grader: Grader
     settings: RolloutSettings
     decode: Callable[[Sequence[int]], str]
+    drift: Drift | None = None
 
     def collect(self, tasks: Sequence[Task], step: int) -> tuple[Groups, dict[str, float]]:
         """`group` rollouts of each task, and the seconds that sampling and grading took."""
         began = time.perf_counter()
         groups = self._sampled(tasks, step)
         sampled = time.perf_counter()
-        graded = self._graded(groups, step)
-        return graded, {"sampling_s": sampled - began, "grading_s": time.perf_counter() - sampled}
+        graded, told = self._graded(groups, step)
+        return graded, {"sampling_s": sampled - began, "grading_s": time.perf_counter() - sampled} | told
 
     def restart(self, step: int) -> None:
         """Nothing is kept between steps."""
@@ -43,7 +47,9 @@ class Inside:
     def _sampled(self, tasks: Sequence[Task], step: int) -> Groups:
         size, settings = self.settings.group, self.settings
         prompts = [task.prompt.tolist() for task in tasks for _ in range(size)]
-        sampling = Sampling(settings.max_tokens, temperature=1.0, seed=settings.seed * 1_000_003 + step)
+        again = tasks[0].again if tasks else 0
+        seed = settings.seed * 1_000_003 + step + again * ROUND
+        sampling = Sampling(settings.max_tokens, temperature=settings.temperature, seed=seed)
         answers = iter(self.engine.generate(prompts, sampling)) if prompts else iter(())
         return [[self._rollout(task, number, next(answers), step) for number in range(size)] for task in tasks]
 
@@ -53,13 +59,16 @@ class Inside:
         finish = answer.finish_reason
         turn = Turn(0, None, "clean", asked, "", prompt, tuple(answer.ids), answer.logprobs, step, finish, reply)
         dropped = "cut off" if finish != "stop" and self.settings.overlong == "drop" else ""
-        return Rollout(task, number, Tree([turn]), finish == "stop", why=dropped)
+        tree = Tree([turn])
+        return Rollout(task, number, tree, finish == "stop", why=dropped, penalty=too_long(tree, self.settings))
 
-    def _graded(self, groups: Groups, step: int) -> Groups:
-        """The same with their rewards; a grader that fails leaves None."""
-        flat = [one for group in groups for one in group]
-        scores = iter(self.grader.grade([sample_of(one, step) for one in flat]) if flat else ())
-        return [[_scored(one, next(scores)) for one in group] for group in groups]
+    def _graded(self, groups: Groups, step: int) -> tuple[Groups, dict[str, float]]:
+        """The same with their rewards, and what a judge's drift is; a grader that fails leaves None."""
+        samples = [sample_of(one, step) for group in groups for one in group]
+        found = self.grader.grade(samples) if samples else []
+        told = self.drift.see(samples, found, step) if self.drift and samples else {}
+        scores = iter(found)
+        return [[_scored(one, next(scores)) for one in group] for group in groups], told
 
 
 def _scored(rollout: Rollout, score: Score) -> Rollout:

@@ -13,18 +13,20 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
-
 from bloomery.core.rows import TokenRow
 from bloomery.rl.advantages import Judged, Running, judge
 from bloomery.rl.config import RolloutSettings
 from bloomery.rl.log import RolloutLog
-from bloomery.rl.rollouts import TRAINED, Rollout, Task, token_rows, with_advantages
+from bloomery.rl.pull import Pull
+from bloomery.rl.rollouts import Rollout, Task, rewards, token_rows, with_advantages
+from bloomery.rl.statistics import statistics
 from bloomery.train.job import RowSource, StepRows
 
 Groups = list[list[Rollout]]
 RUNNING = "rewards"
 """Where the state of a source keeps the running mean of rewards."""
+WAITS = "rewards_wait"
+"""Where it keeps whether rewards wait for the policy to come back to its start."""
 
 
 class Tasks(Protocol):
@@ -66,6 +68,7 @@ class RolloutSource:
     log: RolloutLog
     running: Running = field(default_factory=Running)
     collector: Collector | None = None
+    pull: Pull | None = None
     told: Callable[[int, dict[str, float]], None] = field(default=lambda step, figures: None)
 
     def begin(self, collector: Collector) -> None:
@@ -80,6 +83,8 @@ class RolloutSource:
     def restore(self, state: dict[str, Any]) -> None:
         """Continue after the step whose state this was: what it sampled is neither sampled nor trained again."""
         self.running = Running(state.get(RUNNING))
+        if self.pull is not None:
+            self.pull.waits = bool(state.get(WAITS))
         self.drawn.restore(state)
 
     def steps(self, first: int, last: int) -> Iterator[StepRows]:
@@ -94,51 +99,16 @@ class RolloutSource:
             self.running = judged.running
             groups = with_advantages(collected, judged)
             self.log.write(drawn.step, groups)
-            self.told(drawn.step, figures(groups, judged) | spent)
             rows = token_rows([one for group in groups for one in group], self.settings.norm)
-            state = drawn.state | {RUNNING: self.running.value}
+            rows, pulled = self.pull(rows, groups, drawn.step) if self.pull else (rows, {})
+            self.told(drawn.step, figures(groups, judged) | spent | pulled)
+            state = drawn.state | {RUNNING: self.running.value} | ({WAITS: self.pull.waits} if self.pull else {})
             yield StepRows(drawn.step, [*rows, *replay], drawn.waited, state)
 
 
-def rewards(groups: Sequence[Sequence[Rollout]]) -> list[np.ndarray[Any, np.dtype[np.float64]]]:
-    """The rewards of each group, float64[G]; NaN where there is none, or where the rollout counts nowhere."""
-    return [
-        np.array([np.nan if one.reward is None or one.why else one.reward for one in group], np.float64)
-        for group in groups
-    ]
-
-
 def figures(groups: Sequence[Sequence[Rollout]], judged: Judged) -> dict[str, float]:
-    """What a step's rollouts tell: mean reward, its spread, lengths, and what was left out of how many."""
-    flat = [one for group in groups for one in group]
-    if not flat:
-        return {"rollouts": 0.0}
-    scored = np.array([one.reward for one in flat if one.reward is not None], np.float64)
-    lengths = np.array([one.tree.sampled_tokens for one in flat], np.float64)
-    found = {
-        "rollouts": float(len(flat)),
-        "trained_rollouts": float(sum(one.why == TRAINED for one in flat)),
-        "unscorable": float(len(flat) - len(scored)),
-        "level_groups": judged.level / len(groups),
-        "dropped_groups": judged.dropped / len(groups),
-        "length": float(lengths.mean()),
-        "turns": float(np.mean([len(one.tree.turns) for one in flat])),
-        "cut_off": float(np.mean([not one.finished for one in flat])),
-    }
-    if len(scored):
-        best = [max((one.reward for one in group if one.reward is not None), default=None) for group in groups]
-        found |= {
-            "reward": float(scored.mean()),
-            "reward_std": float(scored.std()),
-            "reward_best": float(np.mean([one for one in best if one is not None])),
-        }
-    return found | _components(flat)
-
-
-def _components(rollouts: Sequence[Rollout]) -> dict[str, float]:
-    """Means of the rewards' parts, by name."""
-    names = sorted({name for one in rollouts for name in one.components or {}})
-    values = {
-        name: [(one.components or {})[name] for one in rollouts if name in (one.components or {})] for name in names
-    }
-    return {f"reward/{name}": float(np.mean(found)) for name, found in values.items()}
+    """What a step's rollouts tell, and the shares of groups that teach nothing."""
+    shares = (
+        {"level_groups": judged.level / len(groups), "dropped_groups": judged.dropped / len(groups)} if groups else {}
+    )
+    return statistics(groups) | shares

@@ -22,7 +22,7 @@ from bloomery.rl.config import RolloutSettings
 from bloomery.rl.dispatch import Dispatcher
 from bloomery.rl.gateway import Gateway
 from bloomery.rl.journal import Journal
-from bloomery.rl.rollouts import Rollout, Task
+from bloomery.rl.rollouts import Rollout, Task, too_long
 from bloomery.rl.routes import make_app
 from bloomery.serve.server import serve
 
@@ -148,7 +148,8 @@ class Outside:
         scored = status["train_state"] != "unscorable" and status["reward"] is not None and bool(tree.turns)
         reason = str(status["reason"] or ("nothing was sampled" if not tree.turns else ""))
         reward = float(status["reward"]) if scored else None
-        return Rollout(task, number, tree, finished, reward, reason, status["components"])
+        penalty = too_long(tree, self.settings)
+        return Rollout(task, number, tree, finished, reward, reason, status["components"], penalty=penalty)
 
 
 def shown(task: Task) -> dict[str, Any]:

@@ -6,8 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from bloomery.core.rows import Ids, TokenRow
-from bloomery.rl.advantages import Judged
+from bloomery.rl.advantages import Judged, overlong
+from bloomery.rl.config import RolloutSettings
 from bloomery.rl.turns import Tree, rows
 
 Row = Mapping[str, Any]
@@ -17,12 +21,16 @@ TRAINED = "trained"
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Something to be done: a row as evaluation reads it, and the ids of its prompt. `group` names it in a step."""
+    """Something to be done: a row as evaluation reads it, and the ids of its prompt. `group` names it in a step.
+
+    `again` is 0 where the blend drew it, else the round in which it took another's place (`resample.py`).
+    """
 
     source: str
     group: str
     row: Row
     prompt: Ids
+    again: int = 0
 
     @property
     def name(self) -> str:
@@ -34,6 +42,7 @@ class Task:
 class Rollout:
     """One attempt at a task: the tree of its turns, its reward, and what came of it.
 
+    `penalty`, 0 or less, is added to the reward where rollouts are compared (`RolloutSettings.overlong_buffer`).
     `reward` is None where it could not be scored, for the `reason`. `finished` says whether no answer was cut off.
     `why` is `trained` where its tokens are, else the reason why they are not; empty until that is known.
     """
@@ -47,6 +56,7 @@ class Rollout:
     components: Mapping[str, float] | None = None
     advantage: float = 0.0
     why: str = ""
+    penalty: float = 0.0
 
     @property
     def text(self) -> str:
@@ -61,6 +71,8 @@ class Rollout:
             "number": self.number,
             "answer": self.text,
             "reward": self.reward,
+            **({"penalty": round(self.penalty, 6)} if self.penalty else {}),
+            **({"reason": self.reason} if self.reward is None else {}),
             "components": dict(self.components or {}),
             "advantage": round(self.advantage, 6),
             "why": self.why,
@@ -80,6 +92,22 @@ class Rollout:
         }
 
 
+def too_long(tree: Tree, settings: RolloutSettings) -> float:
+    """What the longest answer of a rollout takes off its reward, 0 to -1."""
+    margin = settings.overlong_buffer
+    longest = max((len(turn.sampled) for turn in tree.turns), default=0)
+    return overlong(longest, settings.max_tokens, margin) if margin else 0.0
+
+
+def rewards(groups: Sequence[Sequence[Rollout]]) -> list[npt.NDArray[np.float64]]:
+    """What the rollouts of each group are compared by, float64[G]; NaN where there is no reward, or where the rollout
+    counts nowhere."""
+    return [
+        np.array([np.nan if one.reward is None or one.why else one.reward + one.penalty for one in group], np.float64)
+        for group in groups
+    ]
+
+
 def token_rows(rollouts: Sequence[Rollout], norm: str) -> list[TokenRow]:
     """Rows of those that are trained; see `RolloutSettings.norm`.
 
@@ -87,17 +115,26 @@ def token_rows(rollouts: Sequence[Rollout], norm: str) -> list[TokenRow]:
     """
     found: list[TokenRow] = []
     for one in (one for one in rollouts if one.why == TRAINED):
-        weight = one.tree.sampled_tokens if norm == "tokens" else 1.0
-        found += rows(
-            one.tree,
-            f"{one.task.group}:{one.number}",
-            source=one.task.source,
-            example_id=one.task.name,
-            group_id=one.task.group,
-            weight=weight,
-            advantages=[one.advantage] * len(one.tree.turns),
-        )
+        found += _rows(one, one.tree.sampled_tokens if norm == "tokens" else 1.0)
     return found
+
+
+def sampled_rows(groups: Sequence[Sequence[Rollout]]) -> list[TokenRow]:
+    """Rows of all rollouts in which anything was sampled, trained or not: what the policy does, token by token."""
+    flat = [one for group in groups for one in group if one.tree.sampled_tokens]
+    return [row for one in flat for row in _rows(one, one.tree.sampled_tokens)]
+
+
+def _rows(one: Rollout, weight: float) -> list[TokenRow]:
+    return rows(
+        one.tree,
+        f"{one.task.group}:{one.number}",
+        source=one.task.source,
+        example_id=one.task.name,
+        group_id=one.task.group,
+        weight=weight,
+        advantages=[one.advantage] * len(one.tree.turns),
+    )
 
 
 def with_advantages(groups: Sequence[Sequence[Rollout]], judged: Judged) -> list[list[Rollout]]:

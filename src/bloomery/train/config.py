@@ -52,7 +52,7 @@ class Policy:
     (GSPO). It is bounded by 1 - `clip_low` and 1 + `clip_high`; `cispo` has the upper bound alone. `proximal` says what
     is compared with: `current`, the step's own policy, so that the ratio is 1 (one update a batch) and tokens are
     weighted by policy over sampler instead, at most `correct`, from 1 up (0: not weighted); or `sampled`, the sampler,
-    where that weight is 1.
+    where that weight is 1. `temperature` is the one that was sampled at: the policy is the model at that temperature.
     """
 
     loss: Literal["clip", "cispo"] = "clip"
@@ -61,6 +61,7 @@ class Policy:
     clip_high: float = 0.28
     correct: float = 2.0
     proximal: Literal["current", "sampled"] = "current"
+    temperature: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

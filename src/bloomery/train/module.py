@@ -33,7 +33,7 @@ class TrainModule(nn.Module):
         """Loss (scalar, fp32, with a graph) and the detached share of each part."""
         if set(batch.weight) == {"ce"} and "ce" in denominator:
             return self._cross_entropy(batch, denominator["ce"], optim)
-        logp, lse = self.log_probabilities(batch)
+        logp, lse = self.log_probabilities(batch, optim.policy.temperature)
         return step_loss(logp, lse, batch, denominator, optim)
 
     def _cross_entropy(
@@ -50,9 +50,9 @@ class TrainModule(nn.Module):
             shares["z"] = (lse.square() * share).sum()
         return loss, shares
 
-    def score(self, batch: MicroBatch) -> tuple[torch.Tensor, torch.Tensor]:
+    def score(self, batch: MicroBatch, temperature: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
         """`log_probabilities` for those who want no loss. `forward` must not call it: both gather what is sharded."""
-        return self.log_probabilities(batch)
+        return self.log_probabilities(batch, temperature)
 
     def leading(self, batch: MicroBatch, ids: torch.Tensor | None = None, count: int = 0) -> tuple[torch.Tensor, ...]:
         """Log-probability of each target fp32[n], and of `ids` int64[n, k] (None: the `count` likeliest tokens): the
@@ -60,10 +60,10 @@ class TrainModule(nn.Module):
         picked = self.hidden(batch).flatten(0, 1).index_select(0, batch.at)
         return leading_logprobs(picked, self.head, batch.targets, ids, count)
 
-    def log_probabilities(self, batch: MicroBatch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-probability of each target and log-partition, both float32[n]."""
+    def log_probabilities(self, batch: MicroBatch, temperature: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-probability of each target and log-partition, both float32[n]; of rollouts at their `temperature`."""
         picked = self.hidden(batch).flatten(0, 1).index_select(0, batch.at)
-        return token_logprobs(picked, self.head, batch.targets)
+        return token_logprobs(picked, self.head, batch.targets, _temperatures(batch, temperature))
 
     def hidden(self, batch: MicroBatch) -> torch.Tensor:
         """Final hidden states, [1, L, H] packed or [B, T, H] padded."""
@@ -71,3 +71,10 @@ class TrainModule(nn.Module):
             return hidden_states(self.model, batch.input_ids, batch.position_ids, batch.bounds)
         assert batch.attention_mask is not None
         return padded_hidden_states(self.model, batch.input_ids, batch.attention_mask)
+
+
+def _temperatures(batch: MicroBatch, temperature: float) -> torch.Tensor | None:
+    """fp32[n]: rollouts' tokens at the temperature that they were sampled at, all others at 1; None where all are."""
+    if temperature == 1 or "pg" not in batch.weight:
+        return None
+    return torch.where(batch.weight["pg"] != 0, temperature, 1.0)

@@ -66,6 +66,20 @@ def test_any_loss_of_logp_and_lse_has_the_gradients_of_the_logits_written_out(
 
 
 @pytest.mark.parametrize(("bias", "scale", "softcap"), CASES)
+def test_each_row_may_have_a_temperature_of_its_own(bias: bool, scale: float, softcap: float | None) -> None:
+    hidden, head, targets = problem(bias, scale, softcap)
+    temperature = 0.5 + torch.rand(N)
+    ours = token_logprobs(hidden, head, targets, temperature)
+    warm = logits(hidden, head) / temperature[:, None]
+    theirs = warm.log_softmax(-1).gather(1, targets[:, None])[:, 0], warm.logsumexp(-1)
+    for x, y in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-5, atol=2e-5)
+    mine, wanted = (gradients(logp.exp().sum() + lse.square().sum(), hidden, head) for logp, lse in (ours, theirs))
+    for x, y in zip(mine, wanted, strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("bias", "scale", "softcap"), CASES)
 def test_the_weighted_sum_is_the_sum_and_its_gradients_scale_with_what_comes_after(
     bias: bool, scale: float, softcap: float | None
 ) -> None:
