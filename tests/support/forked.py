@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from killed import _SERVER as SERVER
+from killed import SERVER
 from tiny import main
 
 CLIENT = """\
@@ -89,7 +89,7 @@ def _command(kind: str, words: list[str], folder: str, environ: dict[str, str]) 
     os.environ.clear()
     os.environ.update(environ)
     os.chdir(folder)
-    sys.stdin = open(0, closefd=False)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115
     try:
         if kind == "bloomery":
             main(words)
