@@ -12,13 +12,13 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import commands as commands_forked
 from typer import BadParameter
 from typer.core import TyperGroup
 from typer.main import get_command
@@ -73,20 +73,22 @@ def blocks(text: str) -> Iterator[Block]:
 
 def argv(block: Block) -> list[str]:
     if block.language == "python":
-        return [sys.executable, "-c", block.code]
+        return ["python", "-c", block.code]
     return ["bash", "-euo", "pipefail", "-c", block.code]
+
+
+@pytest.fixture(scope="module")
+def forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with the commands `bloomery` and `python`."""
+    with commands_forked(tmp_path_factory.mktemp("forked"), SECONDS) as folder:
+        yield folder
 
 
 @pytest.fixture
 def scratch(tmp_path: Path) -> Path:
-    """A folder that looks like a checkout to a reader, with `bloomery` on the path."""
+    """A folder that looks like a checkout to a reader."""
     for name in ("recipes", "families", "docs"):
         (tmp_path / name).symlink_to(ROOT / name)
-    command = tmp_path / ".bin" / "bloomery"
-    command.parent.mkdir()
-    start = "from bloomery.cli import main; main()"
-    command.write_text(f"#!/bin/sh\nexec {sys.executable} -c '{start}' \"$@\"\n")
-    command.chmod(0o755)
     return tmp_path
 
 
@@ -99,9 +101,8 @@ RUNNING = [page for page in PAGES if any(block.runs for block in blocks(page.rea
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("page", RUNNING, ids=ids(RUNNING))
-def test_every_block_of_a_page_runs(page: Path, scratch: Path) -> None:
-    path = f"{scratch / '.bin'}{os.pathsep}{os.environ['PATH']}"
-    own = {"PATH": path, "PYTHONPATH": str(ROOT / "src"), "BLOOMERY_CACHE": str(scratch / ".cache")}
+def test_every_block_of_a_page_runs(page: Path, scratch: Path, forked: Path) -> None:
+    own = {"PATH": f"{forked}{os.pathsep}{os.environ['PATH']}", "BLOOMERY_CACHE": str(scratch / ".cache")}
     left_out = 0
     for block in filter(lambda b: b.runs, blocks(page.read_text())):
         if block.needs_weights and not WEIGHTS.is_file():

@@ -73,7 +73,14 @@ def test_a_loop_stops_where_people_are_needed_and_goes_on(
 ) -> None:
     monkeypatch.chdir(here)
     (here / "loop.yaml").write_text(LOOP + "oracle: true\n")
+    with pytest.MonkeyPatch.context() as stopping:
+        stopping.setattr("bloomery.studies.active.open_classifier", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_loop(read_loop(here / "loop.yaml"))
+    trained = (here / "runs" / "loop-00" / "events.jsonl").read_bytes()
     found = run_loop(read_loop(here / "loop.yaml"))
+    assert (here / "runs" / "loop-00" / "events.jsonl").read_bytes() == trained
+    assert (here / "runs" / "loop.loop" / "report.html").read_text().count("<circle") == 2 * 3
     assert [one["labels"] for one in found.rounds] == [20, 40]
     assert set(found.caught) == {"wet"} and found.waiting == 0
     assert run_loop(read_loop(here / "loop.yaml")).to_json() == found.to_json()
@@ -83,3 +90,9 @@ def test_a_loop_stops_where_people_are_needed_and_goes_on(
     (here / "people.yaml").write_text(LOOP)
     waiting = run_loop(read_loop(here / "people.yaml"))
     assert waiting.waiting == 20 and not waiting.rounds
+    queue = "runs/people.loop/queue.sqlite"
+    assert f"bloomery review work {queue} --person NAME" in str(waiting) and (here / queue).is_file()
+
+
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt

@@ -18,8 +18,8 @@ from typing import Any
 
 from tiny import main
 
-_SERVER = get_context("forkserver")
-_SERVER.set_forkserver_preload(["killed", "bloomery.recipes.run", "transformers.models.llama.modeling_llama", "peft"])
+SERVER = get_context("forkserver")
+SERVER.set_forkserver_preload(["killed", "bloomery.recipes.run", "transformers.models.llama.modeling_llama", "peft"])
 PATIENCE = 100.0
 """Seconds after which a process that should have ended counts as hanging."""
 
@@ -29,7 +29,7 @@ def start(folder: Path, *arguments: str, at: str = "", times: int = 1, number: i
 
     It sends itself the signal `number` when it calls the function `at` ("module:name") for the `times`th time.
     """
-    process = _SERVER.Process(target=_verb, args=(str(folder), arguments, at, times, int(number), dict(os.environ)))
+    process = SERVER.Process(target=_verb, args=(str(folder), arguments, at, times, int(number), dict(os.environ)))
     process.start()
     return process
 

@@ -121,7 +121,10 @@ def compare(
 
 @app.command()
 def loop(
-    file: Annotated[Path, typer.Argument(metavar="LOOP", help="A loop file: recipe, classifier, pool, rounds.")],
+    file: Annotated[
+        str, typer.Argument(metavar="LOOP", help="A loop file (recipe, classifier, pool, rounds), or a shipped one.")
+    ],
+    changes: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="Changes of the loop.")] = None,
     json: Json = False,
 ) -> None:
     """Train, score the pool, queue what a label is worth most for, take the answers, train again.
@@ -129,12 +132,13 @@ def loop(
     Without an `oracle` column it stops where people are needed, and goes on when called again.
 
     \b
-    bloomery review loop loop.yaml
+    bloomery review loop active
+    bloomery review loop loop.yaml rounds=8 labels=100
     """
     from bloomery.studies.active import run_loop
     from bloomery.studies.active_file import read_loop
 
-    finish(run_loop(read_loop(file), say=lambda text: typer.echo(text, err=True)), json)
+    finish(run_loop(read_loop(file, changes or []), say=lambda text: typer.echo(text, err=True)), json)
 
 
 @app.command()

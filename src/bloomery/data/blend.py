@@ -21,7 +21,7 @@ import numpy.typing as npt
 from bloomery.core.errors import InputError
 from bloomery.core.rows import Segment
 from bloomery.data.cursor import Cursor, Sizes
-from bloomery.data.supply import check_segments, check_supply
+from bloomery.data.supply import check_segments, check_supply, rounding
 
 __all__ = ["Blend", "RowRef", "check_supply"]
 
@@ -179,7 +179,7 @@ class Blend:
         return self._anchor[name] + share * (self._tokens - self._anchor_tokens)
 
     def _refuse_repetition(self, cursor: Cursor, length: int) -> None:
-        if cursor.tokens > self._cap * cursor.supply + length:
+        if cursor.tokens > self._cap * cursor.supply + rounding(cursor.supply, self.batch_tokens) + length:
             raise InputError(
                 f"source `{cursor.name}` has been read {self._cap:g} times before step {self._step}, its cap",
                 fix="lower its share or the budget, add rows, or raise `repetition_cap`",

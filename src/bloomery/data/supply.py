@@ -42,7 +42,7 @@ def demand(segments: Sequence[Segment], steps: int, batch_tokens: int) -> dict[s
 def check_supply(
     tables: Mapping[str, Sizes], segments: Sequence[Segment], steps: int, batch_tokens: int, cap: float = 4.0
 ) -> dict[str, float]:
-    """Epochs asked of each source; refuses a share that needs more than `cap` of them.
+    """Epochs asked of each source; refuses a share that needs more than `cap` of them, `rounding` aside.
 
     Four epochs are nearly as good as fresh data, later ones are worth little (Muennighoff et al. 2023,
     arXiv 2305.16264). Raises `InputError` naming the source, what it has and what would fit.
@@ -51,7 +51,7 @@ def check_supply(
     for name, tokens in demand(segments, steps, batch_tokens).items():
         supply = int(tables[name].lengths.sum())
         epochs[name] = tokens / supply
-        if epochs[name] > cap:
+        if tokens > cap * supply + rounding(supply, batch_tokens):
             raise InputError(
                 f"source `{name}` has {supply:,} tokens; its share asks for {tokens:,.0f}, that is {epochs[name]:.1f} "
                 f"epochs, above the repetition cap of {cap:g}",
@@ -59,3 +59,11 @@ def check_supply(
                 "or raise `repetition_cap`",
             )
     return epochs
+
+
+def rounding(supply: float, batch_tokens: int) -> float:
+    """Tokens that a source may give beyond its cap, because the last step is a whole one: `budget: 4 epochs` needs it.
+
+    Never more than one pass: a step that is larger than the source repeats it by itself.
+    """
+    return min(supply, float(batch_tokens))

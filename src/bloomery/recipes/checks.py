@@ -130,7 +130,7 @@ def _supply(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
     cap, known = plan.get("data.repetition_cap"), plan.get("source_tokens")
     margin = ESTIMATE_MARGIN if plan.estimated else 1.0
     for name, epochs in epochs_by_source(plan).items():
-        if epochs > cap * margin:
+        if epochs > cap * margin + 1 / known[name]:  # a budget is a whole number of tokens
             about = "about " if plan.estimated else ""
             yield Problem(
                 f"`{name}` has {about}{known[name]:,} tokens, and its share needs {epochs:.1f} epochs of them, "

@@ -43,7 +43,7 @@ class Loaded:
 
     def place(self, key: str) -> Where | None:
         """Where `key`, or the nearest section around it, was set."""
-        return _place(self.where, key)
+        return place_of(self.where, key)
 
 
 def find_recipe(name: str | Path) -> Path:
@@ -89,11 +89,11 @@ def _checked(
     data: dict[str, Any], where: dict[str, Where], overrides: Iterable[str], base: Path, path: Path | None
 ) -> Loaded:
     for override in overrides:
-        data = _override(data, where, override)
+        data = override(data, where, override)
     _refuse_secret(data, where, path)
 
     def place(told: str) -> Where | None:
-        found = _named(where, told) if " " in told else _place(where, told)
+        found = _named(where, told) if " " in told else place_of(where, told)
         return found or (Where(path) if path else None)
 
     recipe = checked(Recipe, data, place)
@@ -104,7 +104,7 @@ def _refuse_secret(data: dict[str, Any], where: Mapping[str, Where], path: Path 
     """A secret typed into a recipe would be copied into the run folder, with the plan and everywhere they go."""
     for key, value in _leaves(data, ""):
         if isinstance(value, str) and (name := secret_in(value)):
-            place = _place(where, key) or (Where(path) if path else None)
+            place = place_of(where, key) or (Where(path) if path else None)
             message = f"`{key}` holds the value of the environment variable {name}"
             raise InputError(message, where=place, fix=f"write `{{env: {name}}}`, where the key takes a secret")
 
@@ -196,7 +196,8 @@ def _anchored_source(source: Any, folder: Path) -> Any:
     return absolute(source, folder) if isinstance(source, dict) else source
 
 
-def _override(data: dict[str, Any], where: dict[str, Where], text: str) -> dict[str, Any]:
+def override(data: dict[str, Any], where: dict[str, Where], text: str) -> dict[str, Any]:
+    """A copy of `data` changed by `key=value`; `where` learns where the key was set."""
     key, equals, raw = text.partition("=")
     key = key.strip()
     if not equals or not key:
@@ -232,7 +233,7 @@ def _nest(parts: list[str], value: Any) -> dict[str, Any]:
     return {parts[0]: _nest(parts[1:], value) if len(parts) > 1 else value}
 
 
-def _place(where: Mapping[str, Where], key: str) -> Where | None:
+def place_of(where: Mapping[str, Where], key: str) -> Where | None:
     beneath = (place for known, place in where.items() if known.startswith(f"{key}."))
     if key not in where and (found := next(beneath, None)) is not None:
         return found  # an override of something in a section that the file does not have

@@ -23,20 +23,25 @@ from bloomery.review.queue import Item, ReviewQueue
 from bloomery.review.spec import given_labels
 from bloomery.review.value import to_items
 from bloomery.studies.active_file import Loop
+from bloomery.studies.active_page import to_html
 from bloomery.studies.classifying import Opened, open_classifier, probabilities, read_rows, to_lines, truth_of
 
 if TYPE_CHECKING:
     from bloomery.studies.classifying import Row
 
 Say = Callable[[str], None]
-ORACLE = "oracle"
+ORACLE, QUEUE, PAGE = "oracle", "queue.sqlite", "report.html"
 
 
 @dataclass(frozen=True, slots=True)
 class LoopResult:
-    """The rounds so far: labels given, mean F1 and AUROC, recall of new threats; and how many items wait for people."""
+    """The rounds so far: labels given, mean F1 and AUROC, recall of new threats; and how many items wait for people.
+
+    `folder` holds the queue and, where there are rows to measure on, the curve: `report.html`.
+    """
 
     name: str
+    folder: Path
     rounds: Sequence[dict[str, Any]]
     caught: dict[str, int | None]
     waiting: int
@@ -54,7 +59,11 @@ class LoopResult:
         for name, count in self.caught.items():
             lines.append(f"{name}: " + ("not caught yet" if count is None else f"caught after {count:,} labels"))
         if self.waiting:
-            lines.append(f"{self.waiting:,} items wait for people: bloomery review work; then call this again")
+            queue = self.folder / QUEUE
+            lines.append(f"{self.waiting:,} items wait for people: bloomery review work {queue} --person NAME")
+            lines.append("then call this again")
+        elif (page := self.folder / PAGE).is_file():
+            lines.append(f"curve: {page}")
         return "\n".join(lines)
 
 
@@ -68,7 +77,7 @@ def run_loop(loop: Loop, root: Path = RUNS, say: Say = lambda text: None) -> Loo
     pool = read_rows(loop.pool)
     if len(pool) * len(loop.spec.questions) < loop.file.labels:
         raise InputError(f"the pool has fewer labels than the {loop.file.labels:,} of a round", where=Where(loop.pool))
-    queue = ReviewQueue(folder / "queue.sqlite")
+    queue = ReviewQueue(folder / QUEUE)
     try:
         for number in range(loop.file.rounds + 1):
             place = folder / f"{number:02}"
@@ -176,7 +185,9 @@ def _result(loop: Loop, folder: Path, waiting: int) -> LoopResult:
         question: labels_until(counts, [one["caught"][question] for one in found], target)
         for question, target in loop.file.caught.items()
     }
-    return LoopResult(loop.name, found, caught, waiting)
+    if loop.test is not None and found:
+        write_text(folder / PAGE, to_html(loop.name, found))
+    return LoopResult(loop.name, folder, found, caught, waiting)
 
 
 def _same(loop: Loop, folder: Path) -> None:

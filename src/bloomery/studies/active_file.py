@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bloomery.core.errors import InputError, Where
-from bloomery.core.validation import checked, place_in
+from bloomery.core.errors import InputError, Where, nearest
+from bloomery.core.resources import recipes_dir
+from bloomery.core.validation import checked
 from bloomery.core.yaml import load_yaml
-from bloomery.recipes.load import Loaded, load_recipe
+from bloomery.recipes.load import Loaded, load_recipe, override, place_of
 from bloomery.review.spec import ClassifierSpec, load_spec
 
 
@@ -61,10 +63,17 @@ class Loop:
     asked: str
 
 
-def read_loop(path: Path) -> Loop:
-    """Read a loop file. Raises `InputError` with file and line for what cannot be run."""
-    text, lines = load_yaml(path)
-    file = checked(LoopFile, text, place_in(lines, path))
+def read_loop(named: str | Path, changes: Sequence[str] = ()) -> Loop:
+    """Read a loop file, or a shipped one by its name, with `key=value` changes laid over it.
+
+    Raises `InputError` with file and line for what cannot be run.
+    """
+    path = _find(named)
+    data, lines = load_yaml(path)
+    where = {key: Where(path, line) for key, line in lines.items()}
+    for change in changes:
+        data = override(data or {}, where, change)
+    file = checked(LoopFile, data, lambda key: place_of(where, key) or Where(path, 1))
     base = path.parent
     spec = load_spec(base / file.classifier)
     for question in file.caught:
@@ -76,6 +85,17 @@ def read_loop(path: Path) -> Loop:
     beside = base / file.recipe
     loaded = load_recipe(str(beside) if beside.is_file() else file.recipe, [])
     test = base / file.test if file.test else None
-    return Loop(
-        file.name or path.name.split(".")[0], file, loaded, spec, base / file.pool, test, path.read_text("utf-8")
-    )
+    asked = path.read_text("utf-8") + "".join(f"# {change}\n" for change in changes)
+    name = file.name or path.name.split(".")[0]
+    return Loop(name, file, loaded, spec, base / file.pool, test, asked)
+
+
+def _find(named: str | Path) -> Path:
+    path = Path(named)
+    if path.is_file():
+        return path
+    shipped = {found.parent.name: found for found in recipes_dir().glob("*/loop.yaml")}
+    if str(named) not in shipped:
+        fix = f"give a file, or a shipped one: {', '.join(sorted(shipped))}"
+        raise InputError(f"there is no loop `{named}`{nearest(str(named), shipped)}", fix=fix)
+    return shipped[str(named)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 
 import numpy as np
@@ -132,7 +133,23 @@ def test_a_source_is_never_repeated_beyond_the_cap() -> None:
         for k in range(1000):
             capped.step(k)
     assert "repetition_cap" in str(error.value)
-    assert max(capped.epochs().values()) < 2.2
+    most = {name: 2 + 200 / table.lengths.sum() + 0.2 for name, table in TABLES.items()}
+    assert all(read < most[name] for name, read in capped.epochs().items())
+
+
+def test_epochs_that_end_inside_a_step_are_not_beyond_a_cap_of_as_many() -> None:
+    share = {"mine": 1.0}
+    table = {"mine": TABLES["mine"]}
+    supply = int(table["mine"].lengths.sum())
+    steps = math.ceil(4 * supply / 200)
+    assert steps * 200 > 4 * supply
+    assert check_supply(table, [Segment(0, share)], steps, 200, 4.0)["mine"] > 4
+    whole = Blend(table, [Segment(0, share)], 200, 7, 4.0)
+    assert all(whole.step(k) for k in range(steps))
+    with pytest.raises(InputError, match="above the repetition cap of 4"):
+        check_supply(table, [Segment(0, share)], steps + 2, 200, 4.0)
+    with pytest.raises(InputError, match="its share asks for 200"):  # no step may repeat a source by itself
+        check_supply({"mine": Lengths(np.full(3, 10, np.int64))}, [Segment(0, share)], 1, 200, 4.0)
 
 
 def test_two_hundred_thousand_rows_take_seconds() -> None:
