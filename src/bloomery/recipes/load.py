@@ -88,8 +88,8 @@ def with_overrides(loaded: Loaded, overrides: Iterable[str]) -> Loaded:
 def _checked(
     data: dict[str, Any], where: dict[str, Where], overrides: Iterable[str], base: Path, path: Path | None
 ) -> Loaded:
-    for override in overrides:
-        data = override(data, where, override)
+    for text in overrides:
+        data = override(data, where, text)
     _refuse_secret(data, where, path)
 
     def place(told: str) -> Where | None:
