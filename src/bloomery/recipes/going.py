@@ -10,12 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from bloomery.core.errors import InputError
-from bloomery.core.intervals import wilson
 from bloomery.data.sources import iter_records
 from bloomery.recipes.configure import source_specs
 from bloomery.recipes.held_rows import evaluation_rows
@@ -64,7 +62,7 @@ class Base:
     def said(self) -> str:
         """For a person."""
         flat = [score for one in self.scores for score in one]
-        mean = f"mean reward {np.mean(flat):.3g}" if flat else "no answer could be scored"
+        mean = f"mean reward {fmean(flat):.3g}" if flat else "no answer could be scored"
         rate = "" if self.right is None else f"{self.right:.0%} right [{self.low:.0%}, {self.high:.0%}], "
         return f"{rate}{mean}, of {len(flat)} answers to {len(self.scores)} tasks"
 
@@ -101,11 +99,11 @@ def go(plan: Plan, collector: Collector, tasks: DomainTasks, seed: int, trainer:
 
 def check_references(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
     """The first reference answer that the reward does not accept, where the reward is cheap to ask."""
-    from bloomery.graders.load import load_grader
-
     spec = plan.section("rollouts").get("reward")
     if spec is None or spec.get("type") not in CHEAP:
         return
+    from bloomery.graders.load import load_grader
+
     specs, base = source_specs(plan), Path(plan.get("base"))
     rows: list[Any] = []
     try:
@@ -156,6 +154,8 @@ def base(groups: Sequence[Sequence[Rollout]], top: float | None) -> Base:
     if top is None or not flat:
         return Base(scores, None)
     right = sum(score >= top - 1e-9 for score in flat) / len(flat)
+    from bloomery.core.intervals import wilson
+
     bounds = wilson(round(right * tasks), tasks)
     return Base(scores, right, min(bounds.low, right), max(bounds.high, right))
 

@@ -234,6 +234,7 @@ def _nest(parts: list[str], value: Any) -> dict[str, Any]:
 
 
 def place_of(where: Mapping[str, Where], key: str) -> Where | None:
+    """Where a key was written, else what lies beneath or around it."""
     beneath = (place for known, place in where.items() if known.startswith(f"{key}."))
     if key not in where and (found := next(beneath, None)) is not None:
         return found  # an override of something in a section that the file does not have

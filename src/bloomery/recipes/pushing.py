@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bloomery.core.errors import InputError
@@ -30,10 +31,9 @@ def check(loaded: Loaded, plan: Plan) -> Iterator[Problem]:
             message = f"`rollouts.{name}` is for rollouts made outside, and there is no gateway that they could call"
             yield Problem(message, loaded.place(f"rollouts.{name}"), "add `orchestrators: 127.0.0.1:8100`")
     given = [*keys.values(), *([push["token"]] if push and push["token"] else [])]
-    for work in (
-        *(lambda secret=secret: Secret.parse(secret).reveal() for secret in given),
-        *(lambda url=url: check_url(url) for url in (push and [push["url"], push["endpoint"]]) or [] if url),
-    ):
+    addresses = [push["url"], push["endpoint"]] if push else []
+    works = [partial(_secret, one) for one in given] + [partial(check_url, url) for url in addresses if url]
+    for work in works:
         try:
             work()
         except InputError as error:
@@ -44,7 +44,12 @@ def signers(told: Mapping[str, Any]) -> Signers:
     """Who may sign, with their secrets read from the environment."""
     from bloomery.rl.sigv4 import Signers
 
-    return Signers({access: Secret.parse(secret).reveal() for access, secret in told["aws_keys"].items()})
+    return Signers({access: _secret(secret) for access, secret in told["aws_keys"].items()})
+
+
+def _secret(told: Any) -> str:
+    """The secret that a recipe names. Raises `InputError` where its variable is not set."""
+    return Secret.parse(told).reveal()
 
 
 def terms(told: Mapping[str, Any]) -> Terms | None:
