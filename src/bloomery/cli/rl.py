@@ -1,4 +1,4 @@
-"""Verbs about reinforcement learning: show."""
+"""Verbs about reinforcement learning: show, check."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from bloomery.cli.output import Json, print_json, print_table
 
-app = typer.Typer(help="Look at the rollouts of a training by rewards.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Look at rollouts, and try what sends rewards.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command()
@@ -40,6 +40,42 @@ def show(
     if tokens:
         for one in found:
             typer.echo(f"{one['task']} {one['number']}: " + _tokens(one))
+
+
+@app.command()
+def check(
+    url: Annotated[str | None, typer.Argument(metavar="URL", help="A reward endpoint, or a rollout server.")] = None,
+    serve: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Deal tasks to whoever claims them.")] = None,
+    rollouts: Annotated[bool, typer.Option("--rollouts", help="URL takes `POST /rollout`.")] = False,
+    gateway: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where it calls back.")] = "127.0.0.1:8100",
+    rows: Annotated[Path | None, typer.Option(help="Tasks, or answered rows, as JSON lines. Default: one sum.")] = None,
+    answers: Annotated[Path | None, typer.Option(help="What the toy model says, a line each.")] = None,
+    reply: Annotated[str, typer.Option("--format", help="What a reward endpoint answers: see `endpoint`.")] = "nova",
+    token: Annotated[str | None, typer.Option(metavar="NAME", help="Variable with the bearer token of URL.")] = None,
+    seconds: Annotated[float, typer.Option(min=1, help="Longest for all of it, or for one reward.")] = 120.0,
+    json: Json = False,
+) -> None:
+    """Try a reward endpoint or an orchestrator before a run depends on it.
+
+    A toy gateway deals tasks in which replies are lost, the gateway is busy, the rollout is ended or its lease is over.
+    Status 0: every law held that could be seen; 1: one was broken; 2: nothing could be seen.
+
+    \b
+    bloomery rl check http://127.0.0.1:9000/reward
+    bloomery rl check http://127.0.0.1:8200 --rollouts
+    bloomery rl check --serve 127.0.0.1:8100
+    """
+    from bloomery.rl.laws import exit_status
+    from bloomery.rl.trying import Trial
+
+    trial = Trial(url, serve, rollouts, gateway, rows, answers, reply, token, seconds)
+    laws = trial.laws(lambda text: typer.echo(text, err=True))
+    if json:
+        print_json([law.to_json() for law in laws])
+    else:
+        print_table(["", "law", "seen"], [law.row() for law in laws], "nothing")
+    if status := exit_status(laws):
+        raise typer.Exit(status)
 
 
 def _line(one: dict[str, Any]) -> list[str]:

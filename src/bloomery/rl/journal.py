@@ -55,9 +55,9 @@ class Journal:
         """A claimed task did not reach its worker; see `leases.put_back`."""
         return self._writer.do(lambda db: leases.put_back(db, attempt), durable=True)
 
-    def lost(self, attempt: int) -> Future[None]:
+    def lost(self, attempt: int, heard: bool = False) -> Future[None]:
         """A claimed task may not have reached its worker; see `leases.lost`."""
-        return self._writer.do(lambda db: leases.lost(db, self.terms, attempt), durable=True)
+        return self._writer.do(lambda db: leases.lost(db, self.terms, attempt, heard), durable=True)
 
     def under_way(self, worker: str) -> Future[list[Attempt]]:
         """Attempts in the hands of a worker."""

@@ -165,12 +165,14 @@ def put_back(db: sqlite3.Connection, attempt: int) -> None:
     )
 
 
-def lost(db: sqlite3.Connection, terms: Terms, attempt: int) -> None:
-    """Nobody knows whether the worker has the task: unless it was heard of, its attempt is over and another begins.
+def lost(db: sqlite3.Connection, terms: Terms, attempt: int, heard: bool = False) -> None:
+    """Nobody knows whether the worker has the task: its attempt is over and another begins. One that has called
+    the model is left to its lease, unless `heard` says that this does not count.
 
     Should it have the task after all, its calls get 410: two workers never end the same attempt.
     """
-    if db.execute("update attempt set state = 'expired' where id = ? and state = 'leased'", (attempt,)).rowcount:
+    running = "state in ('leased', 'running')" if heard else "state = 'leased'"
+    if db.execute(f"update attempt set state = 'expired' where id = ? and {running}", (attempt,)).rowcount:  # noqa: S608
         _once_more(db, terms, one(db, attempt))
 
 

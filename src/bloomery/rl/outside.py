@@ -34,9 +34,11 @@ LOOK = 0.1
 class Door:
     """The gateway on a socket, in a thread with an event loop of its own."""
 
-    def __init__(self, make: Callable[[], Gateway], host: str, port: int) -> None:
-        """`make` is called in the thread. Returns when the socket takes connections."""
-        self._make, self._host, self._port = make, host, port
+    def __init__(
+        self, make: Callable[[], Gateway], host: str, port: int, wrap: Callable[[Any, Gateway], Any] | None = None
+    ) -> None:
+        """`make` is called in the thread, `wrap` may stand before its app. Returns when the socket is open."""
+        self._make, self._host, self._port, self._wrap = make, host, port, wrap
         self._ready, self._stop = threading.Event(), threading.Event()
         self._error: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -67,7 +69,8 @@ class Door:
 
     async def _serve(self) -> None:
         self._loop, self.gateway = asyncio.get_running_loop(), self._make()
-        app = make_app(self.gateway, ())
+        app: Any = make_app(self.gateway, ())
+        app = app if self._wrap is None else self._wrap(app, self.gateway)
         await serve(app, self.gateway, self._host, self._port, self._ready.set, self._stop)
 
 

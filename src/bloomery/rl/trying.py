@@ -1,0 +1,94 @@
+"""`bloomery rl check`: which check its options ask for, made ready."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bloomery.core.errors import InputError, nearest
+from bloomery.core.http import Access, Caps, Http, check_url
+from bloomery.core.secret import Secret
+from bloomery.graders.replies import FORMATS
+from bloomery.graders.rows import read_samples
+from bloomery.rl.config import PushSettings
+from bloomery.rl.laws import Law
+
+KEY = "BLOOMERY_TOKEN"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The verb's options, as they were given."""
+
+    url: str | None
+    serve: str | None
+    rollouts: bool
+    gateway: str
+    rows: Path | None
+    answers: Path | None
+    format: str
+    token: str | None
+    seconds: float
+
+    def laws(self, say: Callable[[str], None]) -> list[Law]:
+        """What was found. Raises `InputError` for options that do not fit together."""
+        if (self.url is None) == (self.serve is None):
+            raise InputError("give an address, or `--serve HOST:PORT`", fix="one of the two")
+        if self.url is not None:
+            check_url(self.url)
+        if self.format not in FORMATS:
+            raise InputError(f"`--format {self.format}` is none{nearest(self.format, FORMATS)}", fix="change it")
+        return self._reward() if self.url is not None and not self.rollouts else self._orchestrator(say)
+
+    def _reward(self) -> list[Law]:
+        from bloomery.rl.check_reward import SAMPLE, RewardCheck
+
+        assert self.url is not None
+        headers = {"Authorization": f"Bearer {Secret(self.token).reveal()}"} if self.token else {}
+        # Typed by whoever runs this: their own machine and network are theirs to try.
+        http = Http(Access(private=True), Caps(read=self.seconds, total=self.seconds))
+        rows = self._samples(answered=True) or [SAMPLE]
+        return RewardCheck(self.url, http, headers, rows, self.format, self.seconds).laws()
+
+    def _orchestrator(self, say: Callable[[str], None]) -> list[Law]:
+        from bloomery.core.resources import families_dir
+        from bloomery.models.load import load_tokenizer
+        from bloomery.rl.check_orchestrator import ANSWERS, ROW, OrchestratorCheck
+        from bloomery.rl.outside import address
+
+        host, port = address(self.serve or self.gateway)
+        key = os.environ.get(KEY) or secrets.token_urlsafe(24)
+        if self.serve:
+            told = "" if KEY in os.environ else f" with the key {key}"
+            say(f"dealing tasks at http://{host}:{port}{told}; start the orchestrator")
+        answers = self.answers.read_text(encoding="utf-8").splitlines() if self.answers else ANSWERS
+        return OrchestratorCheck(
+            load_tokenizer(families_dir() / "ember" / "tokenizer"), host, port, key,
+            self._samples(answered=False) or [ROW], answers, seconds=self.seconds, push=self._push(), say=say,
+        ).laws()  # fmt: skip
+
+    def _push(self) -> PushSettings | None:
+        if self.url is None:
+            return None
+        token = {"env": self.token} if self.token else None
+        return PushSettings(
+            self.url, f"http://{self.gateway}", seconds=self.seconds, outage=self.seconds, token=token, private=True
+        )
+
+    def _samples(self, answered: bool) -> Sequence[dict[str, Any]]:
+        """The rows of the file: answered ones to be judged, or all as tasks, without their answers."""
+        if self.rows is None:
+            return []
+        samples, has = read_samples(self.rows)
+        pairs = zip(samples, has, strict=True)
+        if answered:
+            found = [sample.metadata | sample.payload() for sample, one in pairs if one]
+        else:
+            found = [s.metadata | s.payload() | {"messages": [*s.messages[: -1 if one else None]]} for s, one in pairs]
+        if not found:
+            raise InputError(f"`--rows {self.rows}` holds no answered row", fix="give rows with a response")
+        return found
