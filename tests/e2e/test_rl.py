@@ -147,6 +147,16 @@ def test_an_orchestrator_drives_the_rollouts(here: Path, monkeypatch: pytest.Mon
     assert [turn["version"] for turn in shown[2]["rollouts"][0]["turns"]] == [2, 2]
 
 
+def test_a_start_that_gets_nothing_right_is_refused_before_its_first_step(here: Path) -> None:
+    (here / "rl.yaml").write_text(RECIPE.replace("[aeiou]{2}", "zzzz").replace("12 steps", "1 steps"))
+    refused = bloomery("run", "rl.yaml", within=here)
+    assert refused.status == 2 and not (here / "runs" / "rl" / "rollouts").exists()
+    assert "gets no task right" in refused.err and "fine-tune it first" in refused.err
+    assert "0% right [0%, " in refused.err
+    anyway = bloomery("run", "rl.yaml", "name=anyway", "rollouts.go=anyway", within=here)
+    assert anyway.status == 0 and "goes on by `rollouts.go: anyway`" in anyway.err
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -73,7 +74,7 @@ def _folder(run: str) -> Path:
     return RunFolder.open(next((path for path in (RUNS / run, Path(run)) if path.is_dir()), RUNS / run)).path
 
 
-SORTS = {
+SORTS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "reward": lambda one: one["reward"],
     "length": lambda one: sum(len(turn["ids"]) for turn in one["turns"]),
     "advantage": lambda one: one["advantage"],
