@@ -28,6 +28,7 @@ SECTIONS = {
     "OptimSection": "`optim`",
     "PreferenceSection": "`preference`",
     "RolloutSection": "`rollouts`",
+    "PushSection": "`rollouts.push`",
     "Memory": "`memory`",
     "Keep": "`keep`",
     "EvalSection": "`eval`",

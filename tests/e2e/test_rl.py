@@ -40,7 +40,7 @@ def rewards(run: Path) -> list[float]:
 
 
 def test_rewards_rise_and_every_rollout_can_be_seen(here: Path) -> None:
-    (here / "rl.yaml").write_text(RECIPE)
+    (here / "rl.yaml").write_text(RECIPE.replace("[train, export]", "[train, evaluate, export]"))
     done = bloomery("run", "rl.yaml", "budget=40 steps", "schedule.lr=1e-2", "rollouts.tasks=6", within=here)
     assert done.status == 0, done.err
     found = rewards(here / "runs" / "rl")
@@ -51,12 +51,34 @@ def test_rewards_rise_and_every_rollout_can_be_seen(here: Path) -> None:
     assert shown["steps"] == list(range(40)) and len(shown["rollouts"]) >= 8
     turn = shown["rollouts"][0]["turns"][0]
     assert turn["version"] == 39 and len(turn["ids"]) == len(turn["logp"]) > 0
+    some = bloomery("rl", "show", "rl", "--step", "0", "--sort=-reward", "--why", "trained", "--rows", "1", within=here)
+    group = some.out.splitlines()[1].split()[0]
+    whole = bloomery("rl", "show", "rl", "--step", "0", "--group", group, within=here)
+    assert "user: " in whole.out and f"--- {group} 7: reward" in whole.out
+    said = (here / "runs" / "rl" / "report.md").read_text()
+    assert "## Learning from rewards" in said and "The start: " in said and ", pass@4 |" in said
+    drawn = bloomery("rl", "report", "rl", within=here)
+    assert drawn.status == 0 and "<svg" in (here / drawn.out.strip()).read_text()
     late = bloomery("rl", "show", "rl", "--step", "77", within=here)
     assert late.status == 2 and "steps 0 to 39 are there" in late.err
 
 
+EVERYTHING = """\
+  temperature: 0.8
+  overlong_buffer: 3
+  resample: 2
+  kl: 0.05
+  kl_every: 2
+  kl_cap: 1e-3
+  watch: 4
+"""
+"""Whatever has a state, or draws by itself, must come back as it was."""
+
+
 def test_killed_and_resumed_it_ends_with_the_same_bytes(here: Path) -> None:
-    (here / "rl.yaml").write_text(RECIPE)
+    told = "rollouts:\n  group: 8\n  tasks: 3\n  max_tokens: 6\n  replay_weight: 0.1\n"
+    recipe = RECIPE.replace("rollouts: {group: 8, tasks: 3, max_tokens: 6, replay_weight: 0.1}\n", told + EVERYTHING)
+    (here / "rl.yaml").write_text(recipe)
     assert bloomery("run", "rl.yaml", "name=whole", within=here).status == 0
     assert run_to(here, "run", "rl.yaml", "name=killed", at="bloomery.train.trainer:train_step", times=8) == (
         -signal.SIGKILL
@@ -67,6 +89,11 @@ def test_killed_and_resumed_it_ends_with_the_same_bytes(here: Path) -> None:
     assert weights(runs / "killed") == weights(runs / "whole")
     for path in sorted((runs / "whole" / "rollouts").iterdir()):
         assert path.read_bytes() == (runs / "killed" / "rollouts" / path.name).read_bytes()
+    events = [json.loads(line) for line in (runs / "whole" / "events.jsonl").read_text().splitlines()]
+    told = [event for event in events if event["event"] == "rollouts"]
+    assert {0.0, 1.0} <= {event["rewards_wait"] for event in told}, "the cap neither held nor let go"
+    assert sum(event["resampled_groups"] for event in told) > 0 and "held_pass_1" in told[0]
+    assert any(event.get("loss_kl", 0) > 0 for event in events if event["event"] == "step")
 
 
 def orchestrate(port: int, stop: threading.Event) -> None:
@@ -118,6 +145,16 @@ def test_an_orchestrator_drives_the_rollouts(here: Path, monkeypatch: pytest.Mon
     assert {turn["kind"] for one in rollouts for turn in one["turns"]} == {"clean"}
     assert any(one["why"] == "trained" for one in rollouts)
     assert [turn["version"] for turn in shown[2]["rollouts"][0]["turns"]] == [2, 2]
+
+
+def test_a_start_that_gets_nothing_right_is_refused_before_its_first_step(here: Path) -> None:
+    (here / "rl.yaml").write_text(RECIPE.replace("[aeiou]{2}", "zzzz").replace("12 steps", "1 steps"))
+    refused = bloomery("run", "rl.yaml", within=here)
+    assert refused.status == 2 and not (here / "runs" / "rl" / "rollouts").exists()
+    assert "gets no task right" in refused.err and "fine-tune it first" in refused.err
+    assert "0% right [0%, " in refused.err
+    anyway = bloomery("run", "rl.yaml", "name=anyway", "rollouts.go=anyway", within=here)
+    assert anyway.status == 0 and "goes on by `rollouts.go: anyway`" in anyway.err
 
 
 @pytest.mark.parametrize(

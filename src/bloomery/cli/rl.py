@@ -1,22 +1,28 @@
-"""Verbs about reinforcement learning: show, check."""
+"""Verbs about reinforcement learning: show, report, check."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from bloomery.cli.output import Json, print_json, print_table
 
 app = typer.Typer(help="Look at rollouts, and try what sends rewards.", no_args_is_help=True, rich_markup_mode=None)
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's name or folder.")]
+Sort = Literal["reward", "-reward", "length", "-length", "advantage", "-advantage"]
 
 
 @app.command()
 def show(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's name or folder.")],
+    run: Run,
     step: Annotated[int | None, typer.Option(min=0, help="Which step. Default: the last.")] = None,
     rows: Annotated[int, typer.Option(min=1, help="How many rollouts are shown.")] = 16,
+    group: Annotated[str | None, typer.Option(help="Only those of one task, whole: messages and parts.")] = None,
+    why: Annotated[str | None, typer.Option(help="Only those used or dropped so, such as trained, unscorable.")] = None,
+    sort: Annotated[Sort | None, typer.Option(help="Least first; with a minus most first.")] = None,
     tokens: Annotated[bool, typer.Option("--tokens", help="Also each token with its log-probability.")] = False,
     json: Json = False,
 ) -> None:
@@ -24,22 +30,41 @@ def show(
 
     \b
     bloomery rl show my-run --step 12
+    bloomery rl show my-run --sort=-reward --why trained
+    bloomery rl show my-run --group task-7
     """
-    from bloomery.lineage.rundir import RunFolder
-    from bloomery.recipes.start import RUNS
     from bloomery.rl.log import RolloutLog
 
-    folder = RunFolder.open(next((path for path in (RUNS / run, Path(run)) if path.is_dir()), RUNS / run))
-    log = RolloutLog(folder.path)
+    log = RolloutLog(_folder(run))
     steps = log.steps()
-    found = [*log.read(steps[-1] if step is None and steps else step or 0)][:rows]
+    every = list(log.read(steps[-1] if step is None and steps else step or 0))
+    chosen = [one for one in every if group in (None, one["task"], one["group"]) and (why or "") in one["why"]]
+    found = _sorted(chosen, sort)[:rows]
     if json:
         print_json({"steps": steps, "rollouts": found})
         return
-    print_table(["task", "reward", "advantage", "tokens", "used", "answer"], [_line(one) for one in found], "none")
+    print_table(
+        ["task", "reward", "advantage", "tokens", "used", "answer"],
+        [_line(one) for one in found],
+        f"none of {len(every)} rollouts of this step is so" if every else "none",
+    )
+    for one in found if group else ():
+        typer.echo(_whole(one))
     if tokens:
         for one in found:
             typer.echo(f"{one['task']} {one['number']}: " + _tokens(one))
+
+
+@app.command()
+def report(run: Run) -> None:
+    """Draw the course of a run so far into its `rollouts.html`: rewards and their parts, KL, entropy, length, time.
+
+    \b
+    bloomery rl report my-run
+    """
+    from bloomery.recipes.rewarding import draw_rollouts
+
+    typer.echo(str(draw_rollouts(_folder(run))))
 
 
 @app.command()
@@ -76,6 +101,48 @@ def check(
         print_table(["", "law", "seen"], [law.row() for law in laws], "nothing")
     if status := exit_status(laws):
         raise typer.Exit(status)
+
+
+def _folder(run: str) -> Path:
+    from bloomery.lineage.rundir import RunFolder
+    from bloomery.recipes.start import RUNS
+
+    return RunFolder.open(next((path for path in (RUNS / run, Path(run)) if path.is_dir()), RUNS / run)).path
+
+
+SORTS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "reward": lambda one: one["reward"],
+    "length": lambda one: sum(len(turn["ids"]) for turn in one["turns"]),
+    "advantage": lambda one: one["advantage"],
+}
+
+
+def _sorted(found: list[dict[str, Any]], by: str | None) -> list[dict[str, Any]]:
+    """In the order asked for; what has no such value comes last."""
+    if by is None:
+        return found
+    value = SORTS[by.lstrip("-")]
+    known = sorted((one for one in found if value(one) is not None), key=value, reverse=by.startswith("-"))
+    return known + [one for one in found if value(one) is None]
+
+
+def _whole(one: dict[str, Any]) -> str:
+    """A rollout with all that was said, and what its reward is made of."""
+    reward = "none" if one["reward"] is None else f"{one['reward']:.4g}"
+    parts = "".join(f", {name} {value:.4g}" for name, value in one["components"].items())
+    parts += f", {one['penalty']:.4g} for its length" if "penalty" in one else ""
+    lines = [f"\n--- {one['task']} {one['number']}: reward {reward}{parts}; {one['why']}"]
+    for turn in one["turns"]:
+        said = [*turn["added"], turn["reply"]]
+        lines += [f"{message.get('role')}: {_text(message)}" for message in said]
+    return "\n".join(lines)
+
+
+def _text(message: dict[str, Any]) -> str:
+    content = message.get("content")
+    called = f" {message['tool_calls']}" if message.get("tool_calls") else ""
+    text = content if isinstance(content, str) else "" if content is None else str(content)
+    return "\n".join(_plain(line) for line in f"{text}{called}".split("\n"))
 
 
 def _line(one: dict[str, Any]) -> list[str]:

@@ -48,17 +48,17 @@ def read_curve(events: Path, segments: Sequence[Segment] = ()) -> Curve | None:
     steps: dict[int, dict[str, Any]] = {}
     held: dict[str, dict[int, float]] = {}
     for event in read_events(events):
-        if event["event"] == "step" and _number(event.get("loss")) is not None:
+        if event["event"] == "step" and number(event.get("loss")) is not None:
             steps[int(event["step"])] = event
-        elif event["event"] == "validate" and _number(event.get("loss")) is not None:
+        elif event["event"] == "validate" and number(event.get("loss")) is not None:
             held.setdefault(str(event.get("held_out", "held out")), {})[int(event["step"])] = float(event["loss"])
     if not steps:
         return None
     logged = [steps[step] for step in sorted(steps)]
-    points = [Point(int(e["step"]), float(e["loss"]), _number(e.get("learning_rate")) or 0.0) for e in logged]
+    points = [Point(int(e["step"]), float(e["loss"]), number(e.get("learning_rate")) or 0.0) for e in logged]
     curves = tuple(HeldOut(name, tuple(sorted(found.items()))) for name, found in held.items())
-    tokens = max(int(_number(e.get("tokens")) or 0) for e in logged)
-    seconds = sum(_number(e.get("seconds")) or 0.0 for e in logged)
+    tokens = max(int(number(e.get("tokens")) or 0) for e in logged)
+    seconds = sum(number(e.get("seconds")) or 0.0 for e in logged)
     return Curve(tuple(thinned(points)), curves, tuple(segments), tokens, seconds)
 
 
@@ -69,7 +69,7 @@ def thinned(points: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
     return [Point(run[-1].step, sum(p.loss for p in run) / len(run), run[-1].learning_rate) for run in runs]
 
 
-def _number(value: Any) -> float | None:
+def number(value: Any) -> float | None:
     """A finite number; the log writes others as strings."""
     good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     return float(value) if good else None

@@ -13,6 +13,7 @@ from bloomery.evals.compare import Change, Comparison
 from bloomery.evals.held import Held
 from bloomery.evals.proof import Arm
 from bloomery.evals.report import Report
+from bloomery.evals.rolled import Rolled
 from bloomery.evals.seeds import Seeds
 from bloomery.evals.wording import intervals
 
@@ -56,6 +57,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "judged": [dataclasses.asdict(one) for one in report.judged],
         "pairs": [standings.to_json(one) for one in report.pairs],
         "held": _held(report.held),
+        "rolled": None if report.rolled is None else _rolled(report.rolled),
         "rewards": [dataclasses.asdict(one) for one in report.rewards],
         "spent": dataclasses.asdict(report.spent),
     }
@@ -104,6 +106,12 @@ def _held(held: Held | None) -> dict[str, Any] | None:
         return None
     domain = {"asked": 1 - held.asked, "realised": 1 - held.realised}
     return {"budget": held.budget, "domain_share": domain, "looks": [dataclasses.asdict(look) for look in held.looks]}
+
+
+def _rolled(rolled: Rolled) -> dict[str, Any]:
+    alarms = [{"step": step, "said": said} for step, said in rolled.alarms]
+    figures = {name: [list(point) for point in points] for name, points in rolled.figures.items()}
+    return {"base": rolled.base, "alarms": alarms, "seconds": rolled.seconds(), "figures": figures}
 
 
 def _finite(value: Any) -> Any:

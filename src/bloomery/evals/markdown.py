@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from bloomery.evals import standings
+from bloomery.evals import rolled_section, standings
 from bloomery.evals.blended import NAMES
 from bloomery.evals.compare import Change
 from bloomery.evals.report import Report
@@ -47,6 +47,7 @@ def to_markdown(report: Report) -> str:
         *_budgets(report),
         *_held(report),
         *_proof(report),
+        *_rolled(report),
         *_rewards(report),
         *_skills(report),
         *_pairs(report),
@@ -160,6 +161,14 @@ def _arm_seeds(report: Report) -> Iterator[str]:
             yield f"- {name} over seeds: {'; '.join(told)}"
     if report.seeds:
         yield ""
+
+
+def _rolled(report: Report) -> Iterator[str]:
+    if report.rolled is not None:
+        said = [line for one in rolled_section.lines(report.rolled) for line in (_plain(one), "")]
+        yield from ["## Learning from rewards", "", *said]
+        rows = [[_plain(cell) for cell in row] for row in rolled_section.passed(report)]
+        yield from _table(rolled_section.NAMES, rows) if rows else ()
 
 
 def _rewards(report: Report) -> Iterator[str]:

@@ -15,6 +15,7 @@ from bloomery.evals.compare import Change
 from bloomery.evals.gate import Verdict
 from bloomery.evals.html import Child, Markup, el
 from bloomery.evals.report import Report
+from bloomery.evals.rolled_section import rolled_section
 from bloomery.evals.sections import TONES
 from bloomery.evals.wording import (
     GROUPS,
@@ -39,6 +40,7 @@ def to_html(report: Report) -> str:
         _header(report),
         _cards(report),
         sections.arms(report),
+        rolled_section(report),
         sections.rewards(report),
         sections.skills(report),
         sections.pairs(report),

@@ -21,6 +21,7 @@ from bloomery.evals.ledger import RIGHT
 from bloomery.evals.proof import CURATED_ONLY, Arm, Plasticity, Proof, prove
 from bloomery.evals.results import EvalResult
 from bloomery.evals.rewards import Rewards, rewards
+from bloomery.evals.rolled import Rolled, read_rolled
 from bloomery.evals.seeds import Seeded, Seeds, mean_over_seeds, seeds_by_group
 from bloomery.evals.ungraded import Ungraded, ungraded
 from bloomery.evals.wording import headline
@@ -82,6 +83,8 @@ class Report:
     ungraded: tuple[Ungraded, ...]
     held: Held | None = None
     """How the run held its forgetting budget, where it was to."""
+    rolled: Rolled | None = None
+    """The course of its rewards, where it learned by any."""
     rewards: tuple[Rewards, ...] = ()
     """Of held-out preferences, under the first seed."""
     blended: Blended | None = None
@@ -146,6 +149,7 @@ def make_report(
         **_answers(start, every),
         spent=spent.get("") or (Spent(curve.tokens, curve.seconds) if curve else Spent()),
         curve=curve, held=held, rewards=rewards(start, result, beta, draws) if beta else (), pairs=tuple(pairs),
+        rolled=read_rolled(events) if events and events.is_file() else None,
         blended=Blended.of(receipt) if receipt else None,
     )  # fmt: skip
 

@@ -20,6 +20,8 @@ from bloomery.recipes.plan import Plan
 from bloomery.recipes.preference import COMPARING
 from bloomery.recipes.prepare import Prepared
 from bloomery.recipes.responsible import of_run
+from bloomery.recipes.rewarding import own_reward
+from bloomery.recipes.rollouts import RL
 from bloomery.recipes.training import ArmRun, arm_runs, load_start
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from bloomery.models.load import Loaded
 
 Say = Callable[[str], None]
+ANSWERS = 4
+"""Answers to each held-out task of a training by rewards."""
 
 
 def judge_run(
@@ -131,10 +135,18 @@ def domain_suites(plan: Plan, held: Iterable[Held]) -> list[Suite]:
             found.append(Suite(one.name, one.table.store.shape, one.path, "domain"))
             continue
         found.append(Suite(one.name, "bpb", one.path, "domain"))
-        grader = plan.get("eval.grader") or GRADERS.get(str(builtin.get(one.name)))
+        grader = plan.get("eval.grader") or own_reward(plan) or GRADERS.get(str(builtin.get(one.name)))
         if grader and one.table.store.shape != "text":
-            found.append(Suite(f"{one.name} answers", "generate", one.path, "domain", grader))
+            found.append(Suite(f"{one.name} answers", "generate", one.path, "domain", grader, **_sampled(plan)))
     return found
+
+
+def _sampled(plan: Plan) -> dict[str, Any]:
+    """Tasks that rewards train on are answered several times, as in training: pass@1 is then their mean score."""
+    if plan.get("objective") != RL:
+        return {}
+    told = {"max_new_tokens": plan.get("rollouts.max_tokens"), "temperature": plan.get("rollouts.temperature")}
+    return told | {"samples": ANSWERS, "metrics": ("pass@1", f"pass@{ANSWERS}")}
 
 
 def family_suites(described: Iterable[dict[str, Any]]) -> list[Suite]:

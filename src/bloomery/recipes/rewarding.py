@@ -7,8 +7,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bloomery.core.errors import InputError, Where
+from bloomery.core.files import write_text
 from bloomery.graders.nested import walk
 from bloomery.recipes.judges import Judges
+from bloomery.recipes.plan import Plan
 
 if TYPE_CHECKING:
     from bloomery.graders.payload import Grader
@@ -38,6 +41,14 @@ def is_remote(spec: Mapping[str, Any]) -> bool:
     return any("url" in part or isinstance(part.get("judge"), Mapping) for part in parts)
 
 
+def own_reward(plan: Plan) -> dict[str, Any] | None:
+    """The reward as a grader of held-out tasks: where it is checked, and asks no server so often."""
+    from bloomery.graders.load import load_grader
+
+    found: dict[str, Any] | None = plan.section("rollouts").get("reward")
+    return found if found and not is_remote(found) and load_grader(found).verified else None
+
+
 def told_to(trainer: Trainer) -> Callable[[int, dict[str, float]], None]:
     """What is done with a step's figures: they go to the event log and the trackers, and an alarm to the screen."""
     from bloomery.rl.alarms import Watch
@@ -51,6 +62,27 @@ def told_to(trainer: Trainer) -> Callable[[int, dict[str, float]], None]:
             say(f"step {step}: {said}")
 
     return told
+
+
+def draw_rollouts(run: Path) -> Path:
+    """Write `rollouts.html` into a run folder, whether the run has ended or not; returns its path.
+
+    Raises `InputError` where the run's log tells of no rollouts.
+    """
+    from bloomery.evals.html import el
+    from bloomery.evals.page import document
+    from bloomery.evals.rolled import read_rolled
+    from bloomery.evals.rolled_chart import rolled_chart
+    from bloomery.evals.rolled_section import lines
+
+    log, path = run / "events.jsonl", run / "rollouts.html"
+    rolled = read_rolled(log) if log.is_file() else None
+    if rolled is None:
+        raise InputError("has no rollouts with a reward", where=Where(log), fix="name a run of `objective: rl`")
+    said = [el("p", line, class_="lead") for line in lines(rolled)]
+    body = el("section", el("h2", "Learning from rewards"), said, el("figure", rolled_chart(rolled)))
+    write_text(path, document(f"{run.name} · rollouts", el("h1", run.name), body))
+    return path
 
 
 def saying(trainer: Trainer) -> Callable[[str], None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,8 @@ from bloomery.data.rows import RowTable
 from bloomery.data.sources import iter_records
 from bloomery.recipes import pushing
 from bloomery.recipes.configure import source_specs
-from bloomery.recipes.going import begun, go
+from bloomery.recipes.going import begun, go, top_of
+from bloomery.recipes.held import Held
 from bloomery.recipes.held_rows import evaluation_rows
 from bloomery.recipes.prepare import Prepared
 from bloomery.recipes.pulling import pull
@@ -69,6 +70,20 @@ class DomainTasks:
         chosen = [places[int(one)] for one in drawn]
         return [self._task(name, index, f"{name}:again{again}:{index}", again) for name, index in chosen]
 
+    def held(self, held: Iterable[Held], most: int) -> list[Task]:
+        """The first held-out rows of each source, `most` together, as tasks that are not trained on."""
+        from bloomery.evals.prompts import messages_of
+        from bloomery.evals.suites import read_jsonl
+        from bloomery.rl.rollouts import Task
+        from bloomery.rl.watching import AGAIN
+
+        rows = [(one.name, row) for one in held if one.role == "domain" for row in read_jsonl(one.path)][:most]
+        prompts = [np.array(self._prompter.prompt(messages_of(row)), np.int32) for _, row in rows]
+        return [
+            Task(name, f"{name}:held:{number}", row, prompt, AGAIN)
+            for number, ((name, row), prompt) in enumerate(zip(rows, prompts, strict=True))
+        ]
+
     def _task(self, source: str, index: int, group: str, again: int = 0) -> Task:
         from bloomery.evals.prompts import messages_of
         from bloomery.rl.rollouts import Task
@@ -95,6 +110,7 @@ def rolling(
         return None
     from bloomery.rl.loop import RolloutSource
     from bloomery.rl.resample import Resampling
+    from bloomery.rl.watching import Watching
 
     told = plan.section("rollouts")
     tasks = DomainTasks(prepared, loaded.tokenizer)
@@ -108,8 +124,11 @@ def rolling(
         collector = make(told, settings, loaded, run.folder, saying(trainer))
         if not told["orchestrators"] and not begun(run.folder):
             go(plan, collector, tasks, run.seed, trainer)
+        watched = tasks.held(prepared.held, told["watch"])
         if settings.resample:
             collector = Resampling(collector, partial(tasks.fresh, run.seed), settings.resample)
+        if watched and not told["orchestrators"]:
+            collector = Watching(collector, watched, plan.get("eval.every"), top_of(told["reward"]))
         rolled.begin(collector)
         rolled.pull = pull(plan, trainer, run.seed)
         rolled.told = told_to(trainer)

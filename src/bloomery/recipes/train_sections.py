@@ -173,6 +173,8 @@ class RolloutSection(Section):
     go: Literal["auto", "anyway"] = "auto"
     """Before the first step answers are sampled: where none is right, or nearly all are, the run is refused. `anyway`:
     it is only said."""
+    watch: int = Field(default=0, ge=0)
+    """Held-out tasks that are attempted as often as the held-out loss is measured (`eval.every`); 0: none."""
     outage: float = Field(default=1800.0, gt=0)
     """Seconds without any score from an endpoint or a judge's server after which the run stops; meanwhile it waits."""
     rescore: int = Field(default=20, ge=0)

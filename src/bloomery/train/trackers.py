@@ -33,7 +33,29 @@ HF_NAMES = {
         "tokens_per_second": "train/tokens_per_second",
         "mfu": "train/mfu",
         "waited": "train/data_wait_seconds",
+        "policy_entropy": "train/entropy",
+        "policy_clipped": "train/clip_ratio/region_mean",
         **{ours: f"train/{theirs}" for ours, theirs in _REWARDS.items()},
+    },
+    "rollouts": {
+        "reward": "train/reward",
+        "reward_std": "train/reward_std",
+        "level_groups": "train/frac_reward_zero_std",
+        "length": "train/completions/mean_length",
+        "cut_off": "train/completions/clipped_ratio",
+        "turns": "train/turns",
+        "unscorable": "train/unscorable",
+        "length_correlation": "train/reward_length_correlation",
+        "overlong_penalty": "train/overlong_penalty",
+        "resampled_groups": "train/resampled_groups",
+        "kl_start": "train/kl",
+        "rewards_wait": "train/rewards_wait",
+        "judge_drift": "train/judge_drift",
+        "sampling_s": "train/sampling_seconds",
+        "grading_s": "train/grading_seconds",
+        "held_reward": "eval/reward",
+        "held_pass_1": "eval/pass@1",
+        "held_pass_k": "eval/pass@k",
     },
     "validate": {
         "loss": "eval/loss",
@@ -156,6 +178,8 @@ class Trackers:
         kind, _, of = event.partition(" ")
         known = HF_NAMES.get(kind, {})
         named = {_named(known[name], of): value for name, value in figures.items() if name in known}
+        if kind == "rollouts":
+            named |= {f"train/{_part(name)}": value for name, value in figures.items() if name.startswith("reward/")}
         if named:
             for tracker in list(self._open):
                 self._attempt(tracker, lambda tracker=tracker: tracker.log(named, step))  # type: ignore[misc]
@@ -174,6 +198,11 @@ class Trackers:
             self._open.remove(tracker)
             kind = type(tracker).__name__.lstrip("_")
             sys.stderr.write(f"warning: {kind} failed and gets no more figures: {scrub(str(error))}\n")
+
+
+def _part(name: str) -> str:
+    """`reward/form` is `rewards/form/mean`, as TRL has it."""
+    return f"rewards/{name.removeprefix('reward/')}/mean"
 
 
 def _named(figure: str, of: str) -> str:
