@@ -28,6 +28,7 @@ SECTIONS = {
     "OptimSection": "`optim`",
     "PreferenceSection": "`preference`",
     "RolloutSection": "`rollouts`",
+    "EnvironmentSection": "`rollouts.environment`",
     "Memory": "`memory`",
     "Keep": "`keep`",
     "EvalSection": "`eval`",

@@ -17,11 +17,12 @@ from bloomery.core.rows import TokenRow
 from bloomery.data.rows import RowTable
 from bloomery.data.sources import iter_records
 from bloomery.recipes.configure import source_specs
+from bloomery.recipes.environments import host_of
 from bloomery.recipes.held_rows import evaluation_rows
 from bloomery.recipes.judges import Judges
 from bloomery.recipes.prepare import Prepared
 from bloomery.recipes.rollouts import KEY, RL
-from bloomery.rl.config import RolloutSettings
+from bloomery.rl.config import MOST_TOKENS, RolloutSettings, StepSettings
 from bloomery.rl.log import RolloutLog
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def rolling(
     def before(trainer: Trainer) -> None:
         if trainer.world.size > 1:
             raise InputError("`objective: rl` trains in one process so far", fix="run it without torchrun")
-        make = _outside if told["orchestrators"] else _inside
+        make = _outside if told["orchestrators"] else _stepping if told["environment"] else _inside
         rolled.begin(make(told, settings, loaded, run.folder))
         rolled.told = lambda step, figures: trainer.log("rollouts", step, **figures)
 
@@ -106,6 +107,21 @@ def _inside(told: Mapping[str, Any], settings: RolloutSettings, loaded: Loaded, 
 
     grader = load_grader(told["reward"], given=Judges().given())
     return Inside(NativeEngine(loaded), grader, settings, _decoder(loaded.tokenizer))
+
+
+def _stepping(told: Mapping[str, Any], settings: RolloutSettings, loaded: Loaded, folder: Path) -> Collector:
+    """Rollouts of several turns in environments."""
+    from bloomery.engine.native import NativeEngine
+    from bloomery.evals.prompts import Prompter
+    from bloomery.graders.load import load_grader
+    from bloomery.rl.bridge import Bridge
+    from bloomery.rl.stepping import Stepping
+
+    own = told["environment"]
+    grader = load_grader(told["reward"], given=Judges().given()) if told["reward"] else None
+    steps = StepSettings(own["turns"], own["tokens"] or MOST_TOKENS, own["deadline"])
+    bridge, decode = Bridge(Prompter(loaded.tokenizer, "auto")), _decoder(loaded.tokenizer)
+    return Stepping(NativeEngine(loaded), host_of(own), bridge, settings, steps, decode, grader)
 
 
 def _outside(told: Mapping[str, Any], settings: RolloutSettings, loaded: Loaded, folder: Path) -> Collector:

@@ -26,3 +26,17 @@ class RolloutSettings:
     norm: Norm = "tokens"
     overlong: Literal["keep", "drop"] = "keep"
     seed: int = 0
+
+
+MOST_TOKENS = 1 << 30
+"""No bound on the tokens of a rollout but the context's."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepSettings:
+    """When a rollout in an environment ends: after so many `turns` of the model's, so many sampled `tokens` in all of
+    them, or `deadline` seconds after the step began; the first two are the model's doing, the last is nobody's."""
+
+    turns: int = 8
+    tokens: int = MOST_TOKENS
+    deadline: float = 600.0
