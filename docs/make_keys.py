@@ -29,6 +29,7 @@ SECTIONS = {
     "PreferenceSection": "`preference`",
     "RolloutSection": "`rollouts`",
     "PushSection": "`rollouts.push`",
+    "EnvironmentSection": "`rollouts.environment`",
     "Memory": "`memory`",
     "Keep": "`keep`",
     "EvalSection": "`eval`",

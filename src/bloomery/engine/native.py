@@ -108,12 +108,16 @@ class NativeEngine:
         Equal prompts are read once and answered independently. Raises `InputError` for a prompt that is empty or
         leaves no room for an answer.
         """
+        return self.answer([Request(prompt, sampling, adapter, number) for number, prompt in enumerate(prompts)])
+
+    def answer(self, requests: Sequence[Request]) -> list[Completion]:
+        """One answer for each request, in order: `generate` where each is sampled in its own way."""
         scheduler = self._idle or self.scheduler()
         self._idle = None
-        answers = [_Timed() for _ in prompts]
+        answers = [_Timed() for _ in requests]
         rows = [
-            self.accept(Request(p, sampling, adapter, i), answers[i].take, scheduler.backend.fits, f"prompt {i}")
-            for i, p in enumerate(prompts)
+            self.accept(request, answer.take, scheduler.backend.fits, f"prompt {i}")
+            for i, (request, answer) in enumerate(zip(requests, answers, strict=True))
         ]
         # Longest first: memory runs out at once or never, and the last rows to answer are short.
         scheduler.waiting.extend(sorted(rows, key=lambda row: -len(row.prompt)))

@@ -215,7 +215,8 @@ def _asked(plan: Plan, arm: str) -> float:
         found += sum(once.values()) + sum(used[source.name] for source in domain)
     if plan.get("objective") == RL:
         tasks = sum(used[source.name] for source in domain) / plan.get("document_tokens")
-        found += tasks * plan.get("rollouts.group") * plan.get("rollouts.max_tokens") * SAMPLED
+        turns = (plan.get("rollouts.environment") or {"turns": 1})["turns"]
+        found += tasks * plan.get("rollouts.group") * plan.get("rollouts.max_tokens") * turns * SAMPLED
     if plan.get("data.order") == "loss" and arm == "blend":
         found += sum(known.get(source.name) or 0 for source in plan.sources if source.role == "domain")
     return found

@@ -6,7 +6,7 @@ base rate    of some tasks' answers by the start: none right teaches nothing, ne
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -74,17 +74,10 @@ def begun(folder: Path) -> bool:
 
 def go(plan: Plan, collector: Collector, tasks: DomainTasks, seed: int, trainer: Trainer) -> None:
     """Try the reward, and the start. Raises `InputError` where nothing would be learned and `rollouts.go` is `auto`."""
-    from bloomery.graders.load import load_grader
-
     spec, say = plan.get("rollouts.reward"), saying(trainer)
     few = tasks.fresh(seed, BEFORE, 0, TRIED)
-    grader = load_grader(spec, given=Judges().given())
-    samples = tried(grader, [task.row for task in few], spec)
-    if not samples:
-        why = "has no reference answers to be tried on" if grader.verified else "is judged"
-        say(f"the reward `{grader.name}` {why}: it is not tried before the run")
-    elif problem := refused_reference(grader, samples, spec):
-        raise problem
+    if spec is not None:
+        _try_reward(spec, [task.row for task in few], say)
     groups, _ = collector.collect(few, BEFORE)
     found = base(groups, top_of(spec))
     trainer.log("base", 0, right=found.right, low=found.low, high=found.high, said=found.said)
@@ -95,6 +88,19 @@ def go(plan: Plan, collector: Collector, tasks: DomainTasks, seed: int, trainer:
     if plan.get("rollouts.go") == "auto":
         raise InputError(f"{problem.message} ({found.said})", fix=problem.fix)
     say(f"{problem.message}; it goes on by `rollouts.go: anyway`")
+
+
+def _try_reward(spec: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], say: Callable[[str], None]) -> None:
+    """Raise `InputError` for the first reference answer that the reward does not accept."""
+    from bloomery.graders.load import load_grader
+
+    grader = load_grader(spec, given=Judges().given())
+    samples = tried(grader, rows, spec)
+    if not samples:
+        why = "has no reference answers to be tried on" if grader.verified else "is judged"
+        say(f"the reward `{grader.name}` {why}: it is not tried before the run")
+    elif problem := refused_reference(grader, samples, spec):
+        raise problem
 
 
 def check_references(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
@@ -136,7 +142,7 @@ def tried(grader: Grader, rows: Sequence[Mapping[str, Any]], spec: Mapping[str, 
     return found
 
 
-def refused_reference(grader: Grader, samples: Sequence[Sample], spec: dict[str, Any]) -> InputError | None:
+def refused_reference(grader: Grader, samples: Sequence[Sample], spec: Mapping[str, Any]) -> InputError | None:
     """What to say of the first row whose reference answer gets no full marks."""
     from bloomery.graders.dry_run import dry_run
 
@@ -175,10 +181,12 @@ def refusal(found: Base) -> InputError | None:
     return InputError(f"the start {what}: there is no difference to learn from", fix=fix)
 
 
-def top_of(spec: Mapping[str, Any]) -> float | None:
-    """The highest score, where the grader's description tells it."""
+def top_of(spec: Mapping[str, Any] | None) -> float | None:
+    """The highest score, where the grader's description tells it; an environment tells none."""
     from bloomery.graders.dry_run import OPEN_ENDED
 
+    if spec is None:
+        return None
     if "scale" in spec:
         return 1.0
     if spec.get("range") is not None:

@@ -172,7 +172,18 @@ def _anchored(value: Any, folder: Path) -> Any:
     judged = data.get("eval")
     if isinstance(judged, dict) and isinstance(judged.get("grader"), dict):
         data["eval"] = {**judged, "grader": _anchored_source(judged["grader"], folder)}
+    rolled = data.get("rollouts")
+    if isinstance(rolled, dict) and isinstance(rolled.get("environment"), dict):
+        data["rollouts"] = {**rolled, "environment": anchored_environment(rolled["environment"], folder)}
     return data
+
+
+def anchored_environment(told: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """An environment's file and interpreter in full; a link stays a link, as a venv's interpreter is one."""
+    file, colon, name = str(told.get("type", "")).rpartition(":")
+    whole = {"type": f"{folder / Path(file).expanduser()}{colon}{name}"} if file.endswith(".py") else {}
+    python = told.get("python")
+    return {**told, **whole, **({"python": str(folder / Path(python).expanduser())} if python else {})}
 
 
 def _anchored_step(step: Any, folder: Path) -> Any:

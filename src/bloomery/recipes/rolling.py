@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,15 +13,15 @@ from bloomery.core.errors import InputError
 from bloomery.core.rows import TokenRow
 from bloomery.data.rows import RowTable
 from bloomery.data.sources import iter_records
-from bloomery.recipes import pushing
+from bloomery.recipes.collecting import collecting
 from bloomery.recipes.configure import source_specs
 from bloomery.recipes.going import begun, go, top_of
 from bloomery.recipes.held import Held
 from bloomery.recipes.held_rows import evaluation_rows
 from bloomery.recipes.prepare import Prepared
 from bloomery.recipes.pulling import pull
-from bloomery.recipes.rewarding import reward, saying, told_to
-from bloomery.recipes.rollouts import KEY, RL
+from bloomery.recipes.rewarding import saying, told_to
+from bloomery.recipes.rollouts import RL
 from bloomery.rl.config import RolloutSettings
 from bloomery.rl.log import RolloutLog
 
@@ -31,11 +29,10 @@ if TYPE_CHECKING:
     from bloomery.models.load import Loaded
     from bloomery.recipes.feed import BlendSource
     from bloomery.recipes.training import ArmRun
-    from bloomery.rl.loop import Collector, RolloutSource
+    from bloomery.rl.loop import RolloutSource
     from bloomery.rl.rollouts import Task
     from bloomery.train.trainer import Trainer
 
-Say = Callable[[str], None]
 SAMPLING = (
     "group", "max_tokens", "advantage", "norm", "overlong", "overlong_buffer", "temperature", "resample",
 )  # fmt: skip
@@ -120,8 +117,7 @@ def rolling(
     def before(trainer: Trainer) -> None:
         if trainer.world.size > 1:
             raise InputError("`objective: rl` trains in one process so far", fix="run it without torchrun")
-        make = _outside if told["orchestrators"] else _inside
-        collector = make(told, settings, loaded, run.folder, saying(trainer))
+        collector = collecting(told, settings, loaded, run.folder, saying(trainer))
         if not told["orchestrators"] and not begun(run.folder):
             go(plan, collector, tasks, run.seed, trainer)
         watched = tasks.held(prepared.held, told["watch"])
@@ -134,36 +130,3 @@ def rolling(
         rolled.told = told_to(trainer)
 
     return rolled, before
-
-
-def _inside(told: Mapping[str, Any], settings: RolloutSettings, loaded: Loaded, folder: Path, say: Say) -> Collector:
-    from bloomery.engine.native import NativeEngine
-    from bloomery.rl.inside import Inside
-
-    grader, drift = reward(told, folder, say)
-    return Inside(NativeEngine(loaded), grader, settings, _decoder(loaded.tokenizer), drift)
-
-
-def _outside(told: Mapping[str, Any], settings: RolloutSettings, loaded: Loaded, folder: Path, say: Say) -> Collector:
-    """The gateway over the weights in training; its journal lies in the run folder, readable by its owner only."""
-    from bloomery.engine.service import NativeService
-    from bloomery.evals.prompts import Prompter
-    from bloomery.rl.forced import Forced
-    from bloomery.rl.gateway import Gateway, Rights
-    from bloomery.rl.journal import Journal
-    from bloomery.rl.outside import Door, Outside, address
-    from bloomery.serve.desk import Model
-
-    host, port = address(told["orchestrators"])
-    journal, service = Journal(folder / "journal.sqlite", pushing.terms(told)), NativeService(loaded)
-    prompter = Prompter(loaded.tokenizer, "auto")
-    model = Model("policy", prompter, loaded.tokenizer, int(time.time()), "fp_policy")
-    rights = Rights(os.environ[KEY], signers=pushing.signers(told))
-    forced = Forced(settings.temperature, settings.max_tokens, seed=settings.seed)
-    service.start()
-    door = Door(lambda: Gateway(service, model, prompter, journal, rights, forced=forced), host, port)
-    return Outside(journal, service, door, settings, say, pushing.dispatcher(told, journal, folder.name, forced, say))
-
-
-def _decoder(tokenizer: Any) -> Callable[[Any], str]:
-    return lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True))

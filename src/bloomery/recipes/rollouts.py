@@ -9,7 +9,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from bloomery.core.errors import InputError, Where
-from bloomery.recipes import pushing
+from bloomery.recipes import environments, pushing
 from bloomery.recipes.load import Loaded
 from bloomery.recipes.machine import Machine
 from bloomery.recipes.plan import Plan, Value
@@ -33,6 +33,7 @@ def settings(loaded: Loaded, objective: str) -> dict[str, Value]:
         f"rollouts.{name}": Value(plain[name], "user" if name in given else "stage default")
         for name in type(told).model_fields
     }
+    values["rollouts.environment"] = Value(environments.settled(loaded), values["rollouts.environment"].origin)
     return values | {"rollouts.reward": Value(_grader(loaded), "user")}
 
 
@@ -82,7 +83,8 @@ def check(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
                 yield Problem(message, loaded.place(key), f"remove it, or write `objective: {RL}`")
         return
     outside = plan.get("rollouts.orchestrators")
-    if plan.get("rollouts.reward") is None and not outside:
+    yield from environments.check(loaded, plan)
+    if plan.get("rollouts.reward") is None and not outside and not plan.get("rollouts.environment"):
         message = f"`objective: {RL}` learns from rewards, and there is no `reward`"
         yield Problem(message, loaded.place("objective"), "add one, such as `reward: {type: string_check}`")
     if outside and plan.get("rollouts.reward") is not None:

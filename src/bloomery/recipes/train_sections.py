@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from bloomery.core.errors import InputError
 from bloomery.core.secret import Secret
@@ -116,6 +116,30 @@ class PushSection(Section):
     """Hosts that may be reached whatever their address."""
 
 
+class EnvironmentSection(Section):
+    """Where tasks of several turns are done. Every other key is an option of the environment itself."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    """`repair`, `calculator`, `guess`, an adapter such as `gymnasium`, or a class of your own: `file.py:Class`
+    (docs/environments.md)."""
+    python: str | None = None
+    """Interpreter of the environment's process, such as `path/to/venv/bin/python`. Default: this one."""
+    turns: int = Field(default=8, ge=1)
+    """Most answers of the model in one rollout."""
+    tokens: int | None = Field(default=None, ge=1)
+    """Most tokens that are sampled in one rollout. Default: what the context holds."""
+    timeout: float = Field(default=30.0, gt=0)
+    """Seconds that one call of the environment may take; the rollout is then unscorable."""
+    deadline: float = Field(default=600.0, gt=0)
+    """Seconds after which a rollout that is not over is unscorable."""
+    processes: int = Field(default=1, ge=1, le=256)
+    """Processes that the environments of a step are spread over; one that dies takes its own rollouts along."""
+    passed: list[str] = []
+    """Names of environment variables that its process may see."""
+
+
 class RolloutSection(Section):
     """How answers are sampled and what becomes of their rewards; used with `objective: rl`."""
 
@@ -132,6 +156,8 @@ class RolloutSection(Section):
     """A server of yours that the tasks are sent to."""
     aws_keys: dict[str, Secret] = {}
     """Access keys with their secrets, each `{env: NAME}`, by which clients of SageMaker sign what they send."""
+    environment: EnvironmentSection | None = None
+    """Where tasks take several turns; the reward is then the environment's, or that of `reward` for the transcript."""
     advantage: Literal["mean", "std", "leave_one_out", "batch_std", "running"] = "mean"
     """What a reward is held against: the mean of its group (Dr. GRPO, arXiv 2503.20783), that over its deviation (GRPO,
     2402.03300), the mean of the others (RLOO, 2402.14740), the group's mean over the batch's deviation (REINFORCE++

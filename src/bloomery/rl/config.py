@@ -52,3 +52,17 @@ class PushSettings:
     token: Mapping[str, Any] | None = None
     private: bool = False
     hosts: tuple[str, ...] = field(default=())
+
+
+MOST_TOKENS = 1 << 30
+"""No bound on the tokens of a rollout but the context's."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepSettings:
+    """When a rollout in an environment ends: after so many `turns` of the model's, so many sampled `tokens` in all of
+    them, or `deadline` seconds after the step began; the first two are the model's doing, the last is nobody's."""
+
+    turns: int = 8
+    tokens: int = MOST_TOKENS
+    deadline: float = 600.0

@@ -68,7 +68,7 @@ class Trial:
         answers = self.answers.read_text(encoding="utf-8").splitlines() if self.answers else ANSWERS
         return OrchestratorCheck(
             load_tokenizer(families_dir() / "ember" / "tokenizer"), host, port, key,
-            self._samples(answered=False) or [ROW], answers, seconds=self.seconds, push=self._push(), say=say,
+            self._samples(answered=False) or [dict(ROW)], answers, seconds=self.seconds, push=self._push(), say=say,
         ).laws()  # fmt: skip
 
     def _push(self) -> PushSettings | None:
@@ -86,9 +86,11 @@ class Trial:
         samples, has = read_samples(self.rows)
         pairs = zip(samples, has, strict=True)
         if answered:
-            found = [sample.metadata | sample.payload() for sample, one in pairs if one]
+            found = [{**sample.metadata, **sample.payload()} for sample, one in pairs if one]
         else:
-            found = [s.metadata | s.payload() | {"messages": [*s.messages[: -1 if one else None]]} for s, one in pairs]
+            found = [
+                {**s.metadata, **s.payload(), "messages": [*s.messages[: -1 if one else None]]} for s, one in pairs
+            ]
         if not found:
             raise InputError(f"`--rows {self.rows}` holds no answered row", fix="give rows with a response")
         return found
