@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,7 +66,7 @@ class DryRun:
         return head | {"mean": mean, "unscorable": self.unscorable, "rows": rows}
 
 
-def dry_run(grader: Grader, samples: Sequence[Sample], answered: Sequence[bool], spec: dict[str, Any]) -> DryRun:
+def dry_run(grader: Grader, samples: Sequence[Sample], answered: Sequence[bool], spec: Mapping[str, Any]) -> DryRun:
     """Grade each row's own answer, and its reference answer in its place where the grader's scores are checked.
 
     A checked score must be full for the reference answer: 1, or the top of `range`; where nothing tells the top, no
@@ -99,7 +99,7 @@ def _reference(sample: Sample) -> str | None:
     return str(first) if isinstance(first, str | int | float) and not isinstance(first, bool) else None
 
 
-def _top(grader: Grader, spec: dict[str, Any]) -> float | None:
+def _top(grader: Grader, spec: Mapping[str, Any]) -> float | None:
     if isinstance(grader, Scaled):
         return 1.0
     if spec.get("range") is not None:
