@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 SAMPLING = (
     "group", "max_tokens", "advantage", "norm", "overlong", "overlong_buffer", "temperature", "resample",
+    "staleness",
 )  # fmt: skip
 
 

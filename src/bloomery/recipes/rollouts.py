@@ -33,6 +33,9 @@ def settings(loaded: Loaded, objective: str) -> dict[str, Value]:
         f"rollouts.{name}": Value(plain[name], "user" if name in given else "stage default")
         for name in type(told).model_fields
     }
+    if told.staleness is None:
+        why = "workers sample the next step while this one is trained" if told.workers else "sampled when it is trained"
+        values["rollouts.staleness"] = Value(int(told.workers > 0), "stage default", why)
     values["rollouts.environment"] = Value(environments.settled(loaded), values["rollouts.environment"].origin)
     return values | {"rollouts.reward": Value(_grader(loaded), "user")}
 
@@ -87,9 +90,12 @@ def check(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
     if plan.get("rollouts.reward") is None and not outside and not plan.get("rollouts.environment"):
         message = f"`objective: {RL}` learns from rewards, and there is no `reward`"
         yield Problem(message, loaded.place("objective"), "add one, such as `reward: {type: string_check}`")
-    if outside and plan.get("rollouts.reward") is not None:
-        message = "`reward` grades what is sampled here, and with `rollouts.orchestrators` they send the rewards"
-        yield Problem(message, loaded.place("reward"), "remove one of the two")
+    if outside and plan.get("rollouts.workers"):
+        message = "`rollouts.workers` sample what is asked here, and with `rollouts.orchestrators` they ask"
+        yield Problem(message, loaded.place("rollouts.workers"), "remove one of the two")
+    if not outside and plan.get("rollouts.staleness") > 1:
+        message = f"`rollouts.staleness: {plan.get('rollouts.staleness')}`: steps that are sampled here come one by one"
+        yield Problem(message, loaded.place("rollouts.staleness"), "set 0 or 1; more is for `orchestrators`")
     if outside and not os.environ.get(KEY):
         message = "`rollouts.orchestrators` needs a key that orchestrators come with, and BLOOMERY_TOKEN is not set"
         yield Problem(message, loaded.place("rollouts.orchestrators"), "set the variable BLOOMERY_TOKEN")

@@ -171,6 +171,11 @@ class RolloutSection(Section):
     arXiv 2503.14476, equation 13); 0: nothing."""
     temperature: float = Field(default=1.0, gt=0, le=10)
     """Divides the logits where answers are sampled, and where they are trained."""
+    workers: int = Field(default=0, ge=0, le=64)
+    """Processes that sample, each with the weights of the last step but `staleness`; 0: this one does."""
+    staleness: int | None = Field(default=None, ge=0, le=64)
+    """How many steps older the weights that sample may be than those that they train: so many are collected ahead. More
+    than 1 is for orchestrators that are slow. Default: 1 with `workers`, else 0."""
     resample: int = Field(default=0, ge=0, le=16)
     """How often in a step groups without any difference are replaced by those of new tasks, drawn evenly from the
     domain (DAPO's dynamic sampling, with an end)."""

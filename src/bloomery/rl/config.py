@@ -19,7 +19,8 @@ class RolloutSettings:
     with `rollouts` every rollout does. `resample`: how often groups without any difference are replaced by new tasks
     (DAPO's dynamic sampling, bounded). `overlong`: an answer that was cut off is graded as it is (`keep`) or leaves the
     loss and the baseline (`drop`); rewards fall over the last `overlong_buffer` tokens before `max_tokens`.
-    `temperature` divides the logits of sampler and trainer alike.
+    `temperature` divides the logits of sampler and trainer alike. A rollout is trained by weights that are at most
+    `staleness` steps ahead of those that sampled its first turn.
     """
 
     group: int = 8
@@ -30,6 +31,7 @@ class RolloutSettings:
     overlong_buffer: int = 0
     temperature: float = 1.0
     resample: int = 0
+    staleness: int = 0
     seed: int = 0
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar, Protocol
 
-from bloomery.engine.protocol import Completion, Engine, Sampling
+from bloomery.engine.protocol import Completion, Sampling
 from bloomery.evals.prompts import messages_of
 from bloomery.evals.rows import reference_of
 from bloomery.graders.payload import Grader, Sample, Score
@@ -20,15 +21,28 @@ ROUND = 982_451_653
 """Between the seeds of a step's rounds: a prime far above the steps of any run."""
 
 
+class Sampler(Protocol):
+    """What of an engine rollouts need."""
+
+    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
+        """One answer for each prompt, in order."""
+        ...
+
+
 @dataclass(slots=True)
 class Inside:
     """Answers and grades. The same weights, step and seed give the same rollouts, bit for bit."""
 
-    engine: Engine
+    engine: Sampler
     grader: Grader
     settings: RolloutSettings
     decode: Callable[[Sequence[int]], str]
     drift: Drift | None = None
+    renew: Callable[[int], None] = lambda version: None
+    """Renews the engine's weights, where they are not those in training themselves."""
+    end: Callable[[], None] = lambda: None
+    version: int = 0
+    between_turns: ClassVar[bool] = False
 
     def collect(self, tasks: Sequence[Task], step: int) -> tuple[Groups, dict[str, float]]:
         """`group` rollouts of each task, and the seconds that sampling and grading took."""
@@ -38,11 +52,20 @@ class Inside:
         graded, told = self._graded(groups, step)
         return graded, {"sampling_s": sampled - began, "grading_s": time.perf_counter() - sampled} | told
 
+    def publish(self, version: int) -> None:
+        """Sample with the weights as they are now."""
+        self.renew(version)
+        self.version = version
+
     def restart(self, step: int) -> None:
         """Nothing is kept between steps."""
 
+    def stop(self) -> None:
+        """A step comes to its end by itself."""
+
     def close(self) -> None:
-        """Nothing to end."""
+        """End the engine, where it is one of processes."""
+        self.end()
 
     def _sampled(self, tasks: Sequence[Task], step: int) -> Groups:
         size, settings = self.settings.group, self.settings
@@ -51,13 +74,15 @@ class Inside:
         seed = settings.seed * 1_000_003 + step + again * ROUND
         sampling = Sampling(settings.max_tokens, temperature=settings.temperature, seed=seed)
         answers = iter(self.engine.generate(prompts, sampling)) if prompts else iter(())
-        return [[self._rollout(task, number, next(answers), step) for number in range(size)] for task in tasks]
+        return [[self._rollout(task, number, next(answers)) for number in range(size)] for task in tasks]
 
-    def _rollout(self, task: Task, number: int, answer: Completion, step: int) -> Rollout:
+    def _rollout(self, task: Task, number: int, answer: Completion) -> Rollout:
         reply = {"role": "assistant", "content": self.decode(answer.body)}
         asked, prompt = tuple(messages_of(task.row)), tuple(task.prompt.tolist())
         finish = answer.finish_reason
-        turn = Turn(0, None, "clean", asked, "", prompt, tuple(answer.ids), answer.logprobs, step, finish, reply)
+        turn = Turn(
+            0, None, "clean", asked, "", prompt, tuple(answer.ids), answer.logprobs, self.version, finish, reply
+        )
         dropped = "cut off" if finish != "stop" and self.settings.overlong == "drop" else ""
         tree = Tree([turn])
         return Rollout(task, number, tree, finish == "stop", why=dropped, penalty=too_long(tree, self.settings))

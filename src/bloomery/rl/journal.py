@@ -153,6 +153,18 @@ class Journal:
         """The trainer goes on from the checkpoint of `step`."""
         return self._writer.do(lambda db: used.rewind(db, step), durable=True)
 
+    def over(self, rollouts: Sequence[str]) -> Future[set[str]]:
+        """Those for which nothing is awaited any more."""
+        return self._writer.do(lambda db: used.over(db, rollouts))
+
+    def awaiting(self) -> Future[list[Attempt]]:
+        """Attempts that ended, and have no reward yet."""
+        return self._writer.do(used.awaiting)
+
+    def unscorable(self, rollout: str, reason: str) -> Future[None]:
+        """A rollout that ended cannot be scored."""
+        return self._writer.do(lambda db: leases.leave_out(db, rollout, reason), durable=True)
+
     def drop(self, rollouts: Sequence[str], reason: str) -> Future[None]:
         """Leave rollouts out."""
         return self._writer.do(lambda db: used.drop(db, rollouts, reason), durable=True)

@@ -15,11 +15,12 @@ from typing import Any, Protocol
 
 from bloomery.core.rows import TokenRow
 from bloomery.rl.advantages import Judged, Running, judge
+from bloomery.rl.ahead import Ahead
 from bloomery.rl.config import RolloutSettings
 from bloomery.rl.log import RolloutLog
 from bloomery.rl.pull import Pull
 from bloomery.rl.rollouts import Rollout, Task, rewards, token_rows, with_advantages
-from bloomery.rl.statistics import statistics
+from bloomery.rl.statistics import staleness, statistics
 from bloomery.train.job import RowSource, StepRows
 
 Groups = list[list[Rollout]]
@@ -49,8 +50,21 @@ class Collector(Protocol):
         """Rollouts of each task with their rewards, None where there is none, and figures such as seconds spent."""
         ...
 
+    @property
+    def between_turns(self) -> bool:
+        """Whether new weights may come between two turns of a rollout; otherwise they come between steps."""
+        ...
+
+    def publish(self, version: int) -> None:
+        """Sample with the weights as they are now, and call them `version`, the step that they train next."""
+        ...
+
     def restart(self, step: int) -> None:
         """Called before the first step, which is `step`: what was collected for it and later ones is not used yet."""
+        ...
+
+    def stop(self) -> None:
+        """Called from another thread: `collect` is to come to an end, its rollouts will not be used."""
         ...
 
     def close(self) -> None:
@@ -91,19 +105,25 @@ class RolloutSource:
         """Steps `first <= step < last` in order. A step in which nothing can be learned has its curated rows alone."""
         assert self.collector is not None  # `begin` comes before the first step
         self.collector.restart(first)
+        with Ahead(self.collector, self.settings.staleness) as ahead:
+            ahead.publish(first)
+            for drawn, (collected, spent) in ahead.collected(self._with_tasks(first, last)):
+                judged = judge(rewards(collected), self.settings.advantage, self.running)
+                self.running = judged.running
+                groups = with_advantages(collected, judged)
+                self.log.write(drawn.step, groups)
+                rows = token_rows([one for group in groups for one in group], self.settings.norm)
+                rows, pulled = self.pull(rows, groups, drawn.step) if self.pull else (rows, {})
+                self.told(drawn.step, figures(groups, judged) | staleness(groups, drawn.step) | spent | pulled)
+                replay = [row for row in drawn.rows if row.source not in self.tasks.sources]
+                state = drawn.state | {RUNNING: self.running.value} | ({WAITS: self.pull.waits} if self.pull else {})
+                yield StepRows(drawn.step, [*rows, *replay], drawn.waited, state)
+                ahead.publish(drawn.step + 1)
+
+    def _with_tasks(self, first: int, last: int) -> Iterator[tuple[StepRows, list[Task]]]:
+        """The blend's steps with the tasks among their rows."""
         for drawn in self.drawn.steps(first, last):
-            tasks = [self.tasks.of(row) for row in drawn.rows if row.source in self.tasks.sources]
-            replay = [row for row in drawn.rows if row.source not in self.tasks.sources]
-            collected, spent = self.collector.collect(tasks, drawn.step)
-            judged = judge(rewards(collected), self.settings.advantage, self.running)
-            self.running = judged.running
-            groups = with_advantages(collected, judged)
-            self.log.write(drawn.step, groups)
-            rows = token_rows([one for group in groups for one in group], self.settings.norm)
-            rows, pulled = self.pull(rows, groups, drawn.step) if self.pull else (rows, {})
-            self.told(drawn.step, figures(groups, judged) | spent | pulled)
-            state = drawn.state | {RUNNING: self.running.value} | ({WAITS: self.pull.waits} if self.pull else {})
-            yield StepRows(drawn.step, [*rows, *replay], drawn.waited, state)
+            yield drawn, [self.tasks.of(row) for row in drawn.rows if row.source in self.tasks.sources]
 
 
 def figures(groups: Sequence[Sequence[Rollout]], judged: Judged) -> dict[str, float]:

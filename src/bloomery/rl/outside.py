@@ -1,8 +1,9 @@
 """Rollouts by orchestrators: tasks are put into the journal, whoever claims them attempts them through the gateway, and
 a step begins when the last of its rollouts is over, one way or the other.
 
-Nothing is sampled while the weights change: a step's tasks are only put when the step before it is trained. A trainer
-that is killed goes on from its checkpoint with the rollouts that the journal has already.
+Nothing is sampled while the weights change. With `staleness: 0` a step's tasks are only put when the step before it is
+trained; with more, those of the next steps may be attempted meanwhile, by weights of their own memory, renewed between
+turns. A trainer that is killed goes on from its checkpoint with the rollouts that the journal has already.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from bloomery.core.errors import InputError
 from bloomery.engine.service import NativeService
 from bloomery.evals.prompts import messages_of
+from bloomery.evals.rows import reference_of
+from bloomery.graders.payload import Grader, Sample
 from bloomery.rl import leases
 from bloomery.rl.config import RolloutSettings
 from bloomery.rl.dispatch import Dispatcher
@@ -24,6 +27,10 @@ from bloomery.rl.gateway import Gateway
 from bloomery.rl.journal import Journal
 from bloomery.rl.rollouts import Rollout, Task, too_long
 from bloomery.rl.routes import make_app
+from bloomery.rl.scores import Reported
+from bloomery.rl.tables import Attempt
+from bloomery.rl.turns import Tree
+from bloomery.rl.weights import Renew
 from bloomery.serve.server import serve
 
 Groups = list[list[Rollout]]
@@ -53,6 +60,22 @@ class Door:
         """There are tasks: wake those who wait for one."""
         assert self._loop is not None and self.gateway is not None
         self._loop.call_soon_threadsafe(self.gateway.told_of_tasks)
+
+    def change(self, version: int, renew: Renew | None) -> None:
+        """New weights: with `renew` nobody samples while it works; without it they are there already."""
+        assert self._loop is not None and self.gateway is not None
+        if renew is None:
+            self.gateway.valve.version = version
+            return
+        asyncio.run_coroutine_threadsafe(self._change(version, renew), self._loop).result()
+
+    async def _change(self, version: int, renew: Renew) -> None:
+        assert self.gateway is not None
+        await self.gateway.valve.hold()
+        try:
+            await asyncio.to_thread(renew, version)
+        finally:
+            self.gateway.valve.release(version)
 
     def close(self) -> None:
         """Let nobody in any more, and end the thread."""
@@ -85,8 +108,15 @@ class Outside:
     say: Callable[[str], None] = lambda text: None
     push: Dispatcher | None = None
     """Sends the tasks to a server, where there is one; others may claim them as well."""
+    grader: Grader | None = None
+    """Scores what orchestrators have completed, where they do not send the rewards themselves."""
+    renew: Renew | None = None
+    """Renews the service's weights, where they are not those in training themselves."""
     waits: float = 60.0
     """Seconds without anything finished after which that is said."""
+    between_turns: ClassVar[bool] = True
+    stopping: threading.Event = field(default_factory=threading.Event)
+    grading: threading.Lock = field(default_factory=threading.Lock)
 
     def collect(self, tasks: Sequence[Task], step: int) -> tuple[Groups, dict[str, float]]:
         """`group` rollouts of each task; those that are unscorable have no reward, and the reason."""
@@ -97,12 +127,9 @@ class Outside:
             for task, group in zip(tasks, names, strict=True)
             for name in group
         ]
-        assert self.door.gateway is not None
-        self.door.gateway.valve.version = step
         self.journal.put(wanted).result()
         self.door.tell()
-        self._wait([one.rollout_id for one in wanted])
-        self.journal.trained(step - 1).result()
+        self._wait({name: task for task, group in zip(tasks, names, strict=True) for name in group})
         found = [
             [self._rollout(task, n, name) for n, name in enumerate(group)]
             for task, group in zip(tasks, names, strict=True)
@@ -112,9 +139,18 @@ class Outside:
         self.journal.batch(scored, step).result()
         return found, {"collecting_s": time.perf_counter() - began}
 
+    def publish(self, version: int) -> None:
+        """Sample with the weights as they are now: turns that are being sampled end with those they began with."""
+        self.journal.trained(version - 1).result()
+        self.door.change(version, self.renew)
+
     def restart(self, step: int) -> None:
         """Training goes on before `step`: the rollouts that it and later ones had already are theirs again."""
         self.journal.rewind(step - 1).result()
+
+    def stop(self) -> None:
+        """Wait for no rollout any more."""
+        self.stopping.set()
 
     def close(self) -> None:
         """End the gateway and the engine."""
@@ -124,12 +160,14 @@ class Outside:
         self.service.stop()
         self.journal.close()
 
-    def _wait(self, names: Sequence[str]) -> None:
-        left, last = set(names), time.monotonic()
-        while left:
+    def _wait(self, wanted: Mapping[str, Task]) -> None:
+        names, left, last = [*wanted], set(wanted), time.monotonic()
+        while left and not self.stopping.is_set():
             if self.push is not None and self.push.error is not None:
                 raise self.push.error
-            over = {name for name in left if self._state(name) != "pending"}
+            if self.grader is not None:
+                self._grade(wanted, self.grader)
+            over = self.journal.over([*left]).result()
             left -= over
             if over:
                 last = time.monotonic()
@@ -137,10 +175,21 @@ class Outside:
                 self.say(f"{len(left)} of {len(names)} rollouts are not over; orchestrators may claim them")
                 last = time.monotonic()
             if left:
-                time.sleep(LOOK)
+                self.stopping.wait(LOOK)
 
-    def _state(self, name: str) -> str:
-        return str(self.journal.status(name).result()["train_state"])
+    def _grade(self, wanted: Mapping[str, Task], grader: Grader) -> None:
+        """Score those that have ended. A failure of the grader's leaves a rollout unscorable."""
+        ended = [one for one in self.journal.awaiting().result() if one.rollout_id in wanted]
+        trees = [self.journal.tree(one.id).result() for one in ended]
+        samples = [_sample(one, wanted[one.rollout_id], tree) for one, tree in zip(ended, trees, strict=True)]
+        with self.grading:
+            scores = grader.grade(samples) if samples else []
+        for attempt, score in zip(ended, scores, strict=True):
+            if score.aggregate_reward_score is None:
+                self.journal.unscorable(attempt.rollout_id, score.reason).result()
+                continue
+            parts = {metric.name: metric.value for metric in score.metrics_list}
+            self.journal.reward(attempt.id, Reported(score.aggregate_reward_score, components=parts)).result()
 
     def _rollout(self, task: Task, number: int, name: str) -> Rollout:
         status: dict[str, Any] = self.journal.status(name).result()
@@ -153,6 +202,13 @@ class Outside:
         reward = float(status["reward"]) if scored else None
         penalty = too_long(tree, self.settings)
         return Rollout(task, number, tree, finished, reward, reason, status["components"], penalty=penalty)
+
+
+def _sample(attempt: Attempt, task: Task, tree: Tree) -> Sample:
+    """What a grader gets: the conversation up to the last answer."""
+    said = [message for turn in tree.line(len(tree.turns) - 1) for message in (*turn.added, turn.reply)]
+    name = f"{attempt.rollout_id}:{attempt.number}"
+    return Sample(name, said, reference_of(task.row), task.row.get("metadata") or {})
 
 
 def shown(task: Task) -> dict[str, Any]:

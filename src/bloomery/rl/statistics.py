@@ -97,3 +97,9 @@ def statistics(groups: Groups) -> dict[str, float]:
 
 def _scored(groups: Groups) -> npt.NDArray[Any]:
     return np.array([one.reward for group in groups for one in group if one.reward is not None], np.float64)
+
+
+def staleness(groups: Groups, step: int) -> dict[str, float]:
+    """Steps between the weights that sampled a rollout's first turn and those that it trains: mean and highest."""
+    ages = [step - one.tree.turns[0].version for group in groups for one in group if one.tree.turns]
+    return {"staleness": float(np.mean(ages)), "staleness_high": float(max(ages))} if ages else {}

@@ -13,7 +13,7 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from bloomery.core.errors import InputError
 from bloomery.engine.protocol import Completion, Request, Sampling
@@ -56,6 +56,11 @@ class Stepping:
     steps: StepSettings
     decode: Callable[[Sequence[int]], str]
     grader: Grader | None = None
+    renew: Callable[[int], None] = lambda version: None
+    """Renews the engine's weights, where they are not those in training themselves."""
+    end: Callable[[], None] = lambda: None
+    version: int = 0
+    between_turns: ClassVar[bool] = False
     failed: int = field(default=0, init=False)
     """Steps in a row without a rollout that could be scored."""
 
@@ -80,12 +85,21 @@ class Stepping:
         self._watch(done)
         return [done[at : at + size] for at in range(0, len(done), size)], spent | _counts(live)
 
+    def publish(self, version: int) -> None:
+        """Sample with the weights as they are now."""
+        self.renew(version)
+        self.version = version
+
     def restart(self, step: int) -> None:
         """Nothing is kept between steps."""
 
+    def stop(self) -> None:
+        """A step comes to its end by itself, at its deadline at the latest."""
+
     def close(self) -> None:
-        """End the environments."""
+        """End the environments, and the engine, where it is one of processes."""
         self.host.close()
+        self.end()
 
     def _reset(self, live: Sequence[Playing], step: int) -> None:
         """Begin each rollout; those of one task look at the same seed."""
@@ -119,7 +133,7 @@ class Stepping:
             Request(opening.prompt, self._sampling(one, most, step), number=one.seat) for one, (opening, most) in ready
         ]
         for (one, (opening, _)), answer in zip(ready, self.engine.answer(requests), strict=True):
-            self._said(one, opening, answer, step)
+            self._said(one, opening, answer)
 
     def _opening(self, one: Playing, first: dict[tuple[str, str], Opening]) -> Opening:
         """The prompt of a rollout's next turn; that of the first turn is the same for all that begin alike."""
@@ -135,12 +149,12 @@ class Stepping:
         seed = self.settings.seed * 1_000_003 + step + 7_919_000_003 * len(one.tree.turns) + one.task.again * ROUND
         return Sampling(most, temperature=self.settings.temperature, seed=seed)
 
-    def _said(self, one: Playing, opening: Opening, answer: Completion, step: int) -> None:
+    def _said(self, one: Playing, opening: Opening, answer: Completion) -> None:
         turns, place = one.tree.turns, opening.place
         reply = reply_of(self.decode(answer.body), one.tools, len(turns))
         turn = Turn(
             len(turns), place.parent, place.kind, place.added, opening.tools, opening.bridge, tuple(answer.ids),
-            answer.logprobs, step, answer.finish_reason, reply,
+            answer.logprobs, self.version, answer.finish_reason, reply,
         )  # fmt: skip
         one.say(turn)
 

@@ -65,6 +65,23 @@ def rewind(db: sqlite3.Connection, step: int) -> None:
     db.execute("update rollout set train = 'scored', step = null where step > ?", (step,))
 
 
+def over(db: sqlite3.Connection, rollouts: Sequence[str]) -> set[str]:
+    """Those for which nothing is awaited any more."""
+    found: set[str] = set()
+    for at in range(0, len(rollouts), 500):
+        some = rollouts[at : at + 500]
+        marks = ",".join("?" * len(some))
+        query = f"select id from rollout where train != 'pending' and id in ({marks})"  # noqa: S608  only marks
+        found |= {row["id"] for row in db.execute(query, some)}
+    return found
+
+
+def awaiting(db: sqlite3.Connection) -> list[Attempt]:
+    """Attempts that ended, and have no reward yet."""
+    query = "select * from latest where train = 'pending' and state in ('ready', 'failed') and reward is null"
+    return [attempt_of(row) for row in db.execute(query)]
+
+
 def drop(db: sqlite3.Connection, rollouts: Sequence[str], reason: str) -> None:
     """Leave rollouts out that are not batched; whoever still works on them hears that it is over."""
     for rollout in rollouts:

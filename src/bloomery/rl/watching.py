@@ -27,6 +27,19 @@ class Watching:
     every: int
     top: float | None
 
+    @property
+    def between_turns(self) -> bool:
+        """As `inner`."""
+        return self.inner.between_turns
+
+    def publish(self, version: int) -> None:
+        """As `inner`."""
+        self.inner.publish(version)
+
+    def stop(self) -> None:
+        """As `inner`."""
+        self.inner.stop()
+
     def restart(self, step: int) -> None:
         """As `inner`."""
         self.inner.restart(step)
