@@ -1,8 +1,8 @@
 """Rollout workers: processes of their own that sample, with weights that the trainer publishes as files.
 
 Each version is a folder with one safetensors file, written beside its place and renamed, so that a worker sees whole
-versions only. A request carries its seed and number, so the answers do not depend on how many workers there are.
-A worker that dies is started again, and asked again.
+versions only. A request carries its seed and number, so how many workers there are changes answers no more than how
+prompts fall into batches does. A worker that dies is started again, and asked again.
 """
 
 from __future__ import annotations

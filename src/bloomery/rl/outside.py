@@ -146,6 +146,7 @@ class Outside:
 
     def restart(self, step: int) -> None:
         """Training goes on before `step`: the rollouts that it and later ones had already are theirs again."""
+        self.stopping.clear()
         self.journal.rewind(step - 1).result()
 
     def stop(self) -> None:

@@ -1,0 +1,92 @@
+"""Rollouts that are collected ahead: by a worker or here the same bytes, by orchestrators whom this side grades."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from pathlib import Path
+
+import httpx2
+import pytest
+from tiny import bloomery, weights
+
+KEY = "the-project-key-of-this-test"
+RECIPE = """\
+model: tiny
+objective: rl
+data:
+  domain: [{path: pairs.jsonl}]
+  curated: [{path: general.jsonl}]
+  share: 60%
+reward: {type: regex, pattern: "[aeiou]{2}"}
+rollouts: {group: 4, tasks: 2, max_tokens: 6, staleness: 1, go: anyway}
+schedule: {kind: constant, lr: 4e-3}
+budget: 5 steps
+eval: {suites: none}
+memory: {device: cpu, precision: fp32}
+threads: 1
+steps: [train, export]
+"""
+
+
+def events(run: Path) -> list[dict[str, float]]:
+    found = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    return [event for event in found if event["event"] == "rollouts"]
+
+
+def test_a_worker_changes_nothing_but_the_place_where_answers_are_sampled(here: Path) -> None:
+    (here / "rl.yaml").write_text(RECIPE)
+    runs = here / "runs"
+    for change in ("name=here", "name=worker"):
+        more = ["rollouts.workers=1"] if change == "name=worker" else []
+        done = bloomery("run", "rl.yaml", change, *more, within=here)
+        assert done.status == 0, done.err
+    assert [event["staleness"] for event in events(runs / "here")] == [0, 1, 1, 1, 1]
+    assert weights(runs / "worker") == weights(runs / "here") and not (runs / "worker" / "policy").exists()
+    for path in (runs / "here" / "rollouts").iterdir():
+        assert path.read_bytes() == (runs / "worker" / "rollouts" / path.name).read_bytes()
+    refused = bloomery("explain", "rl.yaml", "rollouts.staleness=2", within=here)
+    assert refused.status == 2 and "more is for `orchestrators`" in " ".join(refused.out.split())
+
+
+def orchestrate(port: int, stop: threading.Event, heard: list[int]) -> None:
+    """Completes what it claims, one turn each, and is not asked what that is worth; the first it leaves half done."""
+    gateway, project = f"http://127.0.0.1:{port}", {"authorization": f"Bearer {KEY}"}
+    with httpx2.Client(timeout=30) as http:
+        while not stop.is_set():
+            try:
+                asked = {"worker_id": "w", "max": 8, "wait_s": 1}
+                claimed = http.post(f"{gateway}/v1/orchestrator/tasks:claim", json=asked, headers=project)
+                for task in claimed.json() if claimed.status_code == 200 else []:
+                    key = {"authorization": f"Bearer {task['session_key']}"}
+                    said = {"model": "policy", "messages": task["task"]["messages"]}
+                    http.post(f"{task['base_url']}/v1/chat/completions", json=said, headers=key)
+                    rollout = f"{gateway}/v1/orchestrator/rollouts/{task['rollout_id']}"
+                    heard.append(http.post(f"{rollout}:reward", json={"reward": 1.0}, headers=key).status_code)
+                    http.post(f"{rollout}:complete", json={"status": "ready"}, headers=key)
+            except httpx2.TransportError:  # it is not there yet, or no more
+                time.sleep(0.05)
+
+
+def test_orchestrators_are_ahead_and_their_rollouts_are_graded_here(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    told = f"staleness: 3, orchestrators: '127.0.0.1:{port}'"
+    (here / "rl.yaml").write_text(RECIPE.replace("staleness: 1", told))
+    monkeypatch.setenv("BLOOMERY_TOKEN", KEY)
+    stop, heard = threading.Event(), list[int]()
+    worker = threading.Thread(target=orchestrate, args=(port, stop, heard), daemon=True)
+    worker.start()
+    done = bloomery("run", "rl.yaml", within=here)
+    stop.set()
+    worker.join(30)
+    assert done.status == 0, done.err
+    found = events(here / "runs" / "rl")
+    assert len(found) == 5 and all(event["unscorable"] == 0 and 0 <= event["reward"] <= 1 for event in found)
+    assert max(event["staleness_high"] for event in found) <= 3
+    assert set(heard) == {403}, "rewards are given here, and a session's key gives none"
