@@ -52,6 +52,20 @@ def test_the_floor_looks_at_every_dialect(path: str) -> None:
     assert CARD not in prompt_of(stage)
 
 
+def test_texts_to_embed_are_masked_or_refused_each_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, seen = Stage(), []
+    embed = stage.service.embed
+    monkeypatch.setattr(stage.service, "embed", lambda prompts: seen.append(prompts) or embed(prompts))
+    texts = [f"My card is {CARD}.", "A bath bomb."]
+    assert len(stage.post("/v1/embeddings", {"model": "ember", "input": texts}).json()["data"]) == 2
+    first, second = (stage.service.tokenizer.decode(ids) for ids in seen[0])
+    assert CARD not in first and HIDDEN in first and second == "A bath bomb."
+    refused = stage.post("/v1/embeddings", {"model": "ember", "input": ["A bath bomb.", f"What is this? {KEY}"]})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "content_filter")
+    assert refused.json()["error"]["message"] == "the policy blocks this text: private_keys" and len(seen) == 1
+    assert 'decisions_total{action="block",category="private_keys",side="input"} 1.0' in stage.get("/metrics").text
+
+
 def test_an_answer_is_masked_while_it_streams_and_any_other_word_comes_at_once() -> None:
     stage = Stage(Scripted(lambda request: f"You paid with {CARD} in May."))
     assert said(chunks(stage)) == f"You paid with {HIDDEN} in May."
