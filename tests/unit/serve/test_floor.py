@@ -10,6 +10,8 @@ import pytest
 from scripted import ASKED, Scripted, Stage, ask, chunks, said
 
 from bloomery.core.errors import InputError
+from bloomery.graders.ask import Said
+from bloomery.graders.load import Given
 from bloomery.serve.asking import Asking
 from bloomery.serve.policy.load import load_guard
 
@@ -217,3 +219,25 @@ def test_a_judge_that_an_endpoint_does_not_have_is_refused_with_its_line(
         "      - judge: {input: Rate it, judge: {url: 'https://x.example/v1', model: m}}\n"
     )
     assert load_guard(tmp_path / "p.yaml", print).name == "floor and policy"
+
+
+def test_a_judge_of_this_machine_looks_beside_the_model_that_is_served(tmp_path: Path) -> None:
+    judge_of_ours = "{judge: {input: 'Rate {{ sample.output_text }}', judge: my/judge}}"
+    (tmp_path / "p.yaml").write_text(f"categories:\n  rude: {{message: No., detectors: [{judge_of_ours}]}}\n")
+    names: list[str] = []
+    questions: list[Any] = []
+
+    def judge(name: str) -> Any:
+        names.append(name)
+
+        def says(given: Any) -> list[Said]:
+            questions.extend(given)
+            rude = "idiot" in str(given[0].messages)
+            return [Said(json.dumps({"reasoning": "", "score": float(rude)}))]
+
+        return says
+
+    stage = Stage(guard=load_guard(tmp_path / "p.yaml", print, given=Given(judges=judge)))
+    assert ask(stage, **asked("You idiot."))["choices"][0]["message"]["content"] == "No."
+    assert ask(stage, **asked("You friend."))["choices"][0]["finish_reason"] == "stop"
+    assert names == ["my/judge"] and len(questions) == 3  # two messages and an answer
