@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from bloomery.lineage.index import ModelRecord
     from bloomery.lineage.listing import Listing
     from bloomery.lineage.record import RunRecord
+    from bloomery.models.gguf_check import Compared as GgufCompared
     from bloomery.recipes.explain import Explanation
     from bloomery.recipes.measured import Compared, Evaluation, Ranked
+    from bloomery.recipes.push import Pushed
     from bloomery.recipes.result import RunResult
     from bloomery.studies.advise import Advice
 
@@ -131,6 +133,28 @@ def export(run: str, folder: str | Path) -> Path:
     from bloomery.recipes.verbs import export as publish
 
     return publish(run, Path(folder))
+
+
+def export_gguf(model: str, folder: str | Path, *, kind: str = "q8_0") -> tuple[Path, GgufCompared]:
+    """Write `folder` with a run, a model folder or FAMILY/STAGE as one GGUF file of `kind` (f16 or q8_0), and its card.
+
+    Returns the file and how far it is from the model. Raises `InputError` where llama.cpp has no such model, and
+    `DamagedError`, with nothing left behind, where the file answers otherwise than the model.
+    """
+    from bloomery.recipes.gguf import export_file
+
+    return export_file(model, Path(folder), kind)
+
+
+def push(run: str, to: str, *, token: str | None = None, update: bool = False, public: bool = False) -> Pushed:
+    """Put a run's model with its card into the Hub repository `to` (`hf:owner/name`); a new one is private.
+
+    `token` names the environment variable with the access token (None: HF_TOKEN), `update` allows a repository that
+    is there. Raises `InputError` for what is no run, and for files that are no part of a model.
+    """
+    from bloomery.recipes.push import push as put
+
+    return put(run, to, token=token, update=update, public=public)
 
 
 def list_runs(root: Path = RUNS) -> Listing[RunRecord]:

@@ -136,6 +136,19 @@ def test_a_model_is_measured_compared_asked_and_exported(there: Path, result: Ru
     assert isinstance(bloomery.ask("out", "the order ships", max_new_tokens=3), str)
 
 
+def test_a_model_becomes_a_file_for_llama_cpp_and_only_a_run_is_pushed(
+    there: Path, result: RunResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, compared = bloomery.export_gguf("tiny", "file", kind="f16")
+    assert file.parent == Path("file") and file.read_bytes()[:4] == b"GGUF" and file.name.endswith("-f16.gguf")
+    assert compared.kind == "f16" and abs(compared.perplexity_change) < 0.002
+    with pytest.raises(InputError, match="`tiny` is no run"):
+        bloomery.push("tiny", "hf:owner/name")
+    monkeypatch.delenv("MY_TOKEN", raising=False)
+    with pytest.raises(InputError, match="MY_TOKEN"):
+        bloomery.push("first", "hf:owner/name", token="MY_TOKEN")
+
+
 def test_resuming_a_finished_run_changes_nothing(there: Path, result: RunResult) -> None:
     weights = tiny.weights(result.folder)
     again = bloomery.resume("first", quiet=True)

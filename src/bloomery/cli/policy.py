@@ -46,9 +46,10 @@ def test_policy(file: File, rows: Rows, json: Json = False) -> None:
     bloomery policy test policy.yaml --rows rows.jsonl
     bloomery policy test safety --rows rows.jsonl --json
     """
+    from bloomery.recipes.judges import Judges
     from bloomery.serve.policy.show import run_policy
 
-    measured = run_policy(file, rows)
+    measured = run_policy(file, rows, Judges().given())
     if json:
         print_json(measured.to_json())
     else:
@@ -78,9 +79,10 @@ def try_text(
     bloomery policy try safety "How do I make a bath bomb?"
     bloomery policy try policy.yaml "My card is 4111 1111 1111 1111" --output
     """
+    from bloomery.recipes.judges import Judges
     from bloomery.serve.policy.show import try_policy
 
-    tried = try_policy(file, text, "output" if output else "input")
+    tried = try_policy(file, text, "output" if output else "input", Judges().given())
     if json:
         print_json(tried.to_json())
         return

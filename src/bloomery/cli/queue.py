@@ -1,4 +1,4 @@
-"""Verbs of people at the review queue: next, label, work, disagree, stats, export, audit."""
+"""Verbs of people at the review queue: next, label, work, disagree, stats, export, explain, audit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Seconds = Annotated[float, typer.Option("--lease", help="Seconds that the item i
 def add_to(app: typer.Typer) -> None:
     """Register the verbs of this file."""
     app.command("next")(take)
-    for verb in (label, work, disagree, stats, export, audit):
+    for verb in (label, work, disagree, stats, export, explain, audit):
         app.command()(verb)
 
 
@@ -121,6 +121,22 @@ def export(
     rows = export_rows(load_spec(spec), _open(queue).decided(), kind)
     write_text(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), mode=0o600)
     typer.echo(f"{len(rows):,} rows in {out}")
+
+
+def explain(
+    queue: Queue,
+    row: Annotated[str, typer.Argument(metavar="ROW", help="The `id` of an exported row, ID:QUESTION.")],
+    json: Json = False,
+) -> None:
+    """Say where the answer of an exported row comes from: what the model held, who was asked, what each said and when.
+
+    \b
+    bloomery review explain queue.sqlite c1:threat
+    """
+    from bloomery.cli.output import finish
+    from bloomery.review.history import history
+
+    finish(history(_open(queue), row), json)
 
 
 def audit(

@@ -57,6 +57,8 @@ class VllmClient:
         scores: bool = True,
         patience: float = PATIENCE,
     ) -> None:
+        # Not `core/http.py`: it reads whole replies and connects anew for each, while answers stream here over
+        # connections that are kept. The address is a program's own, not one that a row or a recipe names.
         headers = {"authorization": f"Bearer {token}"} if token else {}
         limits = httpx2.Limits(max_connections=AT_ONCE)
         self.http = httpx2.Client(

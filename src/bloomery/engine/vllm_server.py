@@ -18,15 +18,16 @@ from importlib import util
 from pathlib import Path
 from types import TracebackType
 
-import httpx2
-
 from bloomery.core.errors import BloomeryError, InputError, Where
+from bloomery.core.http import Access, Caps, Http, HttpError
 from bloomery.core.secret import without_secrets
 from bloomery.engine.vllm import VllmEngine, VllmService
 from bloomery.models import guard
 
 COMMAND = "BLOOMERY_VLLM"
 """Environment variable with the command that starts vLLM's API server, where it lies in an environment of its own."""
+OWN = Http(Access(private=True), Caps(connect=5.0, read=5.0, total=5.0))
+"""Asks a server of ours, on loopback, whether it is well."""
 MODULE = ("-m", "vllm.entrypoints.openai.api_server")
 START_SECONDS = 600.0
 """Longest wait for a server to answer: it reads the weights and compiles; 20 s for ember, minutes for a large one."""
@@ -97,8 +98,8 @@ class VllmServer:
     def alive(self) -> bool:
         """Whether it answers that it is well."""
         try:
-            return httpx2.get(self.url + "/health", timeout=5, trust_env=False).status_code == 200
-        except httpx2.HTTPError:
+            return OWN.send("GET", self.url + "/health", {}).status == 200
+        except HttpError:
             return False
 
     def stop(self) -> None:

@@ -111,9 +111,7 @@ def compare(
     texts: Sequence[str],
 ) -> Compared:
     """Read the file back and say how far it is. Raises `DamagedError` where that is further than its kind may be."""
-    import gguf
-
-    reader = gguf.GGUFReader(path)
+    reader = _opened(path)
     _same_words(reader, words, tokenizer, texts, path)
     model, by = _reload(path, reader, config, layout)
     _same_weights(model, folder, kind, path)
@@ -137,6 +135,23 @@ def compare(
     if not (found.logprob_mean <= LOGPROB[kind] and abs(found.perplexity_change) <= PERPLEXITY[kind]):
         raise DamagedError(f"the {kind} file answers otherwise than the model:\n{found}", where=Where(path))
     return found
+
+
+def _opened(path: Path) -> Any:
+    """gguf's reader over a plain view of the file.
+
+    It slices the file once for every token and merge, and a slice of a memmap takes three times as long as one of an
+    array: 6.2 s, then 2.2 s for 128,000 of each.
+    """
+    import gguf
+
+    class Reader(gguf.GGUFReader):
+        def _get(self, *asked: Any, **more: Any) -> Any:
+            if isinstance(self.data, np.memmap):
+                self.data: Any = self.data.view(np.ndarray)
+            return super()._get(*asked, **more)
+
+    return Reader(path)
 
 
 def _same_words(reader: Any, words: Words, tokenizer: Any, texts: Sequence[str], path: Path) -> None:

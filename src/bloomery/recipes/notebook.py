@@ -7,7 +7,7 @@ from html import escape
 
 from bloomery.core.table import html_table
 from bloomery.recipes.explain import Explanation
-from bloomery.recipes.show import SOURCES, VALUES, cost_rows, guesses, source_rows, value_rows
+from bloomery.recipes.show import SOURCES, VALUES, cost_rows, guesses, source_rows, total_time, value_rows
 
 
 def explanation_html(found: Explanation) -> str:
@@ -17,6 +17,7 @@ def explanation_html(found: Explanation) -> str:
     for number, one in enumerate(trainings, 1):
         parts += [f"<p>training {number} of {len(trainings)}</p>"] if found.later else []
         parts += _training(one)
+    parts += [f"<p>{escape(told)}</p>"] if (told := total_time(trainings)) else []
     parts += [f"<p><b>refused</b> {escape(str(problem))}</p>" for problem in found.problems]
     return "".join(parts) + ("<p>nothing is refused</p>" if found.can_run else "")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from bloomery.recipes.opening import opened
 from bloomery.recipes.start import RUNS
 
 if TYPE_CHECKING:
+    from bloomery.graders.ask import Ask
+    from bloomery.graders.load import Given
     from bloomery.models.load import Loaded
     from bloomery.serve.access import Access
     from bloomery.serve.batch import Counted
@@ -138,7 +141,7 @@ def _desk(asked: Serving, limits: Limits) -> Desk:
     if asked.policy:
         from bloomery.serve.policy.load import load_guard
 
-        guard = load_guard(asked.policy, write, asking)
+        guard = load_guard(asked.policy, write, asking, _beside())
     loaded, name = _load(asked.model)
     service = NativeService(loaded, memory=asked.memory, most_waiting=limits.queue)
     desk = asking.desk = Desk(service, _model(loaded, asked.name or name, 0), limits, guard, write)
@@ -148,6 +151,28 @@ def _desk(asked: Serving, limits: Limits) -> Desk:
         service.load_adapter(adapter, folder)
     service.start()
     return desk
+
+
+def _beside() -> Given:
+    """Judges of this machine, each loaded with the policy that names it; requests of many threads ask in turn."""
+    from bloomery.graders.load import Given
+    from bloomery.recipes.judges import Judges
+
+    judges, turn = Judges(), threading.Lock()
+
+    def ask(name: str) -> Ask:
+        judges.ask(name)([])  # loads it: what cannot judge is refused before anything is served
+        return _alone(judges.ask(name), turn)
+
+    return Given(judges=ask, embedders=lambda name: _alone(judges.embed(name), turn))
+
+
+def _alone(work: Callable[[Any], Any], turn: threading.Lock) -> Callable[[Any], Any]:
+    def alone(given: Any) -> Any:
+        with turn:
+            return work(given)
+
+    return alone
 
 
 def _load(model: str) -> tuple[Loaded, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console, Group
@@ -56,6 +57,8 @@ def print_explanation(found: Explanation, console: Console, everything: bool = F
             noted = Text("".join(f"\nnote: {line}\n" for line in one.notes))
             parts = (_sources(one), guessed, _values(one.plan, everything), Text(), shown, noted, _costs(one))
             console.print(Padding(Group(*parts), 1))
+    if told := total_time(trainings):
+        console.print(Text(told, style="bold"))
     for problem in found.problems:
         console.print(Text.assemble(("refused  ", "bold red"), str(problem)), highlight=False, soft_wrap=True)
     if found.can_run:
@@ -135,6 +138,14 @@ def cost_rows(found: Explanation) -> list[list[str]]:
     if found.seconds is not None and found.machine is not None:
         rows.append(["time", f"≈ {_duration(found.seconds)} on {found.machine.name}"])
     return rows
+
+
+def total_time(trainings: Sequence[Explanation]) -> str:
+    """Time of several trainings together; nothing for a single one, or where one is not known."""
+    known = [one.seconds for one in trainings if one.seconds is not None]
+    if len(trainings) < 2 or len(known) < len(trainings):
+        return ""
+    return f"all {len(trainings)} trainings: ≈ {_duration(sum(known))}"
 
 
 def _fetched(plan: Plan) -> str:

@@ -200,6 +200,11 @@ class ReviewQueue:
         rows = self._db.execute("select number from item where state = 'disagreed' order by number").fetchall()
         return [(self._item(number), self._votes(number)) for (number,) in rows]
 
+    def find(self, name: str, question: str) -> tuple[int, Item] | None:
+        """The number that the trail knows an item by, and the item."""
+        found = self._db.execute("select number from item where id = ? and question = ?", (name, question)).fetchone()
+        return (found[0], self._item(found[0])) if found else None
+
     def acts(self) -> Iterator[dict[str, Any]]:
         """Every act of the trail in order."""
         return acts(self._db)

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from bloomery.engine.protocol import Token
 from bloomery.serve import limits
 from bloomery.serve.desk import Desk, Model, stops_of
 from bloomery.serve.errors import Refusal, refused
+from bloomery.serve.policy.decision import Decision
 from bloomery.serve.run import Blocked, Run, Work
 from bloomery.serve.speech import finite
 from bloomery.serve.stream import ALIVE, DONE, Events, event, reply, unless_gone
@@ -62,15 +63,7 @@ async def _begun(desk: Desk, body: CompletionRequest) -> Run | Blocked:
     if body.logprobs is not None and not desk.exact:
         raise Refusal(400, "`logprobs` would show what the policy masks", param="logprobs", code="invalid_value")
     async with desk.place(len(rows) * count) as place:
-        prompts = await _prompts(desk, rows, "prompt")
-        decode = desk.model.tokenizer.decode
-        given = [{"role": "user", "content": row if isinstance(row, str) else decode(row)} for row in rows]
-        messages, verdict = await desk.checked(given)
-        if messages is not given:
-            prompts = [
-                prompt if one == other else await desk.text(other["content"], "prompt")
-                for prompt, one, other in zip(prompts, given, messages, strict=True)
-            ]
+        prompts, messages, verdict = await _checked(desk, rows, "prompt")
         longest = max(map(len, prompts))
         sampling = desk.sampling(body, body.max_tokens or DEFAULT_TOKENS, longest, top_logprobs=body.logprobs or 0)
         tells, guarded = body.logprobs is not None, desk.guarded(messages)
@@ -83,9 +76,20 @@ def _rows(given: Any) -> list[Any]:
     return given if isinstance(given, list) and not isinstance(given[0], int) else [given]
 
 
-async def _prompts(desk: Desk, rows: Sequence[Any], param: str) -> list[list[int]]:
-    """The ids of each."""
-    return [await desk.text(row, param) if isinstance(row, str) else desk.ids(row, param) for row in rows]
+async def _checked(
+    desk: Desk, rows: Sequence[Any], param: str
+) -> tuple[list[list[int]], Sequence[Mapping[str, Any]], Decision]:
+    """The ids of each text as the model may read it, the texts as messages, and what the policy says to them."""
+    prompts = [await desk.text(row, param) if isinstance(row, str) else desk.ids(row, param) for row in rows]
+    decode = desk.model.tokenizer.decode
+    given = [{"role": "user", "content": row if isinstance(row, str) else decode(row)} for row in rows]
+    messages, verdict = await desk.checked(given)
+    if messages is not given:
+        prompts = [
+            prompt if one == other else await desk.text(other["content"], param)
+            for prompt, one, other in zip(prompts, given, messages, strict=True)
+        ]
+    return prompts, messages, verdict
 
 
 async def _whole(body: CompletionRequest, run: Run | Blocked, model: Model) -> Completion:
@@ -153,7 +157,10 @@ async def embed(desk: Desk, body: EmbeddingRequest, headers: dict[str, str]) -> 
     if desk.adapter(body.model):
         raise Refusal(400, "adapters do not embed; name the model itself", param="model", code="invalid_value")
     async with desk.place(1):
-        prompts = await _prompts(desk, _rows(body.input), "input")
+        prompts, _, verdict = await _checked(desk, _rows(body.input), "input")
+        if verdict.action == "block":
+            message = f"the policy blocks this text: {verdict.category}"
+            raise Refusal(400, message, param="input", code="content_filter")
         try:
             found = await asyncio.to_thread(desk.service.embed, prompts)
         except InputError as error:

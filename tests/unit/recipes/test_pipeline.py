@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +19,7 @@ from bloomery.recipes.pipeline import after, judged, starting_from, trainings
 from bloomery.recipes.plan import Plan, Value
 from bloomery.recipes.resolve import resolve
 from bloomery.recipes.run import run
-from bloomery.recipes.show import print_explanation
+from bloomery.recipes.show import print_explanation, total_time
 from bloomery.recipes.start import left_by
 
 from .conftest import CONFIG, CPU
@@ -163,6 +164,10 @@ def test_every_training_is_explained(recipe: Load) -> None:
     print_explanation(found, console)
     text = console.export_text()
     assert "training 1 of 2" in text and "training 2 of 2" in text and "pairs" in text
+    slow = replace(found, seconds=3600.0, later=tuple(replace(one, seconds=1800.0) for one in found.later))
+    assert total_time((slow, *slow.later)) == "all 2 trainings: ≈ 90 minutes"
+    assert "<p>all 2 trainings: ≈ 90 minutes</p>" in slow._repr_html_()
+    assert total_time((slow,)) == total_time((slow, replace(slow, seconds=None))) == ""
 
 
 def test_a_single_training_is_explained_with_what_its_step_sets(recipe: Load) -> None:

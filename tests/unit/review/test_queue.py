@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import sqlite3
 import stat
@@ -16,6 +17,7 @@ from bloomery.data.config import SourceSpec
 from bloomery.data.readers import Record
 from bloomery.data.shapes import detect, to_example
 from bloomery.review.export import export_rows
+from bloomery.review.history import history
 from bloomery.review.queue import Item, ReviewQueue
 from bloomery.review.spec import ClassifierSpec
 from bloomery.review.value import density, risk_avoided, to_items
@@ -235,6 +237,31 @@ def test_exported_rows_are_of_a_shape_that_training_reads(tmp_path: Path, kind: 
     example = to_example(records[0], columns)
     assert example.messages[-1]["content"] == [{"type": "text", "text": "no"}] or "no" in str(example.messages[-1])
     assert example.example_id == "r0:threat"
+
+
+def test_an_exported_row_is_explained_by_the_acts_that_led_to_it(tmp_path: Path) -> None:
+    now = 1_800_000_000.0
+    queue = ReviewQueue(tmp_path / "q.sqlite", lambda: now)
+    queue.add(items(2), 2)
+    for person, label in (("ann", "yes"), ("bob", "no")):
+        lease = queue.next(person)
+        assert lease is not None and lease.item.id == "r1"
+        queue.label(lease.fence, label, "names a person")
+    lease = queue.next("cy", disagreed=True)
+    assert lease is not None
+    queue.label(lease.fence, "no")
+    [row] = export_rows(SPEC, queue.decided(), "sft")
+    found = history(queue, row["id"])
+    assert found.answer == "no" and [act["act"] for act in found.acts] == [
+        "lease", "label", "lease", "label", "disagree", "lease", "label", "decide"
+    ]  # fmt: skip
+    lines = str(found).splitlines()
+    assert lines[0].startswith("r1:threat: `no`, decided by adjudication; the model held ")
+    assert lines[2] == "2027-01-15 08:00:00 UTC  ann said `yes`: names a person" and len(lines) == 1 + 8
+    assert json.loads(json.dumps(found.to_json()))["acts"][-1]["by"] == "adjudication"
+    assert "no answer yet" in str(history(queue, "r0:threat")).splitlines()[0]
+    with pytest.raises(InputError, match="the queue has no row `r9:threat`"):
+        history(queue, "r9:threat")
 
 
 def test_exported_prompts_can_be_graded(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ import pytest
 from scripted import ASKED, Scripted, Stage, ask, chunks, said
 
 from bloomery.core.errors import InputError
+from bloomery.graders.ask import Said
+from bloomery.graders.load import Given
 from bloomery.serve.asking import Asking
 from bloomery.serve.policy.load import load_guard
 
@@ -50,6 +52,20 @@ def test_the_floor_looks_at_every_dialect(path: str) -> None:
     found = stage.post(path, {"model": "ember"} | body)
     assert found.status_code == 200 and CARD not in found.text and HIDDEN in found.text
     assert CARD not in prompt_of(stage)
+
+
+def test_texts_to_embed_are_masked_or_refused_each_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, seen = Stage(), []
+    embed = stage.service.embed
+    monkeypatch.setattr(stage.service, "embed", lambda prompts: seen.append(prompts) or embed(prompts))
+    texts = [f"My card is {CARD}.", "A bath bomb."]
+    assert len(stage.post("/v1/embeddings", {"model": "ember", "input": texts}).json()["data"]) == 2
+    first, second = (stage.service.tokenizer.decode(ids) for ids in seen[0])
+    assert CARD not in first and HIDDEN in first and second == "A bath bomb."
+    refused = stage.post("/v1/embeddings", {"model": "ember", "input": ["A bath bomb.", f"What is this? {KEY}"]})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "content_filter")
+    assert refused.json()["error"]["message"] == "the policy blocks this text: private_keys" and len(seen) == 1
+    assert 'decisions_total{action="block",category="private_keys",side="input"} 1.0' in stage.get("/metrics").text
 
 
 def test_an_answer_is_masked_while_it_streams_and_any_other_word_comes_at_once() -> None:
@@ -203,3 +219,25 @@ def test_a_judge_that_an_endpoint_does_not_have_is_refused_with_its_line(
         "      - judge: {input: Rate it, judge: {url: 'https://x.example/v1', model: m}}\n"
     )
     assert load_guard(tmp_path / "p.yaml", print).name == "floor and policy"
+
+
+def test_a_judge_of_this_machine_looks_beside_the_model_that_is_served(tmp_path: Path) -> None:
+    judge_of_ours = "{judge: {input: 'Rate {{ sample.output_text }}', judge: my/judge}}"
+    (tmp_path / "p.yaml").write_text(f"categories:\n  rude: {{message: No., detectors: [{judge_of_ours}]}}\n")
+    names: list[str] = []
+    questions: list[Any] = []
+
+    def judge(name: str) -> Any:
+        names.append(name)
+
+        def says(given: Any) -> list[Said]:
+            questions.extend(given)
+            rude = "idiot" in str(given[0].messages)
+            return [Said(json.dumps({"reasoning": "", "score": float(rude)}))]
+
+        return says
+
+    stage = Stage(guard=load_guard(tmp_path / "p.yaml", print, given=Given(judges=judge)))
+    assert ask(stage, **asked("You idiot."))["choices"][0]["message"]["content"] == "No."
+    assert ask(stage, **asked("You friend."))["choices"][0]["finish_reason"] == "stop"
+    assert names == ["my/judge"] and len(questions) == 3  # two messages and an answer

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bloomery.core.errors import InputError, Where
-from bloomery.graders.load import load_grader
+from bloomery.graders.load import NOTHING, Given, load_grader
 from bloomery.graders.nested import walk
 from bloomery.serve.policy.decision import Action
 from bloomery.serve.policy.head import load_head
@@ -38,18 +38,21 @@ class Armed:
     allowed: tuple[tuple[Pattern, str], ...]
 
 
-def arm(loaded: Loaded, ask: Ask | None = None) -> tuple[Armed, ...]:
+def arm(loaded: Loaded, ask: Ask | None = None, given: Given = NOTHING) -> tuple[Armed, ...]:
     """All categories of a policy, the floor first.
 
-    `ask` puts a question to the served model. Raises `InputError` naming file and line for a detector that cannot be
-    made: a pattern that does not compile, a word list or head that is not there, a grader that is refused.
+    `ask` puts a question to the served model, `given` knows judges of this machine by name. Raises `InputError` naming
+    file and line for a detector that cannot be made: a pattern that does not compile, a word list or head that is not
+    there, a grader that is refused.
     """
     named = [(name, category, True) for name, category in loaded.floor.items()]
     named += [(name, category, False) for name, category in loaded.policy.categories.items()]
-    return tuple(_arm(loaded, place, *own, ask) for place, own in enumerate(named))
+    return tuple(_arm(loaded, place, *own, ask, given) for place, own in enumerate(named))
 
 
-def _arm(loaded: Loaded, order: int, name: str, category: Category, floor: bool, ask: Ask | None) -> Armed:
+def _arm(
+    loaded: Loaded, order: int, name: str, category: Category, floor: bool, ask: Ask | None, given: Given
+) -> Armed:
     patterns: list[tuple[str, Pattern]] = []
     wholes: list[Whole] = []
     for number, detector in enumerate(category.detectors):
@@ -58,7 +61,7 @@ def _arm(loaded: Loaded, order: int, name: str, category: Category, floor: bool,
             if detector.kind in ("regex", "words", "near"):
                 patterns.append((told, _pattern(detector, loaded.path.parent, category.action == "mask", floor)))
             else:
-                wholes.append(_whole(told, detector, loaded.path.parent, ask))
+                wholes.append(_whole(told, detector, loaded.path.parent, ask, given))
     allowed = []
     for number, exception in enumerate(category.allow):
         with _at(loaded, f"categories.{name}.allow.{number}"):
@@ -105,7 +108,7 @@ def _pattern(detector: Detector, base: Path, masked: bool, floor: bool) -> Patte
     return Pattern(detector.regex, detector.longest, detector.ignore_case, detector.fold, holds, known=floor)
 
 
-def _whole(name: str, detector: Detector, base: Path, ask: Ask | None) -> Whole:
+def _whole(name: str, detector: Detector, base: Path, ask: Ask | None, given: Given) -> Whole:
     if detector.head is not None:
         head = load_head(base / detector.head)
         threshold = head.threshold if detector.threshold is None else detector.threshold
@@ -116,17 +119,17 @@ def _whole(name: str, detector: Detector, base: Path, ask: Ask | None) -> Whole:
             raise InputError(message, fix="use `label_model` with a model's address, or serve a model")
         return AskDetector(name, ask, detector.ask, tuple(detector.labels), tuple(detector.flagged), detector.every)
     threshold, spec = 0.5 if detector.threshold is None else detector.threshold, _spec(detector)
-    grader = load_grader(spec)
     for _, part in walk(spec):
-        _refuse_absent(part)
+        _refuse_absent(part, given)
+    grader = load_grader(spec, given=given)
     return GraderDetector(name, grader, threshold, detector.flags == "low", detector.every)
 
 
-def _refuse_absent(part: Mapping[str, object]) -> None:
+def _refuse_absent(part: Mapping[str, object], given: Given) -> None:
     """A grader that asks a model which an endpoint does not have beside the one that it serves."""
     fix = "use `ask`, which asks the served model, or name a server: `judge: {url: https://.../v1, model: NAME}`"
     who = part.get("judge", part.get("embedder"))
-    if isinstance(who, str):
+    if isinstance(who, str) and given.judges is None:
         raise InputError(f"`{who}` is not loaded beside the model that is served", fix=fix)
     if part.get("type") in ("score_model", "label_model", "pairwise") and who is None and part.get("url") is None:
         raise InputError("the grader has no judge to ask", fix=fix)

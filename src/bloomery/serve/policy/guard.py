@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from bloomery.graders.load import NOTHING, Given
 from bloomery.graders.payload import text_of
 from bloomery.serve.policy.category import Armed, arm
 from bloomery.serve.policy.decision import RANK, Decision
@@ -31,9 +32,15 @@ class PolicyGuard:
     turns. A judge, an endpoint or a question to the model looks at the last message, with those before it.
     """
 
-    def __init__(self, loaded: Loaded, log: Callable[[dict[str, Any]], None], ask: Ask | None = None) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        log: Callable[[dict[str, Any]], None],
+        ask: Ask | None = None,
+        given: Given = NOTHING,
+    ) -> None:
         self.loaded, self._log = loaded, log
-        self.categories = arm(loaded, ask)
+        self.categories = arm(loaded, ask, given)
         # Keyed, because a card number can be guessed from a plain hash of it; new at every start.
         self._key = secrets.token_bytes(32)
         for role in ("assistant", "user", *OPERATOR):  # what they look for together is compiled now, not with a request

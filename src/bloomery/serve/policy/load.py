@@ -13,6 +13,7 @@ from bloomery.core.files import canonical_hash, sha256_file
 from bloomery.core.secret import secret_in
 from bloomery.core.validation import checked, keys_in
 from bloomery.core.yaml import laid_over, load_yaml
+from bloomery.graders.load import NOTHING, Given
 from bloomery.serve.policy.schema import Category, Policy
 
 if TYPE_CHECKING:
@@ -68,15 +69,17 @@ def _contents(policy: Policy) -> dict[str, str]:
     return {str(path): sha256_file(path) for path in named if path.is_file()}
 
 
-def load_guard(path: Path, log: Callable[[dict[str, Any]], None], ask: Ask | None = None) -> PolicyGuard:
+def load_guard(
+    path: Path, log: Callable[[dict[str, Any]], None], ask: Ask | None = None, given: Given = NOTHING
+) -> PolicyGuard:
     """The guard that the policy at `path` describes.
 
-    `log` is called with every decision; `ask` puts a question to the served model, for policies that use `ask`. Raises
-    `InputError` with file and line for a policy that cannot guard.
+    `log` is called with every decision; `ask` puts a question to the served model, for policies that use `ask`; `given`
+    knows judges of this machine by name. Raises `InputError` with file and line for a policy that cannot guard.
     """
     from bloomery.serve.policy.guard import PolicyGuard
 
-    return PolicyGuard(load_policy(path), log, ask)
+    return PolicyGuard(load_policy(path), log, ask, given)
 
 
 def floor_guard(log: Callable[[dict[str, Any]], None]) -> PolicyGuard:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bloomery.core.yaml import load_yaml
+from bloomery.graders.load import NOTHING, Given
 from bloomery.serve.policy.category import arm
 from bloomery.serve.policy.decision import Decision
 from bloomery.serve.policy.guard import PolicyGuard
@@ -58,21 +59,22 @@ class Tried:
 def check_policy(path: Path | str) -> Checked:
     """Read a policy and make all its detectors. Raises `InputError` with file and line."""
     loaded = load_policy(path)
-    arm(loaded, ask=lambda question, labels: labels[0])  # made only, never asked
+    # made only, never asked
+    arm(loaded, lambda question, labels: labels[0], Given(judges=lambda name: lambda questions: []))
     return Checked(loaded)
 
 
-def run_policy(path: Path | str, rows: Path) -> Measured:
+def run_policy(path: Path | str, rows: Path, given: Given = NOTHING) -> Measured:
     """Run rows through a policy and measure it against its bounds."""
     loaded = load_policy(path)
-    guard = PolicyGuard(loaded, lambda event: None)
+    guard = PolicyGuard(loaded, lambda event: None, given=given)
     return measure(str(loaded.path), run_rows(guard, read_rows(rows)), loaded.policy.bounds)
 
 
-def try_policy(path: Path | str, text: str, side: str) -> Tried:
+def try_policy(path: Path | str, text: str, side: str, given: Given = NOTHING) -> Tried:
     """What a policy does with one text, as `input` from a user or as `output` of the model."""
     events: list[dict[str, Any]] = []
-    guard = PolicyGuard(load_policy(path), events.append)
+    guard = PolicyGuard(load_policy(path), events.append, given=given)
     if side == "output":
         watch = guard.watch([])
         released = watch.feed(text)[0] + watch.finish()[0]
