@@ -69,10 +69,7 @@ def test_what_a_client_sent_is_answered(tmp_path: Path, client: str, path: str) 
     play(story())
 
 
-SIGNED = [(c, p) for c, p in CALLS if c in ("boto3", "sagemaker")]
-
-
-@pytest.mark.parametrize(("client", "path"), SIGNED)
+@pytest.mark.parametrize(("client", "path"), [("boto3", "/sample"), ("sagemaker", "/update-reward")])
 def test_only_who_holds_a_pair_of_the_run_is_let_in(tmp_path: Path, client: str, path: str) -> None:
     told = RECORDED[client][path]
 
@@ -114,7 +111,7 @@ async def call(stage: RlStage, path: str, body: Any, trajectory: str = "") -> ht
 
 def test_complete_and_reward_are_forgiving_of_repeats_and_of_nothing_else(tmp_path: Path) -> None:
     async def story() -> None:
-        stage = RlStage(tmp_path)
+        stage = RlStage(tmp_path, tasks=2)
         claim = await stage.claim()
         name = {"TrajectoryId": digest(claim.key), "JobArn": "arn:aws:any", "ClientToken": "c"}
         for path in ("/sample", "/v1/chat/completions", "/chat/completions"):
@@ -133,6 +130,11 @@ def test_complete_and_reward_are_forgiving_of_repeats_and_of_nothing_else(tmp_pa
         ).status_code == 200  # the whole beside turns
         late = await call(stage, "/v1/chat/completions", BODY, name["TrajectoryId"])
         assert late.status_code == 409 and OVER in late.text
+        stage.service.full = True
+        second = await stage.claim()
+        busy = await call(stage, "/sample", BODY, digest(second.key))
+        assert (busy.status_code, busy.headers["x-amzn-errortype"]) == (429, "ThrottlingException")
+        assert busy.headers["x-amz-retry-after"] == "1000" and busy.headers["retry-after"] == "1"
         nobody = await call(stage, "/complete-rollout", name | {"TrajectoryId": "0" * 64})
         assert (nobody.status_code, nobody.headers["x-amzn-errortype"]) == (404, "ResourceNotFoundException")
 
