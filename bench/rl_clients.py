@@ -67,7 +67,7 @@ class Recorder(BaseHTTPRequestHandler):
 
     gateway: ClassVar[int]
     client: ClassVar[str] = ""
-    seen: ClassVar[dict[str, list[dict[str, Any]]]] = defaultdict(list)
+    seen: ClassVar[dict[str, dict[str, Any]]] = defaultdict(dict)
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", "0")))
@@ -76,9 +76,10 @@ class Recorder(BaseHTTPRequestHandler):
         there.request("POST", self.path, body, headers)
         reply = there.getresponse()
         found = reply.read()
-        if not self.path.startswith("/v1/orchestrator") and reply.status == 200 and len(self.seen[self.client]) < 3:
-            told = {"path": self.path, "headers": headers, "body": body.decode(), "at": time.time()}
-            self.seen[self.client].append(told)
+        if not self.path.startswith("/v1/orchestrator") and reply.status == 200:
+            kept = {name: value for name, value in headers.items() if name != "user-agent"}  # it names the machine
+            told = {"headers": kept, "body": body.decode(), "at": time.time()}
+            self.seen[self.client].setdefault(self.path, told)
         self.send_response(reply.status)
         for name, value in reply.getheaders():
             if name.lower() not in ("connection", "transfer-encoding", "content-length", "date", "server"):
@@ -182,7 +183,7 @@ def main(arguments: Sequence[str]) -> int:
                     told[name] = drive(name, python, folder, folder / "runs" / "clients", training, environment)
                     print(f"{name:12} {told[name]}", flush=True)
             finally:
-                training.terminate()
+                training.kill()
     if record:
         Path(record).write_text(json.dumps(Recorder.seen, indent=1) + "\n")
     return 0 if not any(one.startswith("failed") for one in told.values()) else 1

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import sqlite3
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -96,49 +99,88 @@ def test_killed_and_resumed_it_ends_with_the_same_bytes(here: Path) -> None:
     assert any(event.get("loss_kl", 0) > 0 for event in events if event["event"] == "step")
 
 
-def orchestrate(port: int, stop: threading.Event) -> None:
-    """A program of somebody else's: claims tasks, talks to the model by openai's client, twice, and rewards vowels."""
+def attempt(http: httpx2.Client, where: str, key: str, rollout: str, task: Any) -> None:
+    """What somebody's program does with a task: asks by openai's client, twice, and rewards vowels."""
     from openai import OpenAI
 
+    client = OpenAI(base_url=f"{where}/v1", api_key=key)
+    messages = [*task["messages"]]
+    for again in ("Once more.", ""):
+        answer = client.chat.completions.create(model="policy", messages=messages)
+        messages.append({"role": "assistant", "content": answer.choices[0].message.content})
+        messages += [{"role": "user", "content": again}] if again else []
+    told = {"status": "ready", "reward": len(set(messages[-1]["content"]) & set("aeiou")) / 5}
+    done = f"{where}/v1/orchestrator/rollouts/{rollout}:complete"
+    http.post(done, json=told, headers={"x-api-key": key}).raise_for_status()
+
+
+def orchestrate(port: int, stop: threading.Event) -> None:
+    """A program of somebody else's that claims its tasks."""
     gateway, project = f"http://127.0.0.1:{port}", {"authorization": f"Bearer {KEY}"}
     with httpx2.Client(timeout=30) as http:
         while not stop.is_set():
             try:
-                asked = {"worker_id": "w", "max": 4, "wait_s": 1}
+                asked = {"worker_id": "w", "max": 1, "wait_s": 1}
                 claimed = http.post(f"{gateway}/v1/orchestrator/tasks:claim", json=asked, headers=project)
             except httpx2.TransportError:  # it is not there yet, or no more
                 time.sleep(0.1)
                 continue
             for task in claimed.json() if claimed.status_code == 200 else []:
-                client = OpenAI(base_url=f"{task['base_url']}/v1", api_key=task["session_key"])
-                messages = [*task["task"]["messages"]]
-                for again in ("Once more.", ""):
-                    answer = client.chat.completions.create(model="policy", messages=messages)
-                    messages.append({"role": "assistant", "content": answer.choices[0].message.content})
-                    messages += [{"role": "user", "content": again}] if again else []
-                reward = len(set(messages[-1]["content"]) & set("aeiou")) / 5
-                told = {"status": "ready", "reward": reward}
-                done = f"{gateway}/v1/orchestrator/rollouts/{task['rollout_id']}:complete"
-                http.post(done, json=told, headers={"x-api-key": task["session_key"]}).raise_for_status()
+                attempt(http, task["base_url"], task["session_key"], task["rollout_id"], task["task"])
 
 
-def test_an_orchestrator_drives_the_rollouts(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class RolloutServer(BaseHTTPRequestHandler):
+    """A server of somebody else's that tasks are sent to."""
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def do_POST(self) -> None:
+        told = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        about = told["metadata"]
+        with httpx2.Client(timeout=30) as http:
+            attempt(http, about["endpoint"], about["session_key"], about["rollout_id"], told["instance"])
+        self._answer()
+
+    def _answer(self) -> None:
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_orchestrators_that_claim_and_servers_that_are_sent_to_drive_the_rollouts(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     recipe = RECIPE.replace('reward: {type: regex, pattern: "[aeiou]{2}"}\n', "")
-    recipe = recipe.replace("{group: 8, tasks: 3,", f"{{group: 4, tasks: 2, orchestrators: '127.0.0.1:{port}',")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), RolloutServer)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    push = f"push: {{url: 'http://127.0.0.1:{server.server_address[1]}', private: true, rate_limit: 1000}}"
+    outside = f"orchestrators: '127.0.0.1:{port}', aws_keys: {{LAB: {{env: LAB_SECRET}}}}, {push}"
+    recipe = recipe.replace("{group: 8, tasks: 3,", f"{{group: 4, tasks: 2, {outside},")
     (here / "rl.yaml").write_text(recipe.replace("budget: 12", "budget: 3"))
     refused = bloomery("explain", "rl.yaml", within=here)
-    assert refused.status == 2 and "BLOOMERY_TOKEN is not set" in " ".join(refused.out.split())
+    said = " ".join(refused.out.split())
+    assert refused.status == 2 and "BLOOMERY_TOKEN is not set" in said and "LAB_SECRET is not set" in said
     monkeypatch.setenv("BLOOMERY_TOKEN", KEY)
+    monkeypatch.setenv("LAB_SECRET", "the-secret-of-the-lab")
+    lone = bloomery("explain", "rl.yaml", "rollouts.orchestrators=null", within=here)
+    assert lone.status == 2 and "no gateway that they could call" in " ".join(lone.out.split())
     stop = threading.Event()
     worker = threading.Thread(target=orchestrate, args=(port, stop), daemon=True)
     worker.start()
     done = bloomery("run", "rl.yaml", within=here)
     stop.set()
     worker.join(30)
+    server.shutdown()
     assert done.status == 0, done.err
+    with sqlite3.connect(here / "runs" / "rl" / "journal.sqlite") as journal:
+        assert {worker for (worker,) in journal.execute("select worker from attempt")} == {"w", "push"}
     shown = [json.loads(bloomery("rl", "show", "rl", "--step", str(n), "--json", within=here).out) for n in range(3)]
     rollouts = [one for step in shown for one in step["rollouts"]]
     assert all(one["reward"] is not None and len(one["turns"]) == 2 for one in rollouts)

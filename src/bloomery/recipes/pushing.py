@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bloomery.core.errors import InputError
@@ -30,14 +29,27 @@ def check(loaded: Loaded, plan: Plan) -> Iterator[Problem]:
         if told and not plan.get("rollouts.orchestrators"):
             message = f"`rollouts.{name}` is for rollouts made outside, and there is no gateway that they could call"
             yield Problem(message, loaded.place(f"rollouts.{name}"), "add `orchestrators: 127.0.0.1:8100`")
-    given = [*keys.values(), *([push["token"]] if push and push["token"] else [])]
-    addresses = [push["url"], push["endpoint"]] if push else []
-    works = [partial(_secret, one) for one in given] + [partial(check_url, url) for url in addresses if url]
-    for work in works:
-        try:
-            work()
-        except InputError as error:
-            yield replace(Problem.of(error), where=loaded.place("rollouts"))
+    secrets = [*keys.values(), *([push["token"]] if push and push["token"] else [])]
+    addresses = [push[name] for name in ("url", "endpoint") if push[name]] if push else []
+    for problem in (*map(_unset, secrets), *map(_odd, addresses)):
+        if problem is not None:
+            yield replace(problem, where=loaded.place("rollouts"))
+
+
+def _unset(secret: Any) -> Problem | None:
+    try:
+        Secret.parse(secret).reveal()
+    except InputError as error:
+        return Problem.of(error)
+    return None
+
+
+def _odd(url: str) -> Problem | None:
+    try:
+        check_url(url)
+    except InputError as error:
+        return Problem.of(error)
+    return None
 
 
 def signers(told: Mapping[str, Any]) -> Signers:

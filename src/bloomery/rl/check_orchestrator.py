@@ -20,6 +20,7 @@ from bloomery.rl.journal import Journal
 from bloomery.rl.laws import Law
 from bloomery.rl.leases import Task, Terms
 from bloomery.rl.outside import Door
+from bloomery.rl.sigv4 import Signers
 from bloomery.rl.toy import TRAPS, WAIT, Recited, Trapped
 from bloomery.serve.desk import Model
 
@@ -46,6 +47,7 @@ class OrchestratorCheck:
     """Seconds without a call after the last rollout is over, before anything is judged."""
     push: PushSettings | None = None
     say: Callable[[str], None] = lambda text: None
+    signers: Signers = field(default_factory=lambda: Signers({}))
     _app: Trapped | None = field(init=False, default=None)
     _over: dict[str, dict[str, Any]] = field(init=False, default_factory=dict)
 
@@ -64,8 +66,8 @@ class OrchestratorCheck:
     def _gateway(self, journal: Journal) -> Gateway:
         prompter = Prompter(self.tokenizer, "auto")
         model = Model("policy", prompter, self.tokenizer, int(time.time()), "fp_check")
-        service = Recited(self.tokenizer, self.answers)
-        return Gateway(service, model, prompter, journal, Rights(self.token), forced=Forced())
+        service, rights = Recited(self.tokenizer, self.answers), Rights(self.token, signers=self.signers)
+        return Gateway(service, model, prompter, journal, rights, forced=Forced())
 
     def _trapped(self, app: Any, gateway: Gateway) -> Trapped:
         self._app = Trapped(app, gateway)

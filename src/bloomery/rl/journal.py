@@ -57,7 +57,7 @@ class Journal:
 
     def lost(self, attempt: int, heard: bool = False) -> Future[None]:
         """A claimed task may not have reached its worker; see `leases.lost`."""
-        return self._writer.do(lambda db: leases.lost(db, self.terms, attempt, heard), durable=True)
+        return self._now(lambda db, now: leases.lost(db, now, self.terms, attempt, heard), durable=True)
 
     def under_way(self, worker: str) -> Future[list[Attempt]]:
         """Attempts in the hands of a worker."""

@@ -16,6 +16,9 @@ from bloomery.serve.errors import Refusal
 STOP = {"x-should-retry": "false"}
 """Tells openai's clients, which send a request again after a 409, that it would not help."""
 
+SILENT = 120.0
+"""Seconds that a worker gets to be heard of again, when the connection to it was lost."""
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:
@@ -165,15 +168,18 @@ def put_back(db: sqlite3.Connection, attempt: int) -> None:
     )
 
 
-def lost(db: sqlite3.Connection, terms: Terms, attempt: int, heard: bool = False) -> None:
-    """Nobody knows whether the worker has the task: its attempt is over and another begins. One that has called
-    the model is left to its lease, unless `heard` says that this does not count.
+def lost(db: sqlite3.Connection, now: float, terms: Terms, attempt: int, heard: bool = False) -> None:
+    """Nobody knows whether the worker has the task: its attempt is over and another begins. One that has called the
+    model must be heard of again soon, unless `heard` says that this does not count.
 
     Should it have the task after all, its calls get 410: two workers never end the same attempt.
     """
     running = "state in ('leased', 'running')" if heard else "state = 'leased'"
     if db.execute(f"update attempt set state = 'expired' where id = ? and {running}", (attempt,)).rowcount:  # noqa: S608
         _once_more(db, terms, one(db, attempt))
+    else:
+        until = now + min(SILENT, terms.lease)
+        db.execute("update attempt set lease = min(lease, ?) where id = ? and state = 'running'", (until, attempt))
 
 
 def under_way(db: sqlite3.Connection, worker: str) -> list[Attempt]:

@@ -30,6 +30,8 @@ from bloomery.serve.wire.request import Name, Wire
 TRAJECTORY = "x-amzn-sagemaker-trajectory-id"
 INVOCATION = "amz-sdk-invocation-id"
 """boto3's name of a call, the same on every try."""
+WAIT = "x-amz-retry-after"
+"""Milliseconds after which boto3 tries again."""
 ROUTES = ("/sample", "/sample-with-response-stream", "/complete-rollout", "/update-reward")
 KINDS = {
     400: "ValidationException", 401: "AccessDeniedException", 403: "AccessDeniedException",
@@ -151,4 +153,6 @@ def shaped(refusal: Refusal, told: dict[str, Any]) -> tuple[dict[str, Any], dict
     over = f"{OVER}: " if refusal.status in (409, 410) else ""
     told["error"]["message"] = over + refusal.message
     headers = {"x-amzn-errortype": KINDS.get(refusal.status, "InternalServiceError")}
+    if refusal.headers.get("retry-after", "").isdecimal():  # which boto3 does not read
+        headers[WAIT] = f"{refusal.headers['retry-after']}000"
     return {**told, "Message": told["error"]["message"][:1024]}, {**refusal.headers, **headers}

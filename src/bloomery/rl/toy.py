@@ -22,6 +22,7 @@ from bloomery.rl.dialects import DIALECTS
 from bloomery.rl.gateway import Gateway
 from bloomery.rl.leases import Claim, digest
 from bloomery.rl.sagemaker import TRAJECTORY
+from bloomery.rl.sagemaker import WAIT as AMAZONS
 from bloomery.serve.access import key_of
 
 TRAPS = ("plain", "busy", "dropped", "sealed", "expired", "last")
@@ -123,7 +124,7 @@ class Trapped:
         self._calls[trap, attempt.number] += 1
         first = self._calls[trap, attempt.number] == 1
         if trap == "busy" and first:
-            await _reply(send, 429, "busy", {"retry-after": str(WAIT)})
+            await _reply(send, 429, "busy", {"retry-after": str(WAIT), AMAZONS: f"{WAIT}000"})
             self._see("model", claim, 429)
         elif trap == "dropped" and first:
             await self._passed(scope, receive, _nobody)

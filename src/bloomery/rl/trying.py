@@ -16,8 +16,11 @@ from bloomery.graders.replies import FORMATS
 from bloomery.graders.rows import read_samples
 from bloomery.rl.config import PushSettings
 from bloomery.rl.laws import Law
+from bloomery.rl.sigv4 import Signers
 
 KEY = "BLOOMERY_TOKEN"
+ACCESS, SECRET = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"
+"""The pair that SageMaker's clients sign with: whoever tries one has set it."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class Trial:
         return OrchestratorCheck(
             load_tokenizer(families_dir() / "ember" / "tokenizer"), host, port, key,
             self._samples(answered=False) or [dict(ROW)], answers, seconds=self.seconds, push=self._push(), say=say,
+            signers=Signers({os.environ[ACCESS]: os.environ.get(SECRET, "")} if os.environ.get(ACCESS) else {}),
         ).laws()  # fmt: skip
 
     def _push(self) -> PushSettings | None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -152,10 +157,18 @@ def dealt(careless: bool) -> dict[str, Law]:
     return {law.name: law for law in laws}
 
 
-def test_a_sound_orchestrator_holds_every_law() -> None:
-    laws = dealt(careless=False)
-    assert [law.why for law in laws.values() if law.held is not True] == []
-    assert len(laws) == 10 and exit_status([*laws.values()]) == 0
+def test_the_harness_of_the_page_holds_every_law(repository: Path, tmp_path: Path) -> None:
+    page = (repository / "docs" / "orchestrators.md").read_text()
+    [code] = re.findall(r"```python\n(# harness\.py\n.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "harness.py").write_text(code)
+    port = free_port()
+    own = os.environ | {"GATEWAY": f"http://127.0.0.1:{port}", "BLOOMERY_TOKEN": KEY}
+    with subprocess.Popen([sys.executable, "harness.py"], cwd=tmp_path, env=own) as harness:
+        laws = OrchestratorCheck(ember_tokenizer(), "127.0.0.1", port, KEY, seconds=40, quiet=0.3).laws()
+        running = harness.poll() is None
+        harness.kill()
+    assert [law for law in laws if law.held is not True] == []
+    assert running and len(laws) == 10 and exit_status(laws) == 0
 
 
 def test_a_careless_one_breaks_a_law_for_each_of_its_flaws() -> None:
@@ -185,7 +198,7 @@ def test_a_rollout_server_is_held_to_the_same_laws() -> None:
     assert [law.why for law in laws if law.held is not True] == [] and len(laws) == 10
 
 
-def test_the_verb_prints_a_table_and_says_by_its_status_what_it_found(tmp_path: Any) -> None:
+def test_the_verb_prints_a_table_and_says_by_its_status_what_it_found(tmp_path: Path) -> None:
     with answering(scored(lambda item: 1.0)) as url:
         told = bloomery("rl", "check", url, within=tmp_path)
         assert told.status == 0 and "held" in told.out and "BROKEN" not in told.out

@@ -155,6 +155,9 @@ def test_a_server_that_called_the_model_has_the_task_though_its_answer_was_lost(
         time.sleep(0.05)
         assert (status(journal)["state"], status(journal)["attempt"], len(server.got)) == ("running", 1, 1)
         assert dispatcher.error is None
+        lease = "select lease from attempt"
+        [left] = journal._writer.do(lambda db: db.execute(lease).fetchone()).result()
+        assert left - journal.clock() < 121  # not the 600 s that a server gets whose connection stands
 
 
 @pytest.mark.parametrize(
