@@ -96,7 +96,14 @@ def test_killed_and_resumed_it_ends_with_the_same_bytes(here: Path) -> None:
     told = [event for event in events if event["event"] == "rollouts"]
     assert {0.0, 1.0} <= {event["rewards_wait"] for event in told}, "the cap neither held nor let go"
     assert sum(event["resampled_groups"] for event in told) > 0 and "held_pass_1" in told[0]
-    assert any(event.get("loss_kl", 0) > 0 for event in events if event["event"] == "step")
+    steps = [event for event in events if event["event"] == "step"]
+    assert any(event.get("loss_kl", 0) > 0 for event in steps)
+    ratios = [event["policy_ratio"] for event in steps if "policy_ratio" in event]
+    assert ratios and max(abs(ratio - 1) for ratio in ratios) < 1e-4, "sampler and trainer differ at a temperature"
+    held = {event["step"] for event in told if event["rewards_wait"]}
+    logs = [(runs / "whole" / "rollouts" / f"step-{step:06d}.jsonl").read_text() for step in held]
+    whys = {json.loads(line)["why"] for text in logs for line in text.splitlines()}
+    assert "towards the start: the KL is over its cap" in whys and "trained" not in whys
 
 
 def attempt(http: httpx2.Client, where: str, key: str, rollout: str, task: Any) -> None:

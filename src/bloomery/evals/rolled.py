@@ -12,6 +12,11 @@ from bloomery.evals.curve import number
 
 Points = Sequence[tuple[int, float]]
 
+SPENT = {
+    "sampling": "sampling_s", "environments": "environment_s", "grading": "grading_s",
+    "waiting for orchestrators": "collecting_s", "held-out tasks": "held_s",
+}  # fmt: skip
+"""What seconds are spent on beside training, and the figure that tells it."""
 FROM_STEP = ("policy_entropy", "policy_drift", "loss_kl", "seconds")
 """What the step's own event tells; the rest comes with its rollouts."""
 
@@ -34,11 +39,8 @@ class Rolled:
         return sorted(name.removeprefix("reward/") for name in self.figures if name.startswith("reward/"))
 
     def seconds(self) -> dict[str, float]:
-        """How long the run sampled, graded and trained; collecting alone where orchestrators do both."""
-        sampled, graded, collected, held = (
-            sum(value for _, value in self.of(name)) for name in ("sampling_s", "grading_s", "collecting_s", "held_s")
-        )
-        spent = {"sampling": sampled, "grading": graded, "waiting for orchestrators": collected, "held-out tasks": held}
+        """How long the run did what: `SPENT`, and training, which is the rest."""
+        spent = {said: sum(value for _, value in self.of(name)) for said, name in SPENT.items()}
         whole = sum(value for _, value in self.of("seconds"))
         return {name: value for name, value in spent.items() if value} | {
             "training": max(0.0, whole - sum(spent.values()))

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from bloomery.evals.charts import Scale, linear, ticks
 from bloomery.evals.course import LEFT, RIGHT, WIDTH, grid, line, steps
 from bloomery.evals.html import Markup, el, svg
-from bloomery.evals.rolled import Points, Rolled
+from bloomery.evals.rolled import SPENT, Points, Rolled
 
 HEIGHT, GAP, TOP = 92, 48, 28
 SERIES = 3
-"""Colours there are for lines in one panel."""
+"""Colours there are for lines in one panel; a fourth line has the first one's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +79,11 @@ def staleness(rolled: Rolled) -> Panel:
 
 def time_share(rolled: Rolled) -> Panel:
     """Seconds of a step, by what they were spent on."""
-    names = [("sampling", "sampling_s"), ("grading", "grading_s"), ("orchestrators", "collecting_s")]
-    spent = [(said, rolled.of(name)) for said, name in names]
-    other = {step: sum(dict(points).get(step, 0.0) for _, points in spent) for step, _ in rolled.of("seconds")}
-    held = dict(rolled.of("held_s"))
-    training = [(step, max(0.0, v - other[step] - held.get(step, 0.0))) for step, v in rolled.of("seconds")]
-    return Panel("Seconds of a step", [*spent, ("training", training)], floor=0.0)
+    spent = [(said, rolled.of(name)) for said, name in SPENT.items() if rolled.of(name)]
+    other = [dict(points) for _, points in spent]
+    rest = [(step, max(0.0, v - sum(one.get(step, 0.0) for one in other))) for step, v in rolled.of("seconds")]
+    shown = [line for line in spent if line[0] != "held-out tasks"]
+    return Panel("Seconds of a step", [*shown, ("training", rest)], floor=0.0)
 
 
 PANELS: dict[str, Callable[[Rolled], Panel]] = {

@@ -146,7 +146,7 @@ def refused_reference(grader: Grader, samples: Sequence[Sample], spec: Mapping[s
     """What to say of the first row whose reference answer gets no full marks."""
     from bloomery.graders.dry_run import dry_run
 
-    for one in dry_run(grader, samples, [False] * len(samples), spec).rows:
+    for one in dry_run(grader, samples, [False] * len(samples), dict(spec)).rows:
         if one.problem:
             fix = "repair the grader or the row; `bloomery grade validate` tries it on others"
             return InputError(f"`reward`: of the row `{one.id}` {one.problem}", fix=fix)

@@ -143,8 +143,8 @@ def domain_suites(plan: Plan, held: Iterable[Held]) -> list[Suite]:
 
 def _sampled(plan: Plan) -> dict[str, Any]:
     """Tasks that rewards train on are answered several times, as in training: pass@1 is then their mean score."""
-    if plan.get("objective") != RL:
-        return {}
+    if plan.get("objective") != RL or plan.get("rollouts.environment"):
+        return {}  # what takes several turns is attempted by `rollouts.watch`
     told = {"max_new_tokens": plan.get("rollouts.max_tokens"), "temperature": plan.get("rollouts.temperature")}
     return told | {"samples": ANSWERS, "metrics": ("pass@1", f"pass@{ANSWERS}")}
 

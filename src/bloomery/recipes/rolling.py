@@ -118,14 +118,14 @@ def rolling(
     def before(trainer: Trainer) -> None:
         if trainer.world.size > 1:
             raise InputError("`objective: rl` trains in one process so far", fix="run it without torchrun")
-        collector = collecting(told, settings, loaded, run.folder, saying(trainer))
+        collector = plain = collecting(told, settings, loaded, run.folder, saying(trainer))
         if not told["orchestrators"] and not begun(run.folder):
             go(plan, collector, tasks, run.seed, trainer)
         watched = tasks.held(prepared.held, told["watch"])
         if settings.resample:
             collector = Resampling(collector, partial(tasks.fresh, run.seed), settings.resample)
         if watched and not told["orchestrators"]:
-            collector = Watching(collector, watched, plan.get("eval.every"), top_of(told["reward"]))
+            collector = Watching(collector, plain, watched, plan.get("eval.every"), top_of(told["reward"]))
         rolled.begin(collector)
         rolled.pull = pull(plan, trainer, run.seed)
         rolled.told = told_to(trainer)

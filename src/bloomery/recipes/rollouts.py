@@ -73,7 +73,10 @@ def keeps_start(plan: Plan) -> bool:
 def trained_tokens(plan: Plan) -> tuple[int, int]:
     """(tokens of a group, tokens of a step): what is trained on is longer than what the blend draws, whose rows are
     tasks. A group goes through one forward pass; answers are taken to be as long as they may be."""
-    group = plan.get("rollouts.group") * (round(plan.get("document_tokens")) + plan.get("rollouts.max_tokens"))
+    prompt, answer, own = round(plan.get("document_tokens")), plan.get("rollouts.max_tokens"), plan.get("context")
+    if played := plan.get("rollouts.environment"):  # several answers, and what is said between them
+        answer = min(own - prompt, max(played["tokens"] or 0, 2 * played["turns"] * answer))
+    group = plan.get("rollouts.group") * (prompt + answer)
     return group, plan.get("rollouts.tasks") * group + plan.get("optim.batch_tokens")
 
 

@@ -29,6 +29,7 @@ class Drift:
     folder: Path
     every: int
     kept: list[tuple[Sample, float]] = field(default_factory=list)
+    seen: int | None = None
 
     def __post_init__(self) -> None:
         path = self.folder / FILE
@@ -42,8 +43,9 @@ class Drift:
         if not self.kept:
             self._keep(samples, scores)
             return {}
-        if step % self.every:
+        if step % self.every or step == self.seen:
             return {}
+        self.seen = step  # a step asks for scores more than once where groups are replaced
         named = [replace(one, id=f"{one.id}@{step}") for one, _ in self.kept]
         again = self.fresh().grade(named)
         apart = [

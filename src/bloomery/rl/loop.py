@@ -19,7 +19,7 @@ from bloomery.rl.ahead import Ahead
 from bloomery.rl.config import RolloutSettings
 from bloomery.rl.log import RolloutLog
 from bloomery.rl.pull import Pull
-from bloomery.rl.rollouts import Rollout, Task, rewards, token_rows, with_advantages
+from bloomery.rl.rollouts import Rollout, Task, back_to_start, rewards, token_rows, with_advantages
 from bloomery.rl.statistics import staleness, statistics
 from bloomery.train.job import RowSource, StepRows
 
@@ -111,9 +111,10 @@ class RolloutSource:
                 judged = judge(rewards(collected), self.settings.advantage, self.running)
                 self.running = judged.running
                 groups = with_advantages(collected, judged)
-                self.log.write(drawn.step, groups)
                 rows = token_rows([one for group in groups for one in group], self.settings.norm)
                 rows, pulled = self.pull(rows, groups, drawn.step) if self.pull else (rows, {})
+                groups = back_to_start(groups) if self.pull and self.pull.waits else groups
+                self.log.write(drawn.step, groups)
                 self.told(drawn.step, figures(groups, judged) | staleness(groups, drawn.step) | spent | pulled)
                 replay = [row for row in drawn.rows if row.source not in self.tasks.sources]
                 state = drawn.state | {RUNNING: self.running.value} | ({WAITS: self.pull.waits} if self.pull else {})

@@ -17,6 +17,7 @@ from bloomery.rl.turns import Tree, rows
 Row = Mapping[str, Any]
 
 TRAINED = "trained"
+WAITED = "towards the start: the KL is over its cap"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,11 @@ def with_advantages(groups: Sequence[Sequence[Rollout]], judged: Judged) -> list
         [_worth(one, float(value), bool(used)) for one, value, used in zip(group, worth, trained, strict=True)]
         for group, worth, trained in zip(groups, judged.advantage, judged.trained, strict=True)
     ]
+
+
+def back_to_start(groups: Sequence[Sequence[Rollout]]) -> list[list[Rollout]]:
+    """The same where rewards wait (`pull.py`): what would be trained by its advantage is trained towards the start."""
+    return [[replace(one, why=WAITED) if one.why == TRAINED else one for one in group] for group in groups]
 
 
 def _worth(rollout: Rollout, advantage: float, used: bool) -> Rollout:

@@ -17,12 +17,13 @@ AGAIN = 97
 
 @dataclass(frozen=True, slots=True)
 class Watching:
-    """Collects by `inner`, and before every `every`th step what the policy does with `held`.
+    """Collects by `inner`, and at every `every`th step by `plain` what the policy does with `held`, once each.
 
     `top` is the reward of a right answer, None where nothing tells it.
     """
 
     inner: Collector
+    plain: Collector
     held: Sequence[Task]
     every: int
     top: float | None
@@ -50,14 +51,12 @@ class Watching:
 
     def collect(self, tasks: Sequence[Task], step: int) -> tuple[Groups, dict[str, float]]:
         """The rollouts of `inner`; figures also of the held-out tasks, and the seconds that these took."""
-        told: dict[str, float] = {}
-        if step % self.every == 0:
-            groups, spent = self.inner.collect(self.held, step)
-            told = held_figures(groups, self.top) | {
-                "held_s": spent.get("sampling_s", 0.0) + spent.get("grading_s", 0.0)
-            }
         found, spent = self.inner.collect(tasks, step)
-        return found, spent | told
+        if step % self.every:
+            return found, spent
+        groups, took = self.plain.collect(self.held, step)
+        seconds = sum(value for name, value in took.items() if name.endswith("_s"))
+        return found, spent | held_figures(groups, self.top) | {"held_s": seconds}
 
 
 def held_figures(groups: Sequence[Sequence[Rollout]], top: float | None) -> dict[str, float]:

@@ -58,3 +58,10 @@ def test_memory_is_planned_for_the_answers_not_for_the_blend(recipe: Load) -> No
 def test_the_trainer_is_told_the_temperature_of_the_sampler(recipe: Load) -> None:
     plan = explain(recipe(f"{RECIPE}  temperature: 0.7\n"), CPU).plan
     assert plan is not None and train_config(plan).optim.policy.temperature == 0.7
+
+
+def test_the_start_beside_the_policy_is_counted_and_adapters_need_none(recipe: Load) -> None:
+    told = [f"{RECIPE}  {{kl: {kl}}}\nmethod: {method}\n" for method in ("full", "lora") for kl in (0, 0.1)]
+    plain, beside, adapted, off = (explain(recipe(one), CPU).memory for one in told)
+    assert plain is not None and beside is not None and adapted is not None and off is not None
+    assert beside.weights > 1.2 * plain.weights and adapted.weights == off.weights

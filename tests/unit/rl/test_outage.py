@@ -87,4 +87,5 @@ def test_a_judge_is_asked_again_about_the_same_answers_and_its_change_is_told(tm
     again = Drift(lambda: server, tmp_path, every=4)  # a resumed run has the same set
     assert again.see(first, [], 3) == {}
     assert again.see(first, [], 4) == {"judge_drift": -0.25, "judge_moved": 0.25}
+    assert again.see(first, [], 4) == {}
     assert len(set(server.seen)) == 40 + KEPT  # under ids of their own: nobody answers from memory

@@ -5,16 +5,18 @@ from __future__ import annotations
 import pytest
 from attempts import Told, attempt, task
 
+from bloomery.rl.resample import Resampling
 from bloomery.rl.watching import AGAIN, Watching, held_figures
 
 
 def test_held_out_tasks_give_figures_at_their_steps_and_no_rollouts() -> None:
-    told = Told({"a": [1.0, 0.0], "held": [1.0, 0.0]})
-    watching = Watching(told, [task("held", AGAIN)], every=3, top=1.0)
+    told = Told({"a": [1.0, 0.0], "held": [1.0, 0.0], "easy": [1.0, 1.0]})
+    resampling = Resampling(told, lambda step, again, count: [task("a", again)] * count, 1)
+    watching = Watching(resampling, told, [task("held", AGAIN), task("easy", AGAIN)], every=3, top=1.0)
     found = {step: watching.collect([task("a")], step) for step in range(4)}
-    assert told.asked == [["held"], ["a"], ["a"], ["a"], ["held"], ["a"]]
+    assert told.asked == [["a"], ["held", "easy"], ["a"], ["a"], ["a"], ["held", "easy"]]  # level, and not replaced
     assert all([group[0].task.group for group in groups] == ["a"] for groups, _ in found.values())
-    assert found[3][1]["held_pass_1"] == 0.5 and "held_pass_1" not in found[1][1]
+    assert found[3][1]["held_pass_1"] == 0.75 and "held_pass_1" not in found[1][1]
     assert found[0][1]["held_s"] == 1.0
 
 
