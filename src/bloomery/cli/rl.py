@@ -1,8 +1,9 @@
-"""Verbs about reinforcement learning: show, report, check."""
+"""Verbs about reinforcement learning: tasks, show, report, check."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from json import dumps
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -101,6 +102,31 @@ def check(
         print_table(["", "law", "seen"], [law.row() for law in laws], "nothing")
     if status := exit_status(laws):
         raise typer.Exit(status)
+
+
+@app.command()
+def tasks(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe with `rollouts.environment`.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")] = None,
+    rows: Annotated[int, typer.Option(min=1, help="How many, at most.")] = 500,
+    out: Annotated[Path | None, typer.Option(help="The file. Default: standard output.")] = None,
+) -> None:
+    """Write the tasks that a recipe's environment has as rows, a line each.
+
+    \b
+    bloomery rl tasks recipe.yaml --rows 500 --out tasks.jsonl
+    """
+    from bloomery.core.files import write_text
+    from bloomery.recipes.environments import tasks_in
+    from bloomery.recipes.load import load_recipe
+
+    found = tasks_in(load_recipe(recipe, overrides or ()), rows)
+    lines = "".join(dumps(row, ensure_ascii=False) + "\n" for row in found)
+    if out is None:
+        typer.echo(lines, nl=False)
+        return
+    write_text(out, lines)
+    typer.echo(f"{out}: {len(found)} tasks", err=True)
 
 
 def _folder(run: str) -> Path:

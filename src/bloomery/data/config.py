@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from bloomery.core.quantity import parse_tokens
 from bloomery.core.secret import Secret
 
-Shape = Literal["auto", "text", "messages", "prompt", "instruction", "preference", "judged"]
+Shape = Literal["auto", "text", "messages", "prompt", "instruction", "preference", "judged", "task"]
 Format = Literal["auto", "jsonl", "json", "csv", "tsv", "parquet", "text"]
 Overlong = Literal["auto", "split", "drop", "truncate"]
 

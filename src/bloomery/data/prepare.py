@@ -69,7 +69,8 @@ class Preparation:
         return [self._trainable(example, one, reasons) for example, one in zip(examples, rendered, strict=True)]
 
     def _trainable(self, example: Example, rendered: Rendered | None, reasons: list[str]) -> Rendered | None:
-        if rendered is None or (rendered.trained.any() and _says_something(example)):
+        task = self._columns.shape == "task"  # whose empty answer is not trained
+        if rendered is None or (rendered.trained.any() and (task or _says_something(example))):
             return rendered
         what = "no text" if example.text is not None else "no assistant turn with text"
         self._bad(InputError(f"has no token to train on: {what}", where=example.where, fix="remove the row"), reasons)

@@ -16,7 +16,7 @@ from bloomery.data.candidates import unfolded
 from bloomery.data.implicit import implied
 from bloomery.data.preferences import desirable, is_label, judged, preferred
 from bloomery.data.readers import Record
-from bloomery.data.turns import Message, message, parsed, plain, refuse_half, turns
+from bloomery.data.turns import Message, message, parsed, plain, refuse_half, refuse_media, turns
 
 if TYPE_CHECKING:  # a tokenizing process needs no pydantic
     from bloomery.data.config import SourceSpec
@@ -48,8 +48,9 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "instruction": ("instruction", "output"),
     "prompt": ("prompt", "response"),
     "text": ("text",),
+    "task": ("prompt",),
 }
-"""Shape -> roles it cannot do without, in the order in which shapes are tried."""
+"""Shape -> roles it cannot do without, in the order in which shapes are tried; only rewards teach what has no answer."""
 
 OPTIONAL: dict[str, tuple[str, ...]] = {
     "preference": ("prompt", "system", "tools", "id"),
@@ -58,13 +59,13 @@ OPTIONAL: dict[str, tuple[str, ...]] = {
     "instruction": ("input", "system", "id", "group"),
     "prompt": ("context", "system", "id", "group"),
     "text": ("id",),
+    "task": ("context", "system", "tools", "id", "group"),
 }
 
 PREFERENCES = ("preference", "judged")
 """Shapes whose rows say what is better, or whether something is good."""
 
 GUESSED = " (guessed)"
-MEDIA = frozenset({"image", "images", "image_url", "video", "videos", "audio", "audios", "pixel_values"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +147,11 @@ def detect(first: Record, spec: SourceSpec) -> Columns:
         if shape == "judged" and spec.shape == "auto" and is_label(first.fields.get(found["label"] or "")) is None:
             continue  # a label of another kind, such as the row's topic
         if not missing[shape]:
-            by_role = {role: name for role, name in found.items() if name is not None}
-            guessed = tuple(role for role in by_role if role not in spec.columns)
-            return Columns(shape, by_role, guessed, spec.as_text and shape != "text", signals)
+            asks = shape == "messages" and spec.shape == "auto" and not spec.as_text and _only_asks(first, found)
+            return _found("task" if asks else shape, found, spec, signals)
     have = ", ".join(first.fields) or "none"
     missing = dict(sorted((m for m in missing.items() if m[1]), key=lambda m: m[0] in PREFERENCES))
-    lacks = "; ".join(f"{shape} needs {' and '.join(roles)}" for shape, roles in missing.items())
+    lacks = "; ".join(f"{shape} needs {' and '.join(roles)}" for shape, roles in missing.items() if shape != "task")
     longest = max(first.fields, key=lambda name: len(str(first.fields[name])), default="name")
     raise InputError(
         f"source `{spec.label}`: the columns ({have}) fit no shape: {lacks}",
@@ -160,13 +160,25 @@ def detect(first: Record, spec: SourceSpec) -> Columns:
     )
 
 
+def _found(shape: str, found: Mapping[str, str | None], spec: SourceSpec, signals: Mapping[str, Any] | None) -> Columns:
+    by_role = {role: name for role, name in found.items() if name is not None}
+    guessed = tuple(role for role in by_role if role not in spec.columns)
+    return Columns(shape, by_role, guessed, spec.as_text and shape != "text", signals)
+
+
+def _only_asks(first: Record, found: Mapping[str, str | None]) -> bool:
+    """Whether nobody answers in a conversation."""
+    column = str(found["messages"])
+    return all(turn["role"] != "assistant" for turn in turns(first.fields[column], first.where, column))
+
+
 def to_example(record: Record, columns: Columns) -> Example:
     """The Example of a raw row.
 
     Raises `InputError` for a missing column, a wrong type, a picture, a turn of an unknown role or what is no text.
     """
     record = implied(unfolded(record), columns.signals)
-    _refuse_media(record)
+    refuse_media(record.fields, record.where)
     example = replace(_example(record, columns), as_text=columns.as_text)
     if example.as_text and columns.shape in PREFERENCES:
         raise InputError(
@@ -188,6 +200,9 @@ def _example(record: Record, columns: Columns) -> Example:
     if columns.shape in PREFERENCES:
         return _preference(record, columns, name)
     group = _optional(record, columns, "group")
+    if columns.shape == "task":
+        asked = _turns(record, columns) if "messages" in columns.by_role else _asked(record, columns)
+        return Example(name, record.where, messages=(*asked, message("assistant", "")), pair=True, group=group)
     if columns.shape == "messages":
         tools = _tools(record, columns)
         return Example(name, record.where, messages=_turns(record, columns), tools=tools, group=group)
@@ -237,14 +252,17 @@ def _optional(record: Record, columns: Columns, role: str) -> str:
     return "" if missing else _text(record, columns, role)
 
 
-def _pair(record: Record, columns: Columns) -> tuple[dict[str, Any], ...]:
-    asked, answered, extra = (
-        ("instruction", "output", "input") if columns.shape == "instruction" else ("prompt", "response", "context")
-    )
+def _pair(record: Record, columns: Columns) -> tuple[Message, ...]:
+    answered = "output" if columns.shape == "instruction" else "response"
+    return (*_asked(record, columns), message("assistant", _text(record, columns, answered)))
+
+
+def _asked(record: Record, columns: Columns) -> tuple[Message, ...]:
+    """What is asked in a row of a question and perhaps an answer."""
+    asked, extra = ("instruction", "input") if columns.shape == "instruction" else ("prompt", "context")
     system, more = _optional(record, columns, "system"), _optional(record, columns, extra)
     prompt = "\n\n".join(part for part in (_text(record, columns, asked), more) if part)
-    turns = [message("user", prompt), message("assistant", _text(record, columns, answered))]
-    return ((message("system", system),) if system else ()) + tuple(turns)
+    return ((message("system", system),) if system else ()) + (message("user", prompt),)
 
 
 def _turns(record: Record, columns: Columns) -> tuple[Message, ...]:
@@ -280,13 +298,3 @@ def _tools(record: Record, columns: Columns) -> tuple[Any, ...]:
         return ()
     found = parsed(value, record.where, columns.by_role["tools"])
     return tuple(found) if isinstance(found, list) else (found,)
-
-
-def _refuse_media(record: Record) -> None:
-    for name in sorted(MEDIA.intersection(record.fields)):
-        if record.fields[name]:
-            raise InputError(
-                f"has a column `{name}`: Bloomery trains on text only for now",
-                where=record.where,
-                fix=f"remove the column `{name}`, or the row",
-            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from bloomery.core.errors import InputError, Where, nearest
@@ -11,6 +12,9 @@ Message = dict[str, Any]
 
 TURNS = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant", "function_call": "assistant"}
 """Names of turns in other conventions (ShareGPT) -> ours."""
+
+MEDIA = frozenset({"image", "images", "image_url", "video", "videos", "audio", "audios", "pixel_values"})
+"""Columns that hold what is no text."""
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "observation", "function")
 
@@ -85,3 +89,14 @@ def refuse_half(text: str, where: Where) -> None:
             where=where,
             fix="write the character itself, or both halves",
         ) from None
+
+
+def refuse_media(fields: Mapping[str, Any], where: Where) -> None:
+    """Raise `InputError` for a row with a picture or a sound."""
+    for name in sorted(MEDIA.intersection(fields)):
+        if fields[name]:
+            raise InputError(
+                f"has a column `{name}`: Bloomery trains on text only for now",
+                where=where,
+                fix=f"remove the column `{name}`, or the row",
+            )

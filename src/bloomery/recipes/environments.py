@@ -38,6 +38,10 @@ def check(loaded: Loaded, plan: Plan) -> Iterator[Problem]:
     if plan.get("rollouts.orchestrators"):
         message = "`rollouts.environment` and `rollouts.orchestrators` both make the rollouts"
         yield Problem(message, loaded.place(KEY), "remove one of the two")
+    yield from _problems(loaded, told)
+
+
+def _problems(loaded: Loaded, told: Mapping[str, Any]) -> Iterator[Problem]:
     file = Path(told["type"].rpartition(":")[0])
     try:
         if told["type"] in NEAR:
@@ -76,16 +80,18 @@ def host_of(told: Mapping[str, Any]) -> Host:
     return Apart(program_of(told), told["timeout"], told["processes"])
 
 
-def tasks_of(told: Mapping[str, Any], rows: int) -> list[dict[str, Any]]:
-    """Rows of tasks that an environment has. Raises `InputError` where it has none."""
+def tasks_in(loaded: Loaded, rows: int) -> list[dict[str, Any]]:
+    """Rows of tasks that a recipe's environment has. Raises `InputError` where it has none, or nobody trusts it."""
     from bloomery.rl.environments.apart import rows_of
 
+    told = settled(loaded)
+    if told is None:
+        raise InputError("the recipe has no `rollouts.environment`", where=loaded.place("rollouts"), fix="add one")
+    for problem in _problems(loaded, told):
+        raise problem.error()
     if told["type"] not in NEAR:
         return rows_of(program_of(told), rows)
     made = near(told["type"], told["options"])
     if not hasattr(made, "tasks"):
-        raise InputError(
-            f"the environment `{told['type']}` has no tasks of its own",
-            fix="give rows: `builtin: workflow-pairs`" if told["type"] == "repair" else "bring rows of your own",
-        )
+        raise InputError(f"`{told['type']}` has no tasks of its own", fix="bring rows, as `builtin: workflow-pairs`")
     return list(made.tasks(rows, **told["options"]))

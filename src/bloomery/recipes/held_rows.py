@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ def evaluation_rows(records: Iterable[Record], spec: SourceSpec) -> Iterator[dic
         columns = columns or detect(record, spec)
         example = to_example(record, columns)
         kept = {key: record.fields[key] for key in KEPT if key in record.fields}
+        if columns.shape == "task":  # its answer is empty, so that a row of the blend ends where one would begin
+            example = replace(example, messages=example.messages[:-1])
         yield {"id": example.example_id, **_body(example), **kept}
 
 

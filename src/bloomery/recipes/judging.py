@@ -21,7 +21,7 @@ from bloomery.recipes.preference import COMPARING
 from bloomery.recipes.prepare import Prepared
 from bloomery.recipes.responsible import of_run
 from bloomery.recipes.rewarding import own_reward
-from bloomery.recipes.rollouts import RL
+from bloomery.recipes.rollouts import RL, TASK
 from bloomery.recipes.training import ArmRun, arm_runs, load_start
 
 if TYPE_CHECKING:
@@ -134,7 +134,8 @@ def domain_suites(plan: Plan, held: Iterable[Held]) -> list[Suite]:
         if one.table.store.shape in PREFERENCES:
             found.append(Suite(one.name, one.table.store.shape, one.path, "domain"))
             continue
-        found.append(Suite(one.name, "bpb", one.path, "domain"))
+        if one.table.store.shape != TASK:  # which has no answer whose bits could be counted
+            found.append(Suite(one.name, "bpb", one.path, "domain"))
         grader = plan.get("eval.grader") or own_reward(plan) or GRADERS.get(str(builtin.get(one.name)))
         if grader and one.table.store.shape != "text":
             found.append(Suite(f"{one.name} answers", "generate", one.path, "domain", grader, **_sampled(plan)))

@@ -34,6 +34,7 @@ from bloomery.recipes.held import Held, held_table, hold_out, hold_out_replayed,
 from bloomery.recipes.long_context import context_of
 from bloomery.recipes.plan import Plan
 from bloomery.recipes.preference import refuse_unused
+from bloomery.recipes.rollouts import TASK, refuse_tasks
 from bloomery.recipes.settle import settle
 from bloomery.recipes.slices import slices
 from bloomery.recipes.streaming import fetched, receipt
@@ -106,7 +107,7 @@ class Prepared:
         affordable = WATCHED * 3 * self.plan.get("budget.tokens") / (times * max(1, len(self.held)))
         tokens = self.plan.get("eval.watch") or affordable
         found = []
-        for one in self.held:
+        for one in (one for one in self.held if one.table.store.shape != TASK):  # no answers have a loss
             rows = _first_documents(one.table, tokens)
             size = int(one.table.store.text_bytes[np.unique(one.table.documents()[: len(rows)])].sum())
             found.append(HeldOut(one.name, rows, size if one.table.store.shape == "text" else 0))
@@ -152,7 +153,9 @@ def prepare(plan: Plan, folder: Path, say: Say) -> Prepared:
     stay, gone = give_way(plan, stores, evaluated | aside.evaluated(stores), training)
     training |= stay
     objective = plan.get("objective")
-    refuse_unused(objective, {name: store.shape for name, store in stores.items()})
+    shapes = {name: store.shape for name, store in stores.items()}
+    refuse_unused(objective, shapes)
+    refuse_tasks(objective, shapes)
     tables = {
         name: row_table(
             store, context_of(plan, name), specs[name].overlong, specs[name].drop_limit, training.get(name), objective

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -17,6 +17,8 @@ from bloomery.recipes.problem import Problem
 from bloomery.recipes.proof_sections import whole_grader
 
 RL = "rl"
+TASK = "task"
+"""The shape of rows without an answer."""
 KEY = "BLOOMERY_TOKEN"
 """Environment variable with the key that orchestrators come with."""
 LOSS = ("loss", "level", "clip_low", "clip_high", "correct", "proximal", "temperature")
@@ -38,6 +40,18 @@ def settings(loaded: Loaded, objective: str) -> dict[str, Value]:
         values["rollouts.staleness"] = Value(int(told.workers > 0), "stage default", why)
     values["rollouts.environment"] = Value(environments.settled(loaded), values["rollouts.environment"].origin)
     return values | {"rollouts.reward": Value(_grader(loaded), "user")}
+
+
+def refuse_tasks(objective: str, shapes: Mapping[str, str]) -> None:
+    """Raise `InputError` where rows without an answer would be trained on, by the shapes that were read."""
+    for name, shape in shapes.items():
+        if shape == TASK and objective != RL:
+            raise _no_answers(objective, name)
+
+
+def _no_answers(objective: str, name: str) -> InputError:
+    message = f"`objective: {objective}` trains answers, and the rows of `{name}` have none"
+    return InputError(message, fix=f"give a column with answers (`columns`), or write `objective: {RL}`")
 
 
 def _grader(loaded: Loaded) -> dict[str, Any] | None:
@@ -87,6 +101,10 @@ def check(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
             if loaded.data.get(key):
                 message = f"`{key}` is set, but `objective` is {plan.get('objective')}"
                 yield Problem(message, loaded.place(key), f"remove it, or write `objective: {RL}`")
+        for source in plan.sources:
+            if source.shape == TASK:
+                error = _no_answers(plan.get("objective"), source.name)
+                yield Problem(error.message, loaded.place("data"), str(error.fix))
         return
     outside = plan.get("rollouts.orchestrators")
     yield from environments.check(loaded, plan)

@@ -88,7 +88,13 @@ def test_a_row_with_no_trained_token(renderer: Renderer, tmp_path: Path, row: di
 
 def test_a_conversation_without_an_assistant_turn(renderer: Renderer, tmp_path: Path) -> None:
     row = {"messages": [{"role": "user", "content": "Anybody?"}]}
-    assert "no token to train on: no assistant turn with text" in refusal(renderer, tmp_path, [row])
+    answered = {"messages": [*row["messages"], {"role": "assistant", "content": "Me."}]}
+    assert "no token to train on: no assistant turn with text" in refusal(renderer, tmp_path, [answered, row])
+
+
+def test_a_source_of_conversations_that_nobody_answers_is_one_of_tasks(renderer: Renderer, tmp_path: Path) -> None:
+    jsonl(tmp_path / "rows.jsonl", [{"messages": [{"role": "user", "content": "Anybody?"}]}] * 2)
+    assert build(renderer, tmp_path).shape == "task"
 
 
 def test_a_missing_column(renderer: Renderer, tmp_path: Path) -> None:

@@ -1,0 +1,114 @@
+"""The environment of a recipe: what cannot work is found by its key, and its tasks are rows without an answer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tiny import bloomery
+
+from bloomery.core.errors import InputError, Where
+from bloomery.data.config import SourceSpec
+from bloomery.data.readers import Record
+from bloomery.data.shapes import detect, to_example
+from bloomery.data.turns import plain
+from bloomery.recipes.environments import tasks_in
+from bloomery.recipes.held_rows import evaluation_rows
+from bloomery.recipes.load import recipe_from
+from bloomery.recipes.rollouts import refuse_tasks
+
+OWN = """\
+class Echo:
+    def __init__(self, times=1):
+        self.times = times
+    @classmethod
+    def tasks(cls, rows, times=1):
+        return [{"id": str(n), "prompt": f"say {n}", "reference_answer": n} for n in range(rows)]
+    def reset(self, row, seed):
+        return None
+    def step(self, message):
+        self.times -= 1
+        return [{"role": "user", "content": "again"}], float(len(message["content"]) % 3), self.times < 1, {}
+"""
+RECIPE = """\
+model: tiny
+objective: rl
+data:
+  domain: [{path: tasks.jsonl}]
+  curated: [{path: general.jsonl}]
+  share: 60%
+rollouts: {group: 4, tasks: 3, max_tokens: 5, environment: {type: "own.py:Echo", times: 3, turns: 2}}
+schedule: {kind: constant, lr: 4e-3}
+budget: 4 steps
+trusted: true
+eval: {suites: none}
+memory: {device: cpu, precision: fp32}
+threads: 1
+steps: [train, export]
+"""
+
+
+def test_a_row_without_an_answer_is_a_task_and_ends_where_an_answer_would_begin() -> None:
+    rows = [
+        {"id": "a", "prompt": "What?", "reference_answer": 42},
+        {"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "What?"}]},
+    ]
+    for row in rows:
+        record = Record(row, Where(Path("x.jsonl"), 1))
+        columns = detect(record, SourceSpec(path="x.jsonl"))
+        example = to_example(record, columns)
+        assert columns.shape == "task" and [one["role"] for one in example.messages][-2:] == ["user", "assistant"]
+        assert plain(example.messages[-1]["content"]) == ""
+        [told] = evaluation_rows([record], SourceSpec(path="x.jsonl"))
+        assert told["messages"][-1]["role"] == "user" and told.get("reference_answer") == row.get("reference_answer")
+    with pytest.raises(InputError, match="`objective: sft` trains answers, and the rows of `x` have none"):
+        refuse_tasks("sft", {"x": "task"})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("own.py:Echo", "repare"), "`rollouts.environment.type: repare` is no environment (did you mean `repair`?)"),
+        (('"own.py:Echo"', "repair"), "the environment `repair` has no option `times`"),
+        (("own.py:Echo", "nowhere.py:Echo"), "there is no file"),
+        (("trusted: true\n", ""), "`rollouts.environment` runs the code of own.py, with your rights"),
+        (("turns: 2", "turns: 2, python: nowhere/python"), "`rollouts.environment.python`: there is no file"),
+        (("turns: 2", "turns: 0"), "`rollouts.environment.turns: 0`"),
+        (("objective: rl", "objective: sft"), "`rollouts` is set, but `objective` is sft"),
+    ],
+)
+def test_what_cannot_work_is_said_by_its_key(here: Path, change: tuple[str, str], said: str) -> None:
+    (here / "own.py").write_text(OWN)
+    (here / "tasks.jsonl").write_text('{"prompt": "x", "reference_answer": "y"}\n' * 3)
+    (here / "rl.yaml").write_text(RECIPE.replace(*change))
+    told = bloomery("explain", "rl.yaml", within=here)
+    assert told.status == 2 and said in " ".join((told.out + told.err).split())
+
+
+def test_tasks_are_written_and_learned_in_an_environment_of_ones_own(here: Path) -> None:
+    (here / "own.py").write_text(OWN)
+    (here / "rl.yaml").write_text(RECIPE)
+    told = bloomery("rl", "tasks", "rl.yaml", "--rows", "40", "--out", "tasks.jsonl", within=here)
+    assert told.status == 0 and "40 tasks" in told.err
+    assert json.loads((here / "tasks.jsonl").read_text().splitlines()[39])["prompt"] == "say 39"
+    done = bloomery("run", "rl.yaml", within=here)
+    assert done.status == 0, done.err
+    log = sorted((here / "runs" / "rl" / "rollouts").iterdir())
+    shown = [json.loads(line) for path in log for line in path.read_text().splitlines()]
+    assert all(len(one["turns"]) == 2 and one["reward"] is not None for one in shown)
+    assert {turn["kind"] for one in shown for turn in one["turns"]} == {"clean"}
+    assert any(one["why"] == "trained" for one in shown)
+    events = [json.loads(line) for line in (here / "runs" / "rl" / "events.jsonl").read_text().splitlines()]
+    told_of = [event for event in events if event["event"] == "rollouts" and event["rollouts"]]
+    assert told_of and all(one["unscorable"] == 0 and one["stopped/turns"] == 1.0 for one in told_of)
+    refused = bloomery("explain", "rl.yaml", "objective=sft", "rollouts={}", within=here)
+    assert refused.status == 2 and "the rows of `tasks` have none" in " ".join((refused.out + refused.err).split())
+
+
+def test_an_environment_without_tasks_says_what_to_bring() -> None:
+    recipe = recipe_from({"family": "ember", "rollouts": {"environment": {"type": "repair"}}})
+    with pytest.raises(InputError, match="has no tasks of its own"):
+        tasks_in(recipe, 3)
+    guess = recipe_from({"family": "ember", "rollouts": {"environment": {"type": "guess", "high": 5}}})
+    assert tasks_in(guess, 2)[1]["messages"] == [{"role": "user", "content": "Guess my number between 1 and 5."}]
