@@ -79,6 +79,8 @@ class Door:
 
     def close(self) -> None:
         """Let nobody in any more, and end the thread."""
+        if self.gateway is not None:
+            self.gateway.draining = True  # or claims that wait would be waited for
         self._stop.set()
         self._thread.join(30)
 

@@ -27,6 +27,8 @@ SKEW = 900.0
 LONGEST = 43_200
 """Seconds that a bearer token may be valid."""
 SERVICE = "sagemaker"
+SIGNED = ("x-amz-", "x-amzn-sagemaker-")
+"""Headers that say something; AWS's load balancers add others, such as `x-amzn-trace-id`, on the way."""
 
 _FIELDS = re.compile(r"(Credential|SignedHeaders|Signature)=([^,\s]+)")
 
@@ -53,7 +55,7 @@ class Signers:
         """Raises `Refusal` 403 unless one of our pairs signed this request, whole, just now."""
         fields = dict(_FIELDS.findall(asked.headers.get("authorization", "")))
         names = fields.get("SignedHeaders", "").split(";")
-        needed = {"host", *(name for name in asked.headers if name.startswith("x-amz") and name != "x-amz-user-agent")}
+        needed = {"host", *(name for name in asked.headers if name.startswith(SIGNED) and name != "x-amz-user-agent")}
         if not needed <= set(names):
             raise denied("the signature leaves out " + ", ".join(sorted(needed - set(names))[:3]))
         stamp = asked.headers.get("x-amz-date", "")

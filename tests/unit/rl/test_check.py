@@ -151,7 +151,7 @@ def dealt(careless: bool) -> dict[str, Law]:
     port, stop = free_port(), threading.Event()
     harness = threading.Thread(target=orchestrate, args=(port, stop, careless), daemon=True)
     harness.start()
-    laws = OrchestratorCheck(ember_tokenizer(), "127.0.0.1", port, KEY, seconds=20, quiet=0.3).laws()
+    laws = OrchestratorCheck(ember_tokenizer(), "127.0.0.1", port, KEY, seconds=60, quiet=0.3).laws()
     stop.set()
     harness.join(5)
     return {law.name: law for law in laws}
@@ -164,7 +164,7 @@ def test_the_harness_of_the_page_holds_every_law(repository: Path, tmp_path: Pat
     port = free_port()
     own = os.environ | {"GATEWAY": f"http://127.0.0.1:{port}", "BLOOMERY_TOKEN": KEY}
     with subprocess.Popen([sys.executable, "harness.py"], cwd=tmp_path, env=own) as harness:
-        laws = OrchestratorCheck(ember_tokenizer(), "127.0.0.1", port, KEY, seconds=40, quiet=0.3).laws()
+        laws = OrchestratorCheck(ember_tokenizer(), "127.0.0.1", port, KEY, seconds=120, quiet=0.3).laws()
         running = harness.poll() is None
         harness.kill()
     assert [law for law in laws if law.held is not True] == []
@@ -193,8 +193,8 @@ def test_a_rollout_server_is_held_to_the_same_laws() -> None:
 
     port = free_port()
     with answering(rollout) as url:
-        push = PushSettings(url, f"http://127.0.0.1:{port}", private=True, rate_limit=100, seconds=20)
-        laws = OrchestratorCheck(ember_tokenizer(), "127.0.0.1", port, KEY, seconds=20, push=push, quiet=0.3).laws()
+        push = PushSettings(url, f"http://127.0.0.1:{port}", private=True, rate_limit=100, seconds=60)
+        laws = OrchestratorCheck(ember_tokenizer(), "127.0.0.1", port, KEY, seconds=60, push=push, quiet=0.3).laws()
     assert [law.why for law in laws if law.held is not True] == [] and len(laws) == 10
 
 
