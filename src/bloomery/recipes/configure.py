@@ -53,8 +53,7 @@ def _policy(plan: Plan) -> dict[str, Any]:
     told = plan.section("rollouts")
     if not told:
         return {}
-    # without a weight of its own, the KL is trained on only where it is over its cap, and nothing stands beside it
-    coefficient = {"ce": told["replay_weight"], "kl": told["kl"] or 1.0}
+    coefficient = {"ce": told["replay_weight"], "kl": told["kl"]}
     return {"coefficient": coefficient, "policy": Policy(**{name: told[name] for name in LOSS})}
 
 

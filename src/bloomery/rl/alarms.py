@@ -86,6 +86,15 @@ def drifting_judge(window: Sequence[Figures]) -> str | None:
     return f"the judge gives the same answers {seen[-1]:+.2f} more than at the start: rewards cannot be compared"
 
 
+def held_back(window: Sequence[Figures]) -> str | None:
+    """Rewards have been waiting all the time, and the policy does not come back."""
+    if min(_told(window, "rewards_wait"), default=0.0) < 1:
+        return None
+    far = _mean(window, "kl_start") or 0.0
+    fix = "lower the rate or `rollouts.replay_weight`, or raise `rollouts.kl_cap`"
+    return f"the KL to the start stays over its cap ({far:.3g}) though rewards wait: curated rows keep it there; {fix}"
+
+
 ALARMS: dict[str, Alarm] = {
     "level groups": level,
     "dead component": dead_component,
@@ -93,6 +102,7 @@ ALARMS: dict[str, Alarm] = {
     "follows length": follows_length,
     "unscored": unscored,
     "drifting judge": drifting_judge,
+    "held back": held_back,
 }
 """Name -> what it says of the last `WINDOW` steps' figures; None where all is well."""
 

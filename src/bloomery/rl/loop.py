@@ -118,7 +118,8 @@ class RolloutSource:
                 self.told(drawn.step, figures(groups, judged) | staleness(groups, drawn.step) | spent | pulled)
                 replay = [row for row in drawn.rows if row.source not in self.tasks.sources]
                 state = drawn.state | {RUNNING: self.running.value} | ({WAITS: self.pull.waits} if self.pull else {})
-                yield StepRows(drawn.step, [*rows, *replay], drawn.waited, state)
+                coefficient = self.pull.coefficient if self.pull else {}
+                yield StepRows(drawn.step, [*rows, *replay], drawn.waited, state, coefficient)
                 ahead.publish(drawn.step + 1)
 
     def _with_tasks(self, first: int, last: int) -> Iterator[tuple[StepRows, list[Task]]]:

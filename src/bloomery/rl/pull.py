@@ -58,8 +58,8 @@ class Start:
 class Pull:
     """Measures every `every` steps (0: never) and pulls by `weight` of the KL (0: not).
 
-    Over `cap`, rewards wait: rollouts are trained towards the start alone, measured at every step, until the policy is
-    under it again. Whether they wait is kept in the checkpoint.
+    Over `cap`, rewards wait: rollouts are trained towards the start alone, with a weight of 1 at least, measured at
+    every step, until the policy is under it again. Whether they wait is kept in the checkpoint.
     """
 
     start: Say
@@ -67,6 +67,11 @@ class Pull:
     every: int = 0
     cap: float | None = None
     waits: bool = False
+
+    @property
+    def coefficient(self) -> dict[str, float]:
+        """What the KL weighs in this step, where that is not what it weighs in the run."""
+        return {"kl": max(1.0, self.weight)} if self.waits else {}
 
     def __call__(
         self, rows: Sequence[TokenRow], groups: Sequence[Sequence[Rollout]], step: int

@@ -20,12 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class StepRows:
-    """The rows of one step, the seconds spent waiting for them, and the source's state after them."""
+    """The rows of one step, the seconds spent waiting for them, and the source's state after them.
+
+    `coefficient` weighs parts of the loss otherwise in this step than in the run (`Optim.coefficient`).
+    """
 
     step: int
     rows: Sequence[TokenRow]
     waited: float
     state: dict[str, Any]
+    coefficient: Mapping[str, float] = field(default_factory=dict)
 
 
 class RowSource(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -62,8 +63,11 @@ class Trainer:
 
     def step(self, batch: StepRows, lr: float) -> StepResult:
         """One step of the optimiser. Raises `TrainingError` naming run, step and rows where it is not finite."""
+        optim = self.config.optim
+        weighed = replace(optim, coefficient={**optim.coefficient, **batch.coefficient})
+        config = replace(self.config, optim=weighed) if batch.coefficient else self.config
         try:
-            return train_step(self.module, self.masters, self.optimiser, batch.rows, lr, self.config, self.world)
+            return train_step(self.module, self.masters, self.optimiser, batch.rows, lr, config, self.world)
         except TrainingError as error:
             fix = f"look at these rows (`bloomery data show RUN --step {batch.step}`), or lower schedule.lr"
             raise TrainingError(f"step {batch.step}: {error.message}", where=Where(self.job.folder), fix=fix) from None

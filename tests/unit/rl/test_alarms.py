@@ -36,6 +36,7 @@ def test_a_healthy_reward_raises_none() -> None:
         ({"length_correlation": 0.7}, "follows length", "longer answers to a task"),
         ({"length_correlation": -0.7}, "follows length", "shorter answers to a task"),
         ({"unscorable": 2.0}, "unscored", "25% of the answers have no score"),
+        ({"rewards_wait": 1.0, "kl_start": 0.2}, "held back", "stays over its cap (0.2)"),
         ({"judge_drift": -0.2}, "drifting judge", "-0.20 more than at the start"),
     ],
 )

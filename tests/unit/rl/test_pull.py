@@ -69,5 +69,7 @@ def test_over_the_cap_rewards_wait_until_the_policy_is_back() -> None:
     (first, _), figures = pull(rows, GROUPS, 0)
     assert figures["kl_start"] > 0.1 and figures["rewards_wait"] == 1.0
     assert first.advantage is not None and not first.advantage.any() and first.weight["kl"].any()
+    assert pull.coefficient == {"kl": 1.0}
     kept, figures = pull(rows, GROUPS, 1)  # measured at once again
     assert figures["kl_start"] < 0.1 and figures["rewards_wait"] == 0.0 and "kl" not in kept[0].weight
+    assert pull.coefficient == {}
