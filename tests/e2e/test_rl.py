@@ -79,7 +79,7 @@ EVERYTHING = """\
 
 
 def test_killed_and_resumed_it_ends_with_the_same_bytes(here: Path) -> None:
-    told = "rollouts:\n  group: 8\n  tasks: 3\n  max_tokens: 6\n  replay_weight: 0.1\n"
+    told = "rollouts:\n  group: 3\n  tasks: 3\n  max_tokens: 6\n  replay_weight: 0.1\n"
     recipe = RECIPE.replace("rollouts: {group: 8, tasks: 3, max_tokens: 6, replay_weight: 0.1}\n", told + EVERYTHING)
     (here / "rl.yaml").write_text(recipe)
     assert bloomery("run", "rl.yaml", "name=whole", within=here).status == 0
