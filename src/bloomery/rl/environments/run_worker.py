@@ -106,7 +106,8 @@ class Rollout:
         try:
             self._gateway.post(route, {**body, "attempt": self._task["attempt"]})
         except urllib.error.HTTPError as error:
-            return str(error.read()[:500], errors="replace")
+            told: bytes = error.read()
+            return told[:500].decode(errors="replace")
         except OSError as error:
             return named(error)
         return ""
