@@ -109,7 +109,7 @@ class Rollout:
             told: bytes = error.read()
             return told[:500].decode(errors="replace")
         except OSError as error:
-            return named(error)
+            return str(named(error))
         return ""
 
     def _run(self) -> None:
