@@ -67,3 +67,25 @@ class Broken:
 
     def __init__(self) -> None:
         raise RuntimeError("no licence")
+
+
+class Wallet:
+    """As TRL's `environment_factory` wants it: public methods are tools."""
+
+    def reset(self, start: int = 0, **row: Any) -> str:
+        self.reward, self._has = 0.0, start
+        return f"You have {start}."
+
+    def earn(self, amount: int, why: str = "") -> str:
+        """
+        Add to what is there.
+
+        Args:
+            amount: How much.
+            why (str): For what.
+        """
+        if amount < 0:
+            raise ValueError("less than nothing")
+        self._has += amount
+        self.reward = float(self._has)
+        return f"{self._has} now"

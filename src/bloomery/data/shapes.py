@@ -50,7 +50,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "text": ("text",),
     "task": ("prompt",),
 }
-"""Shape -> roles it cannot do without, in the order in which shapes are tried; only rewards teach what has no answer."""
+"""Shape -> roles it cannot do without, in the order in which shapes are tried."""
 
 OPTIONAL: dict[str, tuple[str, ...]] = {
     "preference": ("prompt", "system", "tools", "id"),

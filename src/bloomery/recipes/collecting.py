@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import secrets
+import socket
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bloomery.recipes import pushing
-from bloomery.recipes.environments import host_of
+from bloomery.recipes.environments import host_of, program_of
 from bloomery.recipes.rewarding import reward
 from bloomery.recipes.rollouts import KEY
 from bloomery.rl.config import MOST_TOKENS, RolloutSettings, StepSettings
@@ -18,9 +21,15 @@ if TYPE_CHECKING:
     from bloomery.engine.native import NativeEngine
     from bloomery.models.load import Loaded
     from bloomery.rl.fleet import Fleet
+    from bloomery.rl.forced import Forced
+    from bloomery.rl.gateway import Rights
+    from bloomery.rl.leases import Terms
     from bloomery.rl.loop import Collector
+    from bloomery.rl.outside import Outside
     from bloomery.rl.weights import Renew
 
+PLACES = 64
+"""Rollouts that an environment drives at once."""
 Say = Callable[[str], None]
 
 
@@ -46,11 +55,14 @@ def _stepping(told: Mapping[str, Any], settings: RolloutSettings, loaded: Loaded
     from bloomery.rl.stepping import Stepping
 
     own = told["environment"]
+    host = host_of(own)
+    if host is None:
+        return _driven(told, settings, loaded, folder, say)
     grader, _ = reward(told, folder, say) if told["reward"] else (None, None)
     steps = StepSettings(own["turns"], own["tokens"] or MOST_TOKENS, own["deadline"])
     bridge, decode = Bridge(Prompter(loaded.tokenizer, "auto")), _decoder(loaded.tokenizer)
     engine, renew, end = _engine(told, settings, loaded, folder)
-    return Stepping(engine, host_of(own), bridge, settings, steps, decode, grader, renew, end)
+    return Stepping(engine, host, bridge, settings, steps, decode, grader, renew, end)
 
 
 def _engine(
@@ -70,29 +82,76 @@ def _engine(
     return NativeEngine(loaded), shared, _nothing
 
 
+def _driven(told: Mapping[str, Any], settings: RolloutSettings, loaded: Loaded, folder: Path, say: Say) -> Collector:
+    """Rollouts that environments drive themselves, in a process of ours, through a gateway that only it knows."""
+    from bloomery.rl.environments.driving import Driving
+    from bloomery.rl.gateway import Rights
+    from bloomery.rl.leases import Terms
+
+    own, token, port = told["environment"], secrets.token_urlsafe(32), free_port()
+    terms = Terms(deadline=own["deadline"] + 60, turns=own["turns"], tokens=own["tokens"] or Terms().tokens)
+    outer = Outer("127.0.0.1", port, Rights(token), terms)
+    found = _gateway(outer, told, settings, loaded, folder, say)
+    job = {"gateway": f"http://127.0.0.1:{port}", "token": token, "places": PLACES, "seconds": own["deadline"]}
+    found.push = Driving(program_of(own), job | {"graded": found.grader is not None}, found.journal)
+    return found
+
+
 def _outside(told: Mapping[str, Any], settings: RolloutSettings, loaded: Loaded, folder: Path, say: Say) -> Collector:
+    """Rollouts of whoever comes with the key."""
+    from bloomery.rl.gateway import Rights
+    from bloomery.rl.outside import address
+
+    rights = Rights(os.environ[KEY], sessions_reward=not told["reward"], signers=pushing.signers(told))
+    outer = Outer(*address(told["orchestrators"]), rights, pushing.terms(told))
+    found = _gateway(outer, told, settings, loaded, folder, say)
+    found.push = pushing.dispatcher(told, found.journal, folder.name, _forced(settings), say)
+    return found
+
+
+@dataclass(frozen=True)
+class Outer:
+    """Where a gateway is, who may come, and how long they may take."""
+
+    host: str
+    port: int
+    rights: Rights
+    terms: Terms | None
+
+
+def _gateway(
+    outer: Outer, told: Mapping[str, Any], settings: RolloutSettings, loaded: Loaded, folder: Path, say: Say
+) -> Outside:
     """The gateway over the weights in training; its journal lies in the run folder, readable by its owner only."""
     from bloomery.engine.service import NativeService
     from bloomery.evals.prompts import Prompter
-    from bloomery.rl.forced import Forced
-    from bloomery.rl.gateway import Gateway, Rights
+    from bloomery.rl.gateway import Gateway
     from bloomery.rl.journal import Journal
-    from bloomery.rl.outside import Door, Outside, address
+    from bloomery.rl.outside import Door, Outside
     from bloomery.rl.weights import copied
     from bloomery.serve.desk import Model
 
-    host, port = address(told["orchestrators"])
     own, renew = copied(loaded) if settings.staleness else (loaded, None)
-    journal, service = Journal(folder / "journal.sqlite", pushing.terms(told)), NativeService(own)
+    journal, service = Journal(folder / "journal.sqlite", outer.terms), NativeService(own)
     grader, _ = reward(told, folder, say) if told["reward"] else (None, None)
-    prompter = Prompter(loaded.tokenizer, "auto")
+    prompter, forced = Prompter(loaded.tokenizer, "auto"), _forced(settings)
     model = Model("policy", prompter, loaded.tokenizer, int(time.time()), "fp_policy")
-    rights = Rights(os.environ[KEY], sessions_reward=grader is None, signers=pushing.signers(told))
-    forced = Forced(settings.temperature, settings.max_tokens, seed=settings.seed)
     service.start()
-    door = Door(lambda: Gateway(service, model, prompter, journal, rights, forced=forced), host, port)
-    push = pushing.dispatcher(told, journal, folder.name, forced, say)
-    return Outside(journal, service, door, settings, say, push, grader, renew)
+    door = Door(lambda: Gateway(service, model, prompter, journal, outer.rights, forced=forced), outer.host, outer.port)
+    return Outside(journal, service, door, settings, say, None, grader, renew)
+
+
+def _forced(settings: RolloutSettings) -> Forced:
+    from bloomery.rl.forced import Forced
+
+    return Forced(settings.temperature, settings.max_tokens, seed=settings.seed)
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _decoder(tokenizer: Any) -> Callable[[Any], str]:

@@ -70,14 +70,21 @@ def program_of(told: Mapping[str, Any]) -> Program:
     return program(told["type"], told["options"], told["python"] or "", tuple(told["passed"]))
 
 
-def host_of(told: Mapping[str, Any]) -> Host:
-    """Where the environments of a run are. Raises `InputError` where they cannot be made."""
+def host_of(told: Mapping[str, Any]) -> Host | None:
+    """Where the environments of a run are; None where they drive their rollouts themselves.
+
+    Raises `InputError` where they cannot be made.
+    """
     from bloomery.rl.environments.apart import Apart
     from bloomery.rl.environments.near import Near
 
     if told["type"] in NEAR:
         return Near(partial(near(told["type"], told["options"]), **told["options"]))
-    return Apart(program_of(told), told["timeout"], told["processes"])
+    host = Apart(program_of(told), told["timeout"], told["processes"])
+    if not host.drives:
+        return host
+    host.close()
+    return None
 
 
 def tasks_in(loaded: Loaded, rows: int) -> list[dict[str, Any]]:

@@ -28,6 +28,7 @@ from bloomery.recipes.defaults import HOLDOUT
 from bloomery.recipes.held_rows import evaluation_rows
 from bloomery.recipes.mixing import source_names
 from bloomery.recipes.plan import Plan
+from bloomery.recipes.rollouts import TASK
 
 Say = Callable[[str], None]
 
@@ -55,6 +56,8 @@ def hold_out(
     held, training = [], {}
     domain = [source.name for source in plan.sources if source.role == "domain"]
     for name in domain if plan.get("eval.domain") is None else []:
+        if stores[name].shape == TASK and plan.section("rollouts").get("environment"):
+            continue  # nothing is graded on it outside of the environment, and games may all begin alike
         split = holdout(stores[name], plan.get("data.holdout"), plan.get("data.holdout_least"), plan.get("seed"))
         training[name] = split.train
         held.append(_kept_out(plan, stores[name], specs[name], split.heldout, "domain", folder))

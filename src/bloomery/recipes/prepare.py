@@ -153,9 +153,8 @@ def prepare(plan: Plan, folder: Path, say: Say) -> Prepared:
     stay, gone = give_way(plan, stores, evaluated | aside.evaluated(stores), training)
     training |= stay
     objective = plan.get("objective")
-    shapes = {name: store.shape for name, store in stores.items()}
-    refuse_unused(objective, shapes)
-    refuse_tasks(objective, shapes)
+    for refuse in (refuse_unused, refuse_tasks):
+        refuse(objective, {name: store.shape for name, store in stores.items()})
     tables = {
         name: row_table(
             store, context_of(plan, name), specs[name].overlong, specs[name].drop_limit, training.get(name), objective

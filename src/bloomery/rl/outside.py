@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from bloomery.core.errors import InputError
 from bloomery.engine.service import NativeService
@@ -22,7 +22,6 @@ from bloomery.evals.rows import reference_of
 from bloomery.graders.payload import Grader, Sample
 from bloomery.rl import leases
 from bloomery.rl.config import RolloutSettings
-from bloomery.rl.dispatch import Dispatcher
 from bloomery.rl.gateway import Gateway
 from bloomery.rl.journal import Journal
 from bloomery.rl.rollouts import Rollout, Task, too_long
@@ -99,6 +98,16 @@ class Door:
         await serve(app, self.gateway, self._host, self._port, self._ready.set, self._stop)
 
 
+class Worker(Protocol):
+    """Someone who sees to it that tasks are done; `error` says why nobody does any more."""
+
+    error: BaseException | None
+
+    def close(self) -> None:
+        """End it."""
+        ...
+
+
 @dataclass(slots=True)
 class Outside:
     """Collects what orchestrators do. `say` tells a person that a step waits for them."""
@@ -108,8 +117,8 @@ class Outside:
     door: Door
     settings: RolloutSettings
     say: Callable[[str], None] = lambda text: None
-    push: Dispatcher | None = None
-    """Sends the tasks to a server, where there is one; others may claim them as well."""
+    push: Worker | None = None
+    """Sends the tasks to a server, or has them done in a process of ours; others may claim them as well."""
     grader: Grader | None = None
     """Scores what orchestrators have completed, where they do not send the rewards themselves."""
     renew: Renew | None = None

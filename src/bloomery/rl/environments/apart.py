@@ -88,6 +88,8 @@ class Apart:
         self._seconds = seconds
         self._parts = [_Process(program) for _ in range(processes)]
         self._parts[0].start()
+        self.drives = self._parts[0].drives
+        """Whether it has `run` in place of `step`: it drives its rollouts itself."""
 
     def ask(self, calls: Sequence[Call]) -> list[Answer]:
         """The answers in order; every call is waited for as long as it may take, all of them together."""
@@ -139,7 +141,7 @@ class _Process:
         self._lock = threading.Lock()
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._seated: set[int] = set()
-        self.hangs = False
+        self.hangs = self.drives = False
 
     def start(self) -> None:
         """Start it. Raises `InputError` where the environment cannot be loaded."""
@@ -151,6 +153,7 @@ class _Process:
             reason = told.get("broken", f"its process ended, or took longer than {START_SECONDS:g} s")
             message = f"the environment `{self._program.name}` cannot be used: {reason}"
             raise InputError(message, where=Where(self._program.file), fix="change `rollouts.environment`")
+        self.drives = bool(told.get("drives"))
         self._process, self._lines, self._waiting = process, queue.SimpleQueue(), {}
         threading.Thread(target=_write, args=(process.stdin, self._lines), daemon=True).start()
         threading.Thread(target=self._read, args=(process, self._waiting), daemon=True).start()

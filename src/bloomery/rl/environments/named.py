@@ -15,6 +15,9 @@ NEAR = ("repair", "calculator", "guess")
 ADAPTERS = {
     "gymnasium": ("gymnasium_text.py", "Gymnasium"),
     "reasoning-gym": ("reasoning_gym_tasks.py", "ReasoningGym"),
+    "openenv": ("openenv_client.py", "OpenEnv"),
+    "verifiers": ("verifiers_v0.py", "Verifiers"),
+    "trl": ("trl_factory.py", "TrlEnvironment"),
 }
 """Name -> file under `adapters/` and class in it; each imports its own package and the standard library only."""
 

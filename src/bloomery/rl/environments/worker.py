@@ -22,6 +22,8 @@ from typing import Any
 
 def main() -> None:
     """Load the class, then answer until standard input ends."""
+    sys.path.pop(0)  # the folder of this file, whose names are none of the environment's business
+    sys.modules["worker"] = sys.modules["__main__"]  # what an adapter may import of it
     out = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)  # what an environment prints must not mix with its answers
     job = json.loads(sys.stdin.readline())
@@ -31,11 +33,12 @@ def main() -> None:
             for row in itertools.islice(made.tasks(job["tasks"], **job["kwargs"]), job["tasks"]):
                 out.write(_json({"row": row}) + "\n")
         else:
-            _seat(made, job["kwargs"])  # what it cannot be made with is said before anything is sampled
+            tried(made, job["kwargs"])  # what it cannot be made with is said before anything is sampled
     except BaseException as error:
         out.write(_json({"broken": named(error)}) + "\n")
         return
-    out.write(_json({"ready": True}) + "\n")
+    drives = hasattr(made, "run") and not hasattr(made, "step")
+    out.write(_json({"ready": True, "drives": drives}) + "\n")
     if "tasks" not in job:
         _serve(made, job["kwargs"], out)
 
@@ -55,18 +58,14 @@ def load(file: Path, name: str) -> Any:
     return found
 
 
-def _seat(made: Any, kwargs: dict[str, Any]) -> Any:
-    """An environment, for as long as it takes to see that it can be made."""
-    one = made(**kwargs)
-    close = getattr(one, "close", None)
-    value = close() if close else None
-    if inspect.isawaitable(value):
-        asyncio.run(_awaited(value))
-    return one
+def tried(made: Any, kwargs: dict[str, Any]) -> None:
+    """Make an environment, in the main thread, where packages may do once what they do nowhere else."""
+    close = getattr(made(**kwargs), "close", None)
 
+    async def closed() -> None:
+        await result(close() if callable(close) else None)
 
-async def _awaited(value: Any) -> Any:
-    return await value
+    asyncio.run(closed())
 
 
 def _serve(made: Any, kwargs: dict[str, Any], out: Any) -> None:
