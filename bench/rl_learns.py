@@ -139,27 +139,58 @@ def single(out: Path, options: argparse.Namespace) -> None:
 
 
 def repair(out: Path, options: argparse.Namespace) -> None:
-    """Three turns beside one: success within its turns on the held-out tasks that both watch, at equal steps."""
+    """Three turns beside one: success within its turns on the held-out tasks that both watch, at equal steps.
+
+    Both begin with the same second fine-tuning, on conversations in which a wrong program of the start's own is answered
+    by the interpreter's error and put right; the wrong ones are not trained (`weight: 0`).
+    """
+    taught_to_repair(out)
     for seed in options.seeds:
         for turns in (1, 3):
-            recipe = REWARDS + rollouts(tasks=8, watch=100, environment={"type": "repair", "turns": turns})
-            steps = options.steps or 300
+            recipe = REWARDS.replace("runs/pairs", "runs/repairs")
+            recipe += rollouts(tasks=8, watch=100, environment={"type": "repair", "turns": turns})
+            steps = options.steps or 150
             name = f"repair{turns}-{seed}"
-            seconds = run(
-                out,
-                name,
-                recipe,
-                name=name,
-                seeds=[seed],
-                budget=f"{steps} steps",
-                **{"eval.every": f"{steps - 1} steps"},
-            )
+            every = {"eval.every": f"{steps - 1} steps"}
+            seconds = run(out, name, recipe, name=name, seeds=[seed], budget=f"{steps} steps", **every)
             held = [event["held_reward"] for event in events(out, name) if "held_reward" in event]
             first, last = tenth(out, name)
             say(
                 out, part="repair", turns=turns, seed=seed, steps=steps, seconds=round(seconds),
                 reward=[round(first, 3), round(last, 3)], held_out=[round(value, 3) for value in held],
             )  # fmt: skip
+
+
+def taught_to_repair(out: Path) -> None:
+    """The start of both: what it answers wrongly, with the error and the right program."""
+    if (out / "runs" / "repairs" / "model").is_dir():
+        return
+    from bloomery.data.curated.workflow.data import pairs
+    from bloomery.engine.native import NativeEngine
+    from bloomery.engine.protocol import Sampling
+    from bloomery.evals.prompts import Prompter
+    from bloomery.models.load import load_model
+
+    loaded = load_model(out / "runs" / "pairs" / "model")
+    prompter, rows = Prompter(loaded.tokenizer, "auto"), list(pairs(seed=1, count=2500))
+    asked = [[{"role": "user", "content": row["prompt"]}] for row in rows]
+    answers = NativeEngine(loaded).generate([prompter.prompt(one) for one in asked], Sampling(48, temperature=1.0))
+    with (out / "repairs.jsonl").open("w") as file:
+        for row, messages, answer in zip(rows, asked, answers, strict=True):
+            said = loaded.tokenizer.decode(answer.body, skip_special_tokens=True).strip()
+            verdict = check(said, row["metadata"])
+            wrong = (
+                []
+                if verdict.ok
+                else [
+                    {"role": "assistant", "content": said or "?", "weight": 0},
+                    {"role": "user", "content": f"! {verdict.reason}"},
+                ]
+            )
+            right = {"role": "assistant", "content": row["response"]}
+            file.write(json.dumps({"id": row["id"], "messages": [*messages, *wrong, right]}) + "\n")
+    recipe = PAIRS.replace("posttrained", "runs/pairs").replace("builtin: workflow-pairs", "path: repairs.jsonl")
+    run(out, "repairs", recipe)
 
 
 def endpoint(out: Path, options: argparse.Namespace) -> None:

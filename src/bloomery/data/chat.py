@@ -41,19 +41,21 @@ def assistant_spans(
     return rendered.text, spans
 
 
-def after_prompt(told: Conversation, spans: list[Span], prompt: int, where: Where) -> list[Span]:
-    """The spans of the turns after the first `prompt` messages.
+def learned(told: Conversation, spans: list[Span], prompt: int, where: Where) -> list[Span]:
+    """The spans of the turns that are trained: those after the first `prompt` messages, without those of `weight: 0`.
 
     Raises `InputError` where a template marks other stretches than one for each turn of the assistant's.
     """
-    earlier = sum(number < prompt for number in told.before)
-    if earlier and len(spans) != len(told.before):
+    kept = [number >= prompt and told.messages[number].get("weight", 1) != 0 for number in told.before]
+    if all(kept):
+        return spans
+    if len(spans) != len(kept):
         raise InputError(
-            f"cannot tell the prompt from the answer: the chat template marks {len(spans)} stretches in "
-            f"{len(told.before)} turns of the assistant's",
+            f"cannot tell which turns are to be trained: the chat template marks {len(spans)} stretches in "
+            f"{len(kept)} turns of the assistant's",
             where=where,
         )
-    return spans[earlier:]
+    return [span for span, keep in zip(spans, kept, strict=True) if keep]
 
 
 def _turn_span(text: str, start: int, message: Mapping[str, Any], ends: Sequence[str], where: Where) -> Span:

@@ -21,14 +21,14 @@ from bloomery.core.errors import InputError, Where
 from bloomery.core.files import canonical_hash
 from bloomery.core.rows import Ids
 from bloomery.core.template import END, START, ChatTemplate, Conversation, Rendering, TemplateFault
-from bloomery.data.chat import Span, after_prompt, assistant_spans, conversation
+from bloomery.data.chat import Span, assistant_spans, conversation, learned
 from bloomery.data.quoted import BREAK, Quotes
 from bloomery.data.shapes import Example
 from bloomery.data.turns import plain
 from bloomery.data.vocabulary import load_tokenizer, read_vocabulary
 from bloomery.data.wordwise import word_encoder
 
-VERSION = 2
+VERSION = 3
 """Part of every token store's key: raise it when rendering changes."""
 
 Mask = npt.NDArray[np.bool_]
@@ -188,7 +188,7 @@ class Renderer:
         chats = []
         for example, one, rendered in zip(examples, told, self._rendered(examples, told), strict=True):
             text, spans = assistant_spans(one, rendered, ends, example.where)
-            chats.append(Chat(text, after_prompt(one, spans, example.prompt, example.where), example.where))
+            chats.append(Chat(text, learned(one, spans, example.prompt, example.where), example.where))
         return chats
 
     def _rendered(self, examples: Sequence[Example], told: list[Conversation]) -> list[Rendering]:

@@ -60,6 +60,9 @@ def _turn(item: Any, number: int, where: Where) -> Message:
     content = item.get("content", item.get("value"))
     if content is None and not item.get("tool_calls"):
         raise InputError(f"message {number} ({role}) has no `content`", where=where)
+    if item.get("weight") not in (None, 0, 1):
+        message = f"message {number} has the weight {item['weight']!r}: a turn is trained (1) or not (0)"
+        raise InputError(message, where=where, fix="set `weight` to 0 or 1, or remove it")
     rest = {key: value for key, value in item.items() if key not in ("role", "from", "content", "value")}
     return {"role": role, "content": _parts(content, number, where)} | {k: v for k, v in rest.items() if v is not None}
 

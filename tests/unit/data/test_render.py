@@ -52,6 +52,18 @@ def test_assistant_turns_and_their_end_are_trained_and_nothing_else(tmp_path: Pa
     ]
 
 
+@pytest.mark.parametrize("template", [MARKED, UNMARKED])
+def test_a_turn_of_weight_0_is_read_and_not_trained(tmp_path: Path, template: str) -> None:
+    renderer = Renderer(tokenizer_folder(tmp_path, template))
+    mistaken = [turn | {"weight": 0} if turn["content"].startswith("I'm") else turn | {"weight": 1} for turn in TALK]
+    assert trained_text(renderer, example(messages=mistaken)) == ["It is 42.<|im_end|>"]
+    assert (
+        renderer.encode(example(messages=mistaken))[0].tolist() == renderer.encode(example(messages=TALK))[0].tolist()
+    )
+    with pytest.raises(InputError, match="a turn is trained"):
+        example(messages=[TALK[1], TALK[2] | {"weight": 0.5}])
+
+
 def test_what_a_template_adds_to_the_last_answer_is_the_assistants(tmp_path: Path) -> None:
     renderer = Renderer(tokenizer_folder(tmp_path, THINKING))
     spans = trained_text(renderer, example(messages=TALK))
