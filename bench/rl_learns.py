@@ -141,8 +141,8 @@ def single(out: Path, options: argparse.Namespace) -> None:
 def repair(out: Path, options: argparse.Namespace) -> None:
     """Three turns beside one: success within its turns on the held-out tasks that both watch, at equal steps.
 
-    Both begin with the same second fine-tuning, on conversations in which a wrong program of the start's own is answered
-    by the interpreter's error and put right; the wrong ones are not trained (`weight: 0`).
+    Both begin with the same second fine-tuning, on conversations in which a wrong program of the start's own is
+    answered by the interpreter's error and put right; the wrong ones are not trained (`weight: 0`).
     """
     taught_to_repair(out)
     for seed in options.seeds:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -32,7 +35,8 @@ steps: [train, export]
 
 
 def events(run: Path) -> list[dict[str, float]]:
-    found = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    path = run / "events.jsonl"
+    found = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
     return [event for event in found if event["event"] == "rollouts"]
 
 
@@ -90,3 +94,33 @@ def test_orchestrators_are_ahead_and_their_rollouts_are_graded_here(
     assert len(found) == 5 and all(event["unscorable"] == 0 and 0 <= event["reward"] <= 1 for event in found)
     assert max(event["staleness_high"] for event in found) <= 3
     assert set(heard) == {403}, "rewards are given here, and a session's key gives none"
+
+
+def test_a_run_that_waits_for_orchestrators_stops_when_it_is_asked_to_and_goes_on_later(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    (here / "rl.yaml").write_text(RECIPE.replace("staleness: 1", f"orchestrators: '127.0.0.1:{port}'"))
+    monkeypatch.setenv("BLOOMERY_TOKEN", KEY)
+    command = [sys.executable, "-m", "bloomery.cli", "run", "rl.yaml"]
+    run = subprocess.Popen(command, cwd=here, stderr=subprocess.PIPE, text=True)
+    stop, few = threading.Event(), list[int]()
+    worker = threading.Thread(target=orchestrate, args=(port, stop, few), daemon=True)
+    worker.start()
+    while len(events(here / "runs" / "rl")) < 2 and run.poll() is None:
+        time.sleep(0.05)
+    stop.set()
+    worker.join(30)  # nobody makes rollouts any more
+    run.send_signal(signal.SIGTERM)
+    assert run.wait(60) != 0, run.stderr and run.stderr.read()
+    saved = sorted((here / "runs" / "rl" / "checkpoints").glob("step-*"))
+    assert saved and int(saved[-1].name.removeprefix("step-")) >= 1
+    again = threading.Thread(target=orchestrate, args=(port, done := threading.Event(), few), daemon=True)
+    again.start()
+    resumed = bloomery("resume", "rl", within=here)
+    done.set()
+    again.join(30)
+    assert resumed.status == 0, resumed.err
+    assert {event["step"] for event in events(here / "runs" / "rl")} == {0, 1, 2, 3, 4}

@@ -148,6 +148,7 @@ def train_steps(
         job = TrainJob(loaded, config, source, run.folder, world, log, held_out, _in_use(run), [trackers], quiet)
         job.before = rolled[1] if rolled else comparing(prepared, run, drawn)
         job.steering = holding(prepared, run, drawn)
+        job.stopping = rolled[0].stop if rolled else job.stopping
         try:
             return train(job), loaded
         finally:

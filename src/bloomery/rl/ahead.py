@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 Collected = tuple[list[list[Rollout]], dict[str, float]]
 
 
+class Stopped(Exception):
+    """The run was asked to stop while a step waited for its rollouts."""
+
+
 class Ahead:
     """Collects up to `depth` steps before their turn; a context manager."""
 

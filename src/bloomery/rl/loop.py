@@ -9,13 +9,14 @@ rollouts come from is a collector's affair: this process (`inside.py`), or orche
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from bloomery.core.rows import TokenRow
 from bloomery.rl.advantages import Judged, Running, judge
-from bloomery.rl.ahead import Ahead
+from bloomery.rl.ahead import Ahead, Stopped
 from bloomery.rl.config import RolloutSettings
 from bloomery.rl.log import RolloutLog
 from bloomery.rl.pull import Pull
@@ -64,7 +65,7 @@ class Collector(Protocol):
         ...
 
     def stop(self) -> None:
-        """Called from another thread: `collect` is to come to an end, its rollouts will not be used."""
+        """Called from another thread, or by a signal: a `collect` that waits for others raises `Stopped`."""
         ...
 
     def close(self) -> None:
@@ -89,6 +90,11 @@ class RolloutSource:
         """Take what collects rollouts with the weights in training."""
         self.collector = collector
 
+    def stop(self) -> None:
+        """The run is asked to stop: no step waits any longer for what others do."""
+        if self.collector is not None:
+            self.collector.stop()
+
     def close(self) -> None:
         """End what collects."""
         if self.collector is not None:
@@ -102,7 +108,14 @@ class RolloutSource:
         self.drawn.restore(state)
 
     def steps(self, first: int, last: int) -> Iterator[StepRows]:
-        """Steps `first <= step < last` in order. A step in which nothing can be learned has its curated rows alone."""
+        """Steps `first <= step < last` in order. A step in which nothing can be learned has its curated rows alone.
+
+        They end early where the run is asked to stop while a step waits for rollouts that others make.
+        """
+        with contextlib.suppress(Stopped):
+            yield from self._steps(first, last)
+
+    def _steps(self, first: int, last: int) -> Iterator[StepRows]:
         assert self.collector is not None  # `begin` comes before the first step
         self.collector.restart(first)
         with Ahead(self.collector, self.settings.staleness) as ahead:

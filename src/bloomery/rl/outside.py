@@ -21,6 +21,7 @@ from bloomery.evals.prompts import messages_of
 from bloomery.evals.rows import reference_of
 from bloomery.graders.payload import Grader, Sample
 from bloomery.rl import leases
+from bloomery.rl.ahead import Stopped
 from bloomery.rl.config import RolloutSettings
 from bloomery.rl.gateway import Gateway
 from bloomery.rl.journal import Journal
@@ -188,6 +189,8 @@ class Outside:
                 last = time.monotonic()
             if left:
                 self.stopping.wait(LOOK)
+        if left:
+            raise Stopped
 
     def _grade(self, wanted: Mapping[str, Task], grader: Grader) -> None:
         """Score those that have ended. A failure of the grader's leaves a rollout unscorable."""

@@ -85,6 +85,8 @@ class TrainJob:
     quiet: bool = False
     before: Callable[[Trainer], None] = lambda trainer: None
     steering: Steering = field(default_factory=Unsteered)
+    stopping: Callable[[], None] = lambda: None
+    """Called when the run is asked to stop: a source that waits for others ends its steps then."""
 
 
 @dataclass(slots=True)

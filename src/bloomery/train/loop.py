@@ -50,7 +50,11 @@ def train(job: TrainJob) -> TrainResult:
     job.steering.begin(trainer)
     state, path = _start(trainer)
     steps, began, result = job.config.schedule.steps, monotonic(), None
-    with stop_requests() as stop, Progress(steps, state.step, quiet=job.quiet or not job.world.first) as progress:
+    stopping = False
+    with (
+        stop_requests(job.stopping) as stop,
+        Progress(steps, state.step, quiet=job.quiet or not job.world.first) as progress,
+    ):
         if path is None:
             progress.settling(job.config.settle)
             trainer.settle(partial(_asked, job.world, stop))
@@ -75,6 +79,8 @@ def train(job: TrainJob) -> TrainResult:
                 path = trainer.save(state)
             if stopping:
                 break
+        if state.step < steps and not stopping:  # its source waited for others when it was asked to stop
+            path = _stopped_waiting(trainer, state, path)
     assert path is not None
     seconds = monotonic() - began
     return TrainResult(state.step == steps, state.step, state.tokens, seconds, path, result, stop.number, state)
@@ -114,6 +120,14 @@ def _validate(trainer: Trainer, state: TrainState, saving: bool = False) -> None
         trainer.log("validate", state.step, held_out=held_out.name, **found)
         if saving and held_out is trainer.job.held_out[0] and found["loss"] < state.best.get("loss", float("inf")):
             state.best = {"loss": found["loss"], "checkpoint": f"step-{state.step:08d}"}
+
+
+def _stopped_waiting(trainer: Trainer, state: TrainState, path: Path | None) -> Path:
+    """The checkpoint of the steps that were done. Raises `KeyboardInterrupt` where there was none to keep."""
+    if state.step == 0:
+        raise KeyboardInterrupt
+    saved = path is not None and path.name == f"step-{state.step:08d}"
+    return path if path is not None and saved else trainer.save(state)
 
 
 def _asked(world: World, stop: Stop) -> bool:

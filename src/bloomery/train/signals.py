@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -21,14 +21,18 @@ class Stop:
 
 
 @contextmanager
-def stop_requests() -> Iterator[Stop]:
-    """Turn the first SIGTERM or SIGINT into a checkpoint at the end of the step; a second SIGINT interrupts at once."""
+def stop_requests(told: Callable[[], None] = lambda: None) -> Iterator[Stop]:
+    """Turn the first SIGTERM or SIGINT into a checkpoint at the end of the step; a second SIGINT interrupts at once.
+
+    `told` is called at the first one, and must only leave a note.
+    """
     stop = Stop()
 
     def ask(number: int, frame: object) -> None:
         if stop.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
         stop.number = stop.number or number
+        told()
 
     try:
         before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
