@@ -42,6 +42,9 @@ ORPO, which learns the chosen answers too, used 5e-6 (2403.07691) where 2e-5 is 
 PREFERENCE_WARMUP = 0.1
 """Zephyr (2310.16944) and Tulu 3 (2411.15124) warm up over a tenth of the steps."""
 
+RL_WARMUP = 0.1
+"""Measured on ember: with 1 % the first steps cost a tenth of the reward, which takes fifty more to come back."""
+
 RL_PART = 0.1
 """Rate for rewards as part of the fine-tuning rate: TRL, prime-rl and Nova take 7e-7 to 1e-6 where 1e-5 to 2e-5 is
 usual for fine-tuning."""
@@ -146,6 +149,8 @@ def schedule_shape(start: Start, objective: Objective) -> dict[str, Value]:
         warmup, warm_why = WARMUP, "40 of about 2,500 steps (nanochat at depth 12)"
     if objective in PREFERENCES:
         warmup, warm_why = PREFERENCE_WARMUP, "preferences: a tenth of the steps (Zephyr, Tulu 3)"
+    if objective == "rl":
+        warmup, warm_why = RL_WARMUP, "rewards: a tenth of the steps (docs/LOG.md)"
     return {
         "schedule.kind": kind,
         "schedule.warmup": Value(warmup, "stage default", warm_why),
