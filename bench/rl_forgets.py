@@ -36,7 +36,7 @@ def rows_of(prompts: Sequence[list[int]], answers: Sequence[Any]) -> list[TokenR
 
 
 def kl(engine: NativeEngine, start: NativeEngine, prompts: Sequence[list[int]]) -> float:
-    """Mean of log p(model) - log p(start) over tokens that the model sampled: an unbiased estimate of the KL a token."""
+    """Mean of log p(model) - log p(start) over tokens that the model sampled: an unbiased estimate of the KL."""
     answers = engine.generate(prompts, Sampling(48, temperature=1.0, seed=5))
     told = zip(start.score(rows_of(prompts, answers)), prompts, answers, strict=True)
     each = [answer.logprobs - before[len(prompt) :] for before, prompt, answer in told]

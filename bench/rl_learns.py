@@ -378,6 +378,7 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     with socket.socket() as probe:  # the gateway's port must be free before an hour is spent
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", 8123))
     fine_tuned(options.out)
     for part in options.parts:

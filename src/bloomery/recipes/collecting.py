@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,7 +138,8 @@ def _gateway(
     prompter, forced = Prompter(loaded.tokenizer, "auto"), _forced(settings)
     model = Model("policy", prompter, loaded.tokenizer, int(time.time()), "fp_policy")
     service.start()
-    door = Door(lambda: Gateway(service, model, prompter, journal, outer.rights, forced=forced), outer.host, outer.port)
+    made = partial(Gateway, service, model, prompter, journal, outer.rights, forced=forced)
+    door = Door(made, outer.host, outer.port, shut=True)  # until the weights of the newest checkpoint are in place
     return Outside(journal, service, door, settings, say, None, grader, renew)
 
 

@@ -22,7 +22,7 @@ from bloomery.recipes.load import Loaded
 from bloomery.recipes.machine import Machine
 from bloomery.recipes.plan import Plan
 from bloomery.recipes.problem import Problem
-from bloomery.recipes.rewarding import saying
+from bloomery.recipes.rewarding import is_remote, saying
 
 if TYPE_CHECKING:
     from bloomery.graders.payload import Grader, Sample
@@ -149,6 +149,7 @@ def refused_reference(grader: Grader, samples: Sequence[Sample], spec: Mapping[s
     for one in dry_run(grader, samples, [False] * len(samples), dict(spec)).rows:
         if one.problem:
             fix = "repair the grader or the row; `bloomery grade validate` tries it on others"
+            fix = "see whether its server answers" if is_remote(spec) and "connect" in one.problem else fix
             return InputError(f"`reward`: of the row `{one.id}` {one.problem}", fix=fix)
     return None
 

@@ -119,6 +119,7 @@ def rolling(
         if trainer.world.size > 1:
             raise InputError("`objective: rl` trains in one process so far", fix="run it without torchrun")
         collector = plain = collecting(told, settings, loaded, run.folder, saying(trainer))
+        rolled.begin(collector)  # whatever comes now, it is closed
         if not told["orchestrators"] and not begun(run.folder):
             go(plan, collector, tasks, run.seed, trainer)
         watched = tasks.held(prepared.held, told["watch"])

@@ -94,6 +94,27 @@ def trained_tokens(plan: Plan) -> tuple[int, int]:
     return group, plan.get("rollouts.tasks") * group + plan.get("optim.batch_tokens")
 
 
+def _sampling(loaded: Loaded, plan: Plan) -> Iterator[Problem]:
+    """Lengths, workers, staleness and orchestrators that cannot go together."""
+    outside = plan.get("rollouts.orchestrators")
+    longest, context = plan.get("rollouts.max_tokens"), plan.get("context")
+    if context and longest >= context and "max_tokens" in (loaded.data.get("rollouts") or {}):
+        message = f"`rollouts.max_tokens: {longest}` leaves no room for a prompt in a context of {context:,}"
+        yield Problem(message, loaded.place("rollouts.max_tokens"), f"set less than {context}")
+    if plan.get("rollouts.workers") and plan.get("method") != "full":
+        message = f"`rollouts.workers` sample with whole weights, and `method` is {plan.get('method')}"
+        yield Problem(message, loaded.place("rollouts.workers"), "remove it, or write `method: full`")
+    if outside and plan.get("rollouts.workers"):
+        message = "`rollouts.workers` sample what is asked here, and with `rollouts.orchestrators` they ask"
+        yield Problem(message, loaded.place("rollouts.workers"), "remove one of the two")
+    if not outside and plan.get("rollouts.staleness") > 1:
+        message = f"`rollouts.staleness: {plan.get('rollouts.staleness')}`: steps that are sampled here come one by one"
+        yield Problem(message, loaded.place("rollouts.staleness"), "set 0 or 1; more is for `orchestrators`")
+    if outside and not os.environ.get(KEY):
+        message = "`rollouts.orchestrators` needs a key that orchestrators come with, and BLOOMERY_TOKEN is not set"
+        yield Problem(message, loaded.place("rollouts.orchestrators"), "set the variable BLOOMERY_TOKEN")
+
+
 def check(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
     """A reward without the objective, the objective without a reward, and graders that cannot be made."""
     if plan.get("objective") != RL:
@@ -111,15 +132,7 @@ def check(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
     if plan.get("rollouts.reward") is None and not outside and not plan.get("rollouts.environment"):
         message = f"`objective: {RL}` learns from rewards, and there is no `reward`"
         yield Problem(message, loaded.place("objective"), "add one, such as `reward: {type: string_check}`")
-    if outside and plan.get("rollouts.workers"):
-        message = "`rollouts.workers` sample what is asked here, and with `rollouts.orchestrators` they ask"
-        yield Problem(message, loaded.place("rollouts.workers"), "remove one of the two")
-    if not outside and plan.get("rollouts.staleness") > 1:
-        message = f"`rollouts.staleness: {plan.get('rollouts.staleness')}`: steps that are sampled here come one by one"
-        yield Problem(message, loaded.place("rollouts.staleness"), "set 0 or 1; more is for `orchestrators`")
-    if outside and not os.environ.get(KEY):
-        message = "`rollouts.orchestrators` needs a key that orchestrators come with, and BLOOMERY_TOKEN is not set"
-        yield Problem(message, loaded.place("rollouts.orchestrators"), "set the variable BLOOMERY_TOKEN")
+    yield from _sampling(loaded, plan)
     yield from pushing.check(loaded, plan)
     if plan.get("start.kind") == "scaffold":
         message = f"`objective: {RL}` learns from its own answers, and a scaffold gives none worth a reward"

@@ -88,7 +88,7 @@ class Fleet:
     def close(self) -> None:
         """End the workers, and remove what was published."""
         for worker in self._workers:
-            worker.kill()
+            worker.close()
         self._pool.shutdown(cancel_futures=True)
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -115,6 +115,11 @@ class _Worker:
                     raise BloomeryError(f"a rollout worker died twice (status {status})", fix=fix) from error
         raise AssertionError
 
+    def close(self) -> None:
+        """End it for good."""
+        self._closed = True
+        self.kill()
+
     def kill(self) -> int | None:
         """End it; its status."""
         if self._process is None:
@@ -124,8 +129,11 @@ class _Worker:
         return process.returncode
 
     def _ask(self, told: dict[str, Any]) -> list[dict[str, Any]]:
+        if self._closed:
+            raise EOFError
         if self._process is None:
             self._process = self._started()
+            _send(self._process.stdin, self._job)
         _send(self._process.stdin, told)
         found = _receive(self._process.stdout)
         if "error" in found:
@@ -139,12 +147,10 @@ class _Worker:
             "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", self._threads),
             "TOKENIZERS_PARALLELISM": "false",
         }
-        process = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-m", "bloomery.rl.fleet_worker"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=given, start_new_session=True,
         )  # fmt: skip
-        _send(process.stdin, self._job)
-        return process
 
 
 def _send(stream: IO[bytes] | None, told: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from bloomery.evals.rows import reference_of
 from bloomery.graders.payload import Grader, Sample, Score
 from bloomery.rl.config import RolloutSettings
 from bloomery.rl.drift import Drift
+from bloomery.rl.outage import heed
 from bloomery.rl.rollouts import Rollout, Task, too_long
 from bloomery.rl.turns import Tree, Turn
 
@@ -59,9 +60,11 @@ class Inside:
 
     def restart(self, step: int) -> None:
         """Nothing is kept between steps."""
+        heed(self.grader, stopping=False)
 
     def stop(self) -> None:
-        """A step comes to its end by itself."""
+        """A step comes to its end by itself, unless a grader waits for its server."""
+        heed(self.grader, stopping=True)
 
     def close(self) -> None:
         """End the engine, where it is one of processes."""

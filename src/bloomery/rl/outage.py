@@ -7,13 +7,16 @@ counts is what comes back after the grader's own retries, so that single calls m
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 
 from bloomery.core.errors import TrainingError
 from bloomery.graders.pace import Clock
 from bloomery.graders.payload import Grader, Sample, Score
+from bloomery.rl.ahead import Stopped
 
 IN_A_ROW, WINDOW, SHARE = 20, 64, 0.3
 """Answers without a score in a row, and their share of the last `WINDOW`, from which on it is an outage (rl.md 3)."""
@@ -33,6 +36,7 @@ class Patient:
     paused: float = 0.0
     """Seconds waited so far."""
     last: float | None = None
+    stopping: threading.Event = field(default_factory=threading.Event)
 
     @property
     def name(self) -> str:
@@ -53,7 +57,7 @@ class Patient:
             left = [n for n, score in enumerate(scores) if score.aggregate_reward_score is None]
             if not left:
                 break  # the failures are of earlier steps
-            self._wait(samples[left[0]], scores[left[0]].reason)
+            self._wait([samples[n] for n in left], scores[left[0]].reason)
             again = self._graded([samples[n] for n in left])
             scores = [*scores]
             for n, score in zip(left, again, strict=True):
@@ -74,11 +78,13 @@ class Patient:
             self.last = self.clock.now()
         return scores
 
-    def _wait(self, probe: Sample, reason: str) -> None:
-        """Until the probe is scored. What is remembered of the outage is forgotten then."""
+    def _wait(self, probes: Sequence[Sample], reason: str) -> None:
+        """Until one of the probes, asked in turn, is scored. What is remembered of the outage is forgotten then."""
         began = self.clock.now()
         self.say(f"the reward `{self.name}` gives no scores ({reason}): sampling waits for it")
-        while True:
+        for probe in cycle(probes):
+            if self.stopping.is_set():
+                raise Stopped
             assert self.last is not None
             silent = self.clock.now() - self.last
             if silent >= self.longest:
@@ -96,3 +102,9 @@ class Patient:
                 self.failed.clear()
                 self.say(f"the reward `{self.name}` gives scores again after {self.last - began:,.0f} s")
                 return
+
+
+def heed(grader: Grader | None, *, stopping: bool) -> None:
+    """Let a grader that waits know that the run is asked to stop, or that it goes on."""
+    if isinstance(grader, Patient):
+        (grader.stopping.set if stopping else grader.stopping.clear)()

@@ -25,6 +25,7 @@ from bloomery.rl.ahead import Stopped
 from bloomery.rl.config import RolloutSettings
 from bloomery.rl.gateway import Gateway
 from bloomery.rl.journal import Journal
+from bloomery.rl.outage import heed
 from bloomery.rl.rollouts import Rollout, Task, too_long
 from bloomery.rl.routes import make_app
 from bloomery.rl.scores import Reported
@@ -42,9 +43,12 @@ class Door:
     """The gateway on a socket, in a thread with an event loop of its own."""
 
     def __init__(
-        self, make: Callable[[], Gateway], host: str, port: int, wrap: Callable[[Any, Gateway], Any] | None = None
-    ) -> None:
-        """`make` is called in the thread, `wrap` may stand before its app. Returns when the socket is open."""
+        self, make: Callable[[], Gateway], host: str, port: int, wrap: Callable[[Any, Gateway], Any] | None = None, *,
+        shut: bool = False,
+    ) -> None:  # fmt: skip
+        """`make` is called in the thread, `wrap` may stand before its app. Returns when the socket is open. Where it is
+        `shut`, calls to the model wait until there are weights to sample with."""
+        self._shut = shut
         self._make, self._host, self._port, self._wrap = make, host, port, wrap
         self._ready, self._stop = threading.Event(), threading.Event()
         self._error: BaseException | None = None
@@ -61,13 +65,20 @@ class Door:
         assert self._loop is not None and self.gateway is not None
         self._loop.call_soon_threadsafe(self.gateway.told_of_tasks)
 
-    def change(self, version: int, renew: Renew | None) -> None:
-        """New weights: with `renew` nobody samples while it works; without it they are there already."""
-        assert self._loop is not None and self.gateway is not None
-        if renew is None:
-            self.gateway.valve.version = version
-            return
+    def change(self, version: int, renew: Renew) -> None:
+        """New weights: nobody samples while `renew` works."""
+        assert self._loop is not None
         asyncio.run_coroutine_threadsafe(self._change(version, renew), self._loop).result()
+
+    def hold(self) -> None:
+        """Let nobody sample, and return when those who do have their answers."""
+        assert self._loop is not None and self.gateway is not None
+        asyncio.run_coroutine_threadsafe(self.gateway.valve.hold(), self._loop).result()
+
+    def release(self, version: int) -> None:
+        """Sample with the weights as they are."""
+        assert self._loop is not None and self.gateway is not None
+        self._loop.call_soon_threadsafe(self.gateway.valve.release, version)
 
     async def _change(self, version: int, renew: Renew) -> None:
         assert self.gateway is not None
@@ -94,6 +105,8 @@ class Door:
 
     async def _serve(self) -> None:
         self._loop, self.gateway = asyncio.get_running_loop(), self._make()
+        if self._shut:
+            await self.gateway.valve.hold()
         app: Any = make_app(self.gateway, ())
         app = app if self._wrap is None else self._wrap(app, self.gateway)
         await serve(app, self.gateway, self._host, self._port, self._ready.set, self._stop)
@@ -123,7 +136,9 @@ class Outside:
     grader: Grader | None = None
     """Scores what orchestrators have completed, where they do not send the rewards themselves."""
     renew: Renew | None = None
-    """Renews the service's weights, where they are not those in training themselves."""
+    """Renews the service's weights; None where they are those in training themselves: nobody samples meanwhile."""
+    version: int = -1
+    """Of the weights that sample; -1 before the first are published."""
     waits: float = 60.0
     """Seconds without anything finished after which that is said."""
     between_turns: ClassVar[bool] = True
@@ -139,31 +154,38 @@ class Outside:
             for task, group in zip(tasks, names, strict=True)
             for name in group
         ]
+        if self.renew is None or self.version < 0:
+            self.door.release(max(self.version, 0))
         self.journal.put(wanted).result()
         self.door.tell()
         self._wait({name: task for task, group in zip(tasks, names, strict=True) for name in group})
+        if self.renew is None:
+            self.door.hold()  # whoever still calls, for a rollout that was given up, waits until training has ended
+        scored = [one for one in (task.rollout_id for task in wanted) if self._state(one) == "scored"]
+        self.journal.batch(scored, step).result()  # from here on no reward is replaced
         found = [
             [self._rollout(task, n, name) for n, name in enumerate(group)]
             for task, group in zip(tasks, names, strict=True)
         ]
-        flat = zip((one for group in found for one in group), (name for group in names for name in group), strict=True)
-        scored = [name for one, name in flat if one.reward is not None]
-        self.journal.batch(scored, step).result()
         return found, {"collecting_s": time.perf_counter() - began}
 
     def publish(self, version: int) -> None:
         """Sample with the weights as they are now: turns that are being sampled end with those they began with."""
         self.journal.trained(version - 1).result()
-        self.door.change(version, self.renew)
+        self.version = version
+        if self.renew is not None:
+            self.door.change(version, self.renew)
 
     def restart(self, step: int) -> None:
         """Training goes on before `step`: the rollouts that it and later ones had already are theirs again."""
         self.stopping.clear()
+        heed(self.grader, stopping=False)
         self.journal.rewind(step - 1).result()
 
     def stop(self) -> None:
         """Wait for no rollout any more."""
         self.stopping.set()
+        heed(self.grader, stopping=True)
 
     def close(self) -> None:
         """End the gateway and the engine."""
@@ -206,6 +228,9 @@ class Outside:
             parts = {metric.name: metric.value for metric in score.metrics_list}
             self.journal.reward(attempt.id, Reported(score.aggregate_reward_score, components=parts)).result()
 
+    def _state(self, name: str) -> str:
+        return str(self.journal.status(name).result()["train_state"])
+
     def _rollout(self, task: Task, number: int, name: str) -> Rollout:
         status: dict[str, Any] = self.journal.status(name).result()
         attempt = self.journal.latest(name).result()
@@ -216,7 +241,8 @@ class Outside:
         reason = str(status["reason"] or ("nothing was sampled" if not tree.turns else ""))
         reward = float(status["reward"]) if scored else None
         penalty = too_long(tree, self.settings)
-        return Rollout(task, number, tree, finished, reward, reason, status["components"], penalty=penalty)
+        why = "cut off" if self.settings.overlong == "drop" and not finished else ""
+        return Rollout(task, number, tree, finished, reward, reason, status["components"], why=why, penalty=penalty)
 
 
 def _sample(attempt: Attempt, task: Task, tree: Tree) -> Sample:

@@ -83,6 +83,7 @@ class Pull:
             if sampled:
                 figures["kl_start"] = divergence(sampled, self.start(sampled))
                 self.waits = self.cap is not None and figures["kl_start"] > self.cap
+            rows = rows or (sampled if self.waits else [])  # level groups can be pulled too
         if self.cap is not None:
             figures["rewards_wait"] = float(self.waits)
         if not (self.weight or self.waits):

@@ -23,6 +23,7 @@ from bloomery.rl.bridge import Bridge, Opening
 from bloomery.rl.config import RolloutSettings, StepSettings
 from bloomery.rl.environments.interface import Answer, Call, Do, Host, Malformed, number, opened, stepped
 from bloomery.rl.inside import ROUND
+from bloomery.rl.outage import heed
 from bloomery.rl.playing import Playing, reply_of
 from bloomery.rl.rollouts import Rollout, Task
 from bloomery.rl.turns import Turn
@@ -92,9 +93,11 @@ class Stepping:
 
     def restart(self, step: int) -> None:
         """Nothing is kept between steps."""
+        heed(self.grader, stopping=False)
 
     def stop(self) -> None:
-        """A step comes to its end by itself, at its deadline at the latest."""
+        """A step comes to its end by itself, unless a grader waits for its server, at its deadline at the latest."""
+        heed(self.grader, stopping=True)
 
     def close(self) -> None:
         """End the environments, and the engine, where it is one of processes."""

@@ -50,11 +50,8 @@ def train(job: TrainJob) -> TrainResult:
     job.steering.begin(trainer)
     state, path = _start(trainer)
     steps, began, result = job.config.schedule.steps, monotonic(), None
-    stopping = False
-    with (
-        stop_requests(job.stopping) as stop,
-        Progress(steps, state.step, quiet=job.quiet or not job.world.first) as progress,
-    ):
+    stopping, quiet = False, job.quiet or not job.world.first
+    with stop_requests(job.stopping) as stop, Progress(steps, state.step, quiet=quiet) as progress:
         if path is None:
             progress.settling(job.config.settle)
             trainer.settle(partial(_asked, job.world, stop))
@@ -69,14 +66,7 @@ def train(job: TrainJob) -> TrainResult:
                 trainer.log("step", state.step, tokens=state.tokens, **figures)
             progress.step(figures)
             stopping = _asked(job.world, stop)
-            last = stopping or state.step == steps
-            saving = _due(state.step, job.config.checkpoint_every, last)
-            if saving or _due(state.step, job.config.validate_every, last):
-                _validate(trainer, state, saving)
-            if _due(state.step, job.config.validate_every, state.step == steps):  # whether it is stopping or not
-                job.steering.look(trainer, state)
-            if saving:
-                path = trainer.save(state)
+            path = _looked_and_saved(trainer, state, stopping) or path
             if stopping:
                 break
         if state.step < steps and not stopping:  # its source waited for others when it was asked to stop
@@ -120,6 +110,18 @@ def _validate(trainer: Trainer, state: TrainState, saving: bool = False) -> None
         trainer.log("validate", state.step, held_out=held_out.name, **found)
         if saving and held_out is trainer.job.held_out[0] and found["loss"] < state.best.get("loss", float("inf")):
             state.best = {"loss": found["loss"], "checkpoint": f"step-{state.step:08d}"}
+
+
+def _looked_and_saved(trainer: Trainer, state: TrainState, stopping: bool) -> Path | None:
+    """What is due after a step: the held-out loss, a look at the course, a checkpoint, whose folder is returned."""
+    job, end = trainer.job, state.step == trainer.config.schedule.steps
+    last = stopping or end
+    saving = _due(state.step, job.config.checkpoint_every, last)
+    if saving or _due(state.step, job.config.validate_every, last):
+        _validate(trainer, state, saving)
+    if _due(state.step, job.config.validate_every, end):  # whether it is stopping or not
+        job.steering.look(trainer, state)
+    return trainer.save(state) if saving else None
 
 
 def _stopped_waiting(trainer: Trainer, state: TrainState, path: Path | None) -> Path:

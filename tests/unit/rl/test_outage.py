@@ -11,8 +11,9 @@ import pytest
 from bloomery.core.errors import TrainingError
 from bloomery.graders.pace import Clock
 from bloomery.graders.payload import Sample, Score
+from bloomery.rl.ahead import Stopped
 from bloomery.rl.drift import FILE, KEPT, Drift
-from bloomery.rl.outage import Patient
+from bloomery.rl.outage import Patient, heed
 
 
 @dataclass
@@ -89,3 +90,16 @@ def test_a_judge_is_asked_again_about_the_same_answers_and_its_change_is_told(tm
     assert again.see(first, [], 4) == {"judge_drift": -0.25, "judge_moved": 0.25}
     assert again.see(first, [], 4) == {}
     assert len(set(server.seen)) == 40 + KEPT  # under ids of their own: nobody answers from memory
+
+
+def test_a_wait_for_a_server_ends_when_the_run_is_asked_to_stop() -> None:
+    server = Server(back=1e9)
+
+    def asleep(seconds: float) -> None:
+        heed(patient, stopping=True)
+
+    patient = Patient(server, 1e9, clock=Clock(now=lambda: 0.0, sleep=asleep))
+    with pytest.raises(Stopped):
+        patient.grade([Sample(str(n), []) for n in range(64)])
+    heed(patient, stopping=False)
+    assert not patient.stopping.is_set()
