@@ -239,7 +239,8 @@ def failing(out: Path, options: argparse.Namespace) -> None:
     for share in (0.0, 0.3):
         name = f"{'failing' if share else 'clean'}-{seed}"
         with reward_server(share) as address, orchestrators(2, 20.0 if share else None):
-            recipe = REWARDS + graded_by(address) + rollouts(tasks=8, orchestrators="127.0.0.1:8123")
+            recipe = REWARDS + graded_by(address)
+            recipe += rollouts(tasks=8, orchestrators="127.0.0.1:8123", lease=4, attempts=4)
             (out / f"{name}.yaml").write_text(recipe)
             seconds = (
                 _killed_once(out, name, seed, steps)

@@ -64,11 +64,12 @@ def _secret(told: Any) -> str:
     return Secret.parse(told).reveal()
 
 
-def terms(told: Mapping[str, Any]) -> Terms | None:
-    """How long a server may be silent; None for the gateway's own terms."""
+def terms(told: Mapping[str, Any]) -> Terms:
+    """How long orchestrators, or the server that tasks are pushed to, may be silent."""
     from bloomery.rl.dispatch import terms_of
+    from bloomery.rl.leases import Terms
 
-    return terms_of(_settings(told)) if told["push"] else None
+    return terms_of(_settings(told)) if told["push"] else Terms(lease=told["lease"], attempts=told["attempts"])
 
 
 def dispatcher(

@@ -152,6 +152,10 @@ class RolloutSection(Section):
     orchestrators: str | None = None
     """`HOST:PORT` at which orchestrators claim the tasks, in place of answers sampled here; they send the rewards
     (docs/orchestrators.md). Their key is BLOOMERY_TOKEN."""
+    lease: float = Field(default=120.0, gt=0)
+    """Seconds in which an orchestrator must call the model or send a heartbeat; else another gets the rollout."""
+    attempts: int = Field(default=2, ge=1, le=100)
+    """How often a rollout may be begun by orchestrators before it is left out."""
     push: PushSection | None = None
     """A server of yours that the tasks are sent to."""
     aws_keys: dict[str, Secret] = {}
