@@ -24,7 +24,7 @@ trusted: true
 rollouts: {{group: 8, tasks: 8, max_tokens: 64}}
 schedule: {{kind: constant, lr: 1e-6}}
 budget: {steps} steps
-eval: {{suites: none}}
+eval: {{suites: none, every: 1000 steps}}
 memory: {{device: cpu}}
 steps: [train]
 arms: []

@@ -78,7 +78,7 @@ def test_an_interrupted_one_goes_on_and_ends_where_it_would_have(
     asked = ["budget=2k tokens", "data.share=40%"]
     whole = micro_run(recipe, asked, tmp_path / "a" / "one")
     with monkeypatch.context() as patched:
-        patched.setattr("bloomery.train.loop.stop_requests", lambda: StopAfter(3))
+        patched.setattr("bloomery.train.loop.stop_requests", lambda told: StopAfter(3))
         with pytest.raises(KeyboardInterrupt):
             micro_run(recipe, asked, tmp_path / "b" / "one")
     assert not (tmp_path / "b" / "one" / "points.json").exists()
