@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from bloomery.engine.protocol import Completion, Sampling
 from bloomery.evals.prompts import messages_of
 from bloomery.evals.rows import reference_of
 from bloomery.graders.payload import Grader, Sample, Score
+from bloomery.rl.between import BetweenSteps
 from bloomery.rl.config import RolloutSettings
 from bloomery.rl.drift import Drift
-from bloomery.rl.outage import heed
 from bloomery.rl.rollouts import Rollout, Task, too_long
 from bloomery.rl.turns import Tree, Turn
 
@@ -31,7 +31,7 @@ class Sampler(Protocol):
 
 
 @dataclass(slots=True)
-class Inside:
+class Inside(BetweenSteps):
     """Answers and grades. The same weights, step and seed give the same rollouts, bit for bit."""
 
     engine: Sampler
@@ -40,10 +40,8 @@ class Inside:
     decode: Callable[[Sequence[int]], str]
     drift: Drift | None = None
     renew: Callable[[int], None] = lambda version: None
-    """Renews the engine's weights, where they are not those in training themselves."""
     end: Callable[[], None] = lambda: None
     version: int = 0
-    between_turns: ClassVar[bool] = False
 
     def collect(self, tasks: Sequence[Task], step: int) -> tuple[Groups, dict[str, float]]:
         """`group` rollouts of each task, and the seconds that sampling and grading took."""
@@ -52,19 +50,6 @@ class Inside:
         sampled = time.perf_counter()
         graded, told = self._graded(groups, step)
         return graded, {"sampling_s": sampled - began, "grading_s": time.perf_counter() - sampled} | told
-
-    def publish(self, version: int) -> None:
-        """Sample with the weights as they are now."""
-        self.renew(version)
-        self.version = version
-
-    def restart(self, step: int) -> None:
-        """Nothing is kept between steps."""
-        heed(self.grader, stopping=False)
-
-    def stop(self) -> None:
-        """A step comes to its end by itself, unless a grader waits for its server."""
-        heed(self.grader, stopping=True)
 
     def close(self) -> None:
         """End the engine, where it is one of processes."""

@@ -153,9 +153,9 @@ class Journal:
         """The trainer goes on from the checkpoint of `step`."""
         return self._writer.do(lambda db: used.rewind(db, step), durable=True)
 
-    def over(self, rollouts: Sequence[str]) -> Future[set[str]]:
-        """Those for which nothing is awaited any more."""
-        return self._writer.do(lambda db: used.over(db, rollouts))
+    def states(self, rollouts: Sequence[str]) -> Future[dict[str, str]]:
+        """What is known of the training of each: `pending` while something is awaited."""
+        return self._writer.do(lambda db: used.states(db, rollouts))
 
     def awaiting(self) -> Future[list[Attempt]]:
         """Attempts that ended, and have no reward yet."""

@@ -161,7 +161,8 @@ class Outside:
         self._wait({name: task for task, group in zip(tasks, names, strict=True) for name in group})
         if self.renew is None:
             self.door.hold()  # whoever still calls, for a rollout that was given up, waits until training has ended
-        scored = [one for one in (task.rollout_id for task in wanted) if self._state(one) == "scored"]
+        states = self.journal.states([one.rollout_id for one in wanted]).result()
+        scored = [name for name, state in states.items() if state == "scored"]
         self.journal.batch(scored, step).result()  # from here on no reward is replaced
         found = [
             [self._rollout(task, n, name) for n, name in enumerate(group)]
@@ -202,7 +203,7 @@ class Outside:
                 raise self.push.error
             if self.grader is not None:
                 self._grade(wanted, self.grader)
-            over = self.journal.over([*left]).result()
+            over = {name for name, state in self.journal.states([*left]).result().items() if state != "pending"}
             left -= over
             if over:
                 last = time.monotonic()
@@ -227,9 +228,6 @@ class Outside:
                 continue
             parts = {metric.name: metric.value for metric in score.metrics_list}
             self.journal.reward(attempt.id, Reported(score.aggregate_reward_score, components=parts)).result()
-
-    def _state(self, name: str) -> str:
-        return str(self.journal.status(name).result()["train_state"])
 
     def _rollout(self, task: Task, number: int, name: str) -> Rollout:
         status: dict[str, Any] = self.journal.status(name).result()

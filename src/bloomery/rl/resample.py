@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bloomery.rl.advantages import fewest, is_level
-from bloomery.rl.loop import Collector, Groups
+from bloomery.rl.loop import Groups
+from bloomery.rl.over import Over
 from bloomery.rl.rollouts import Rollout, Task, rewards
 
 Fresh = Callable[[int, int, int], list[Task]]
@@ -21,33 +22,11 @@ Fresh = Callable[[int, int, int], list[Task]]
 
 
 @dataclass(frozen=True, slots=True)
-class Resampling:
+class Resampling(Over):
     """Collects by `inner`, and `times` again for groups that came out level."""
 
-    inner: Collector
     fresh: Fresh
     times: int
-
-    @property
-    def between_turns(self) -> bool:
-        """As `inner`."""
-        return self.inner.between_turns
-
-    def publish(self, version: int) -> None:
-        """As `inner`."""
-        self.inner.publish(version)
-
-    def stop(self) -> None:
-        """As `inner`."""
-        self.inner.stop()
-
-    def restart(self, step: int) -> None:
-        """As `inner`."""
-        self.inner.restart(step)
-
-    def close(self) -> None:
-        """As `inner`."""
-        self.inner.close()
 
     def collect(self, tasks: Sequence[Task], step: int) -> tuple[Groups, dict[str, float]]:
         """Rollouts of the tasks and of those that took a place; figures are sums over all rounds."""

@@ -13,17 +13,17 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from bloomery.core.errors import InputError
 from bloomery.engine.protocol import Completion, Request, Sampling
 from bloomery.evals.prompts import messages_of
 from bloomery.graders.payload import Grader, text_of
+from bloomery.rl.between import BetweenSteps
 from bloomery.rl.bridge import Bridge, Opening
 from bloomery.rl.config import RolloutSettings, StepSettings
 from bloomery.rl.environments.interface import Answer, Call, Do, Host, Malformed, number, opened, stepped
 from bloomery.rl.inside import ROUND
-from bloomery.rl.outage import heed
 from bloomery.rl.playing import Playing, reply_of
 from bloomery.rl.rollouts import Rollout, Task
 from bloomery.rl.turns import Turn
@@ -47,7 +47,7 @@ class Answering(Protocol):
 
 
 @dataclass(slots=True)
-class Stepping:
+class Stepping(BetweenSteps):
     """Collects rollouts in environments. Without a `grader`, rewards are the environment's."""
 
     engine: Answering
@@ -58,10 +58,8 @@ class Stepping:
     decode: Callable[[Sequence[int]], str]
     grader: Grader | None = None
     renew: Callable[[int], None] = lambda version: None
-    """Renews the engine's weights, where they are not those in training themselves."""
     end: Callable[[], None] = lambda: None
     version: int = 0
-    between_turns: ClassVar[bool] = False
     failed: int = field(default=0, init=False)
     """Steps in a row without a rollout that could be scored."""
 
@@ -85,19 +83,6 @@ class Stepping:
             done = self._scored(live, step)
         self._watch(done)
         return [done[at : at + size] for at in range(0, len(done), size)], spent | _counts(live)
-
-    def publish(self, version: int) -> None:
-        """Sample with the weights as they are now."""
-        self.renew(version)
-        self.version = version
-
-    def restart(self, step: int) -> None:
-        """Nothing is kept between steps."""
-        heed(self.grader, stopping=False)
-
-    def stop(self) -> None:
-        """A step comes to its end by itself, unless a grader waits for its server, at its deadline at the latest."""
-        heed(self.grader, stopping=True)
 
     def close(self) -> None:
         """End the environments, and the engine, where it is one of processes."""

@@ -65,14 +65,14 @@ def rewind(db: sqlite3.Connection, step: int) -> None:
     db.execute("update rollout set train = 'scored', step = null where step > ?", (step,))
 
 
-def over(db: sqlite3.Connection, rollouts: Sequence[str]) -> set[str]:
-    """Those for which nothing is awaited any more."""
-    found: set[str] = set()
+def states(db: sqlite3.Connection, rollouts: Sequence[str]) -> dict[str, str]:
+    """What is known of the training of each: `pending` while something is awaited."""
+    found: dict[str, str] = {}
     for at in range(0, len(rollouts), 500):
         some = rollouts[at : at + 500]
         marks = ",".join("?" * len(some))
-        query = f"select id from rollout where train != 'pending' and id in ({marks})"  # noqa: S608  only marks
-        found |= {row["id"] for row in db.execute(query, some)}
+        query = f"select id, train from rollout where id in ({marks})"  # noqa: S608  only marks
+        found |= {row["id"]: row["train"] for row in db.execute(query, some)}
     return found
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bloomery.rl.loop import Collector, Groups
+from bloomery.rl.over import Over
 from bloomery.rl.rollouts import Rollout, Task
 
 AGAIN = 97
@@ -16,38 +17,16 @@ AGAIN = 97
 
 
 @dataclass(frozen=True, slots=True)
-class Watching:
+class Watching(Over):
     """Collects by `inner`, and at every `every`th step by `plain` what the policy does with `held`, once each.
 
     `top` is the reward of a right answer, None where nothing tells it.
     """
 
-    inner: Collector
     plain: Collector
     held: Sequence[Task]
     every: int
     top: float | None
-
-    @property
-    def between_turns(self) -> bool:
-        """As `inner`."""
-        return self.inner.between_turns
-
-    def publish(self, version: int) -> None:
-        """As `inner`."""
-        self.inner.publish(version)
-
-    def stop(self) -> None:
-        """As `inner`."""
-        self.inner.stop()
-
-    def restart(self, step: int) -> None:
-        """As `inner`."""
-        self.inner.restart(step)
-
-    def close(self) -> None:
-        """As `inner`."""
-        self.inner.close()
 
     def collect(self, tasks: Sequence[Task], step: int) -> tuple[Groups, dict[str, float]]:
         """The rollouts of `inner`; figures also of the held-out tasks, and the seconds that these took."""
