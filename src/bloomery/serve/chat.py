@@ -18,7 +18,7 @@ from bloomery.serve.desk import Desk, Model, schema_grammar, stops_of
 from bloomery.serve.errors import Refusal
 from bloomery.serve.run import Blocked, Run, Work
 from bloomery.serve.speech import Said, logprobs_of, spoken
-from bloomery.serve.stream import ALIVE, DONE, Events, event, reply, unless_gone
+from bloomery.serve.stream import ALIVE, DONE, Events, event, whole_of
 from bloomery.serve.wire.chat import (
     AnswerMessage,
     ChatChunk,
@@ -129,11 +129,7 @@ async def complete(desk: Desk, body: ChatRequest, request: Request, headers: dic
     model = desk.model
     if body.stream:
         return Events(asked.run, events(body, asked, model), desk.limits.stall_seconds, headers)
-    try:
-        found = await unless_gone(request, lambda: whole(body, asked, model))
-    finally:
-        asked.run.close()
-    return reply(found, headers)
+    return await whole_of(asked.run, request, lambda: whole(body, asked, model), headers)
 
 
 async def whole(body: ChatRequest, speech: Speech, model: Model) -> ChatCompletion:

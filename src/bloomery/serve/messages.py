@@ -14,7 +14,7 @@ from bloomery.serve.chat import Speech, ask
 from bloomery.serve.desk import Desk, Model
 from bloomery.serve.errors import Refusal
 from bloomery.serve.speech import Said
-from bloomery.serve.stream import Events, reply, unless_gone
+from bloomery.serve.stream import Events, whole_of
 from bloomery.serve.wire.chat import ChatRequest, ToolCall
 from bloomery.serve.wire.messages import (
     CallBlock,
@@ -41,11 +41,7 @@ async def create(desk: Desk, body: MessageRequest, request: Request, headers: di
     asked, model = await ask(desk, as_chat(body)), desk.model
     if body.stream:
         return Events(asked.run, events(body, asked, model), desk.limits.stall_seconds, headers)
-    try:
-        found = await unless_gone(request, lambda: whole(body, asked, model))
-    finally:
-        asked.run.close()
-    return reply(found, headers)
+    return await whole_of(asked.run, request, lambda: whole(body, asked, model), headers)
 
 
 def as_chat(body: MessageRequest) -> ChatRequest:

@@ -15,7 +15,7 @@ from bloomery.serve.chat import Speech, ask
 from bloomery.serve.desk import Desk, Model
 from bloomery.serve.errors import Refusal
 from bloomery.serve.speech import Said, logprobs_of
-from bloomery.serve.stream import ALIVE, Events, reply, unless_gone
+from bloomery.serve.stream import ALIVE, Events, whole_of
 from bloomery.serve.wire.chat import ChatRequest, ToolCall
 from bloomery.serve.wire.responses import (
     Incomplete,
@@ -38,11 +38,7 @@ async def create(desk: Desk, body: ResponseRequest, request: Request, headers: d
     asked, model = await ask(desk, as_chat(body)), desk.model
     if body.stream:
         return Events(asked.run, events(body, asked, model), desk.limits.stall_seconds, headers)
-    try:
-        found = await unless_gone(request, lambda: whole(body, asked, model))
-    finally:
-        asked.run.close()
-    return reply(found, headers)
+    return await whole_of(asked.run, request, lambda: whole(body, asked, model), headers)
 
 
 async def whole(body: ResponseRequest, speech: Speech, model: Model) -> ResponseObject:

@@ -80,6 +80,17 @@ async def _left(receive: Receive) -> None:
         pass
 
 
+async def whole_of(
+    run: Run | Blocked, request: Request, answer: Callable[[], Awaitable[BaseModel]], headers: dict[str, str]
+) -> Response:
+    """The answer of a `run` as one body; the run is closed however that ends."""
+    try:
+        found = await unless_gone(request, answer)
+    finally:
+        run.close()
+    return reply(found, headers)
+
+
 def reply(shape: BaseModel, headers: dict[str, str]) -> Response:
     """A whole body."""
     return Response(shape.model_dump_json(by_alias=True), media_type="application/json", headers=headers)
