@@ -21,7 +21,7 @@ from bloomery.serve.errors import Refusal, refused
 from bloomery.serve.policy.decision import Decision
 from bloomery.serve.run import Blocked, Run, Work
 from bloomery.serve.speech import finite
-from bloomery.serve.stream import ALIVE, DONE, Events, event, reply, unless_gone
+from bloomery.serve.stream import ALIVE, DONE, Events, event, reply, whole_of
 from bloomery.serve.text import token_bytes
 from bloomery.serve.wire.completions import (
     Completion,
@@ -45,11 +45,7 @@ async def complete(desk: Desk, body: CompletionRequest, request: Request, header
     model = desk.model
     if body.stream:
         return Events(run, _chunks(body, run, model), desk.limits.stall_seconds, headers)
-    try:
-        found = await unless_gone(request, lambda: _whole(body, run, model))
-    finally:
-        run.close()
-    return reply(found, headers)
+    return await whole_of(run, request, lambda: _whole(body, run, model), headers)
 
 
 async def _begun(desk: Desk, body: CompletionRequest) -> Run | Blocked:
