@@ -15,15 +15,14 @@ from openai import APIConnectionError, APIStatusError, OpenAI
 from bloomery.data.curated.workflow.check import check
 
 ORCHESTRATOR = os.environ["GATEWAY"] + "/v1/orchestrator"
-AT_ONCE = 8
+AT_ONCE = 32
 
 
-def rollout(claim: dict[str, Any]) -> None:
-    session = {"api_key": claim["session_key"], "max_retries": 5}
-    tasks = OpenAI(base_url=ORCHESTRATOR, **session)
+def rollout(project: OpenAI, claim: dict[str, Any]) -> None:
+    tasks = project.with_options(api_key=claim["session_key"], max_retries=5)
     path = f"/rollouts/{claim['rollout_id']}"
     try:
-        client = OpenAI(base_url=claim["base_url"] + "/v1", **session)
+        client = tasks.with_options(base_url=claim["base_url"] + "/v1")
         answer = client.chat.completions.create(model="policy", messages=claim["task"]["messages"])
         right = check((answer.choices[0].message.content or "").strip(), claim["task"]["metadata"]).ok
         tasks.post(f"{path}:complete", body={"status": "ready"}, cast_to=object)
@@ -39,7 +38,7 @@ def work(number: int) -> None:
         try:
             asked = {"worker_id": f"{os.getpid()}-{number}", "max": 1, "wait_s": 20}
             for claim in project.post("/tasks:claim", body=asked, cast_to=object) or []:  # type: ignore[attr-defined]
-                rollout(claim)
+                rollout(project, claim)
         except (APIConnectionError, APIStatusError):  # the run has not begun, has ended, or has enough under way
             time.sleep(0.5)
 
