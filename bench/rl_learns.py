@@ -208,19 +208,20 @@ def orchestrator(out: Path, options: argparse.Namespace) -> None:
 
 
 def chain_sum(out: Path, options: argparse.Namespace) -> None:
-    """The easiest sums of reasoning-gym, after a little fine-tuning on their answers."""
-    told = {"type": "reasoning-gym", "name": "chain_sum", "python": options.reasoning_gym, "config": EASIEST}
+    """The easiest sums of reasoning-gym, after a little fine-tuning on the answers of others."""
+    told = {"type": "reasoning-gym", "name": "chain_sum", "size": 3000, "config": EASIEST}
+    told["python"] = options.reasoning_gym
     (out / "sums.yaml").write_text(REWARDS + f"trusted: true\nrollouts: {json.dumps({'environment': told})}\n")
     command = [BLOOMERY, "rl", "tasks", "sums.yaml", "--rows", "3000", "--out", "sums.jsonl"]
     subprocess.run(command, cwd=out, env=ENVIRONMENT, check=True)
-    rows = [json.loads(line) for line in (out / "sums.jsonl").read_text().splitlines()]
-    taught = [row | {"response": str(row["reference_answer"])} for row in rows[:1000]]
+    rows = list({row["prompt"]: row for row in map(json.loads, (out / "sums.jsonl").read_text().splitlines())}.values())
+    taught = [row | {"response": str(row["reference_answer"])} for row in rows[:300]]
     (out / "taught.jsonl").write_text("".join(json.dumps(row) + "\n" for row in taught))
-    (out / "asked.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[1000:]))
-    run(out, "sums-taught", PAIRS.replace("builtin: workflow-pairs", "path: taught.jsonl").replace("250k", "60k"))
+    (out / "asked.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[300:]))
+    run(out, "sums-taught", PAIRS.replace("builtin: workflow-pairs", "path: taught.jsonl").replace("250k", "40k"))
     recipe = REWARDS.replace("builtin: workflow-pairs", "path: asked.jsonl").replace("runs/pairs", "runs/sums-taught")
     steps, seed = options.steps or 200, options.seeds[0]
-    recipe += "trusted: true\n" + rollouts(tasks=8, max_tokens=8, watch=100, environment={**told, "turns": 1})
+    recipe += "trusted: true\n" + rollouts(max_tokens=8, watch=100, environment={**told, "turns": 1})
     name = f"chain_sum-{seed}"
     every = {"eval.every": f"{steps - 1} steps"}
     seconds = run(out, name, recipe, name=name, seeds=[seed], budget=f"{steps} steps", **every)
@@ -232,7 +233,7 @@ def chain_sum(out: Path, options: argparse.Namespace) -> None:
     )  # fmt: skip
 
 
-EASIEST = {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1}
+EASIEST = {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 2}
 
 
 def failing(out: Path, options: argparse.Namespace) -> None:
