@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bloomery.engine.adapters import Adapters
+from bloomery.engine.protocol import Token
 from bloomery.engine.ragged import Forward, Part, Prefill, decode_part, prefill_part, recorded
 from bloomery.engine.running import Running
 from bloomery.engine.slots import Shape, Slot, Slots
@@ -24,15 +26,23 @@ weights: 4.1 s copied and 2.3 s kept after prompts of 512 tokens, no difference 
 
 
 class RaggedBatch:
-    """A `Backend` over one module tree; `rows` and `budget` (bytes of keys and values) bound it."""
+    """A `Backend` over one module tree; `rows` and `budget` (bytes of keys and values) bound it.
+
+    Where it is to `keep` them, requests that have ended rest in their rows until the place is needed: the next turn of
+    a conversation goes on from there. Whoever changes the weights has to `forget` them.
+    """
 
     def __init__(
-        self, model: nn.Module, forward: Forward, head: Head, adapters: Adapters, rows: int, budget: int
-    ) -> None:
+        self, model: nn.Module, forward: Forward, head: Head, adapters: Adapters, rows: int, budget: int,
+        keep: bool = False,
+    ) -> None:  # fmt: skip
         self.forward, self.head, self.adapters, self.rows, self.chunk = forward, head, adapters, rows, CHUNK
+        self.keep = keep
         self.device = next(model.parameters()).device
         self.slots = Slots(layer_shapes(model), budget, self.device)
         self.running: list[Running] = []
+        self._resting: list[Running] = []
+        """What has ended and is kept, by the ids in its row; the one that ended last comes last."""
         self._beginnings: dict[tuple[str, bytes], list[Running]] = {}
         self._awaited: set[int] = set()
         self._leaving: list[Running] = []
@@ -48,7 +58,7 @@ class RaggedBatch:
         self._fill(waiting)
         if self._leaving:
             for request in self._leaving:
-                self._free(request)
+                self._leave(request)
             self._leaving = []
             self._fill(waiting)
 
@@ -58,7 +68,14 @@ class RaggedBatch:
         if id(request) in self._awaited:
             self._leaving.append(request)
         else:
+            self._leave(request)
+
+    @torch.inference_mode()
+    def forget(self) -> None:
+        """Free what rests."""
+        for request in sorted(self._resting, key=lambda one: -_slot(one).row):  # no row then moves into a hole
             self._free(request)
+        self._resting.clear()
 
     def _fill(self, waiting: deque[Running]) -> None:
         put_off: list[Running] = []
@@ -69,26 +86,61 @@ class RaggedBatch:
             if donor is not None and _slot(donor).past < shared:
                 self._awaited.add(id(donor))
                 put_off.append(waiting.popleft())
-                continue
-            beginning = None if donor is None or shared < KEPT else self._beginning(donor, shared)
-            skipped = shared if beginning is not None else 0
-            slot = self.slots.take(len(request.prompt) - skipped + request.limit)
-            if slot is None:
-                if beginning is not None:
-                    self.slots.spare(beginning)
+            elif self._place(request, donor, shared):
+                waiting.popleft()
+                request.start()
+                self.running.append(request)
+                self._beginnings.setdefault(_beginning(request), []).append(request)
+            elif donor not in self._resting:
                 break
-            waiting.popleft()
-            slot.owner, request.slot = request, slot
-            if donor is not None:
-                if beginning is not None:
-                    self.slots.go_on(slot, beginning, skipped)
-                else:
-                    self.slots.repeat(_slot(donor), slot, shared)
-                self._take_over(request, donor)
-            request.start()
-            self.running.append(request)
-            self._beginnings.setdefault(_beginning(request), []).append(request)
+            else:  # its room is needed: once more without it
+                self._wake(donor)
+                self._free(donor)
         waiting.extendleft(reversed(put_off))
+
+    def _place(self, request: Running, donor: Running | None, shared: int) -> bool:
+        """Give a request a row with what it takes over from a donor; False while there is no room."""
+        slot = self._inherited(request, donor, shared) or self._row(request, donor, shared)
+        if slot is None:
+            return False
+        slot.owner, request.slot = request, slot
+        if donor is not None and slot.past == len(request.prompt):
+            request.opening = donor.opening
+            self._begun.append(request)
+        elif donor is not None and slot.past == len(request.prompt) - 1:
+            self.slots.ready(slot)  # its last token is read as answers are: one a step, with all others
+        return True
+
+    def _inherited(self, request: Running, donor: Running | None, shared: int) -> Slot | None:
+        """The row of a donor that rests, where the request goes on with most of it and there is room for the rest."""
+        if donor not in self._resting:
+            return None
+        slot = _slot(donor)
+        if 2 * shared < slot.past or len(request.prompt) + request.limit > slot.slab.size + min(slot.skipped, shared):
+            return None
+        self._wake(donor)
+        self._forget(donor)
+        self.slots.cut(slot, shared)
+        return slot
+
+    def _row(self, request: Running, donor: Running | None, shared: int) -> Slot | None:
+        """A row of its own, with the donor's first tokens before or in it."""
+        while self._resting and len(self.running) + len(self._resting) >= self.rows and self._resting[0] is not donor:
+            self._free(self._resting.pop(0))
+        beginning = None if donor is None or shared < KEPT else self._beginning(donor, shared)
+        tokens = len(request.prompt) + request.limit - (0 if beginning is None else shared)
+        slot = self.slots.take(tokens)
+        while slot is None and self._resting and self._resting[0] is not donor:
+            self._free(self._resting.pop(0))
+            slot = self.slots.take(tokens)
+        if slot is None:
+            if beginning is not None:
+                self.slots.spare(beginning)
+        elif beginning is not None:
+            self.slots.go_on(slot, beginning, shared)
+        elif donor is not None:
+            self.slots.repeat(_slot(donor), slot, shared)
+        return slot
 
     def _beginning(self, donor: Running, shared: int) -> Slot | None:
         """The first tokens of a running request where others can go on from them; it goes on from there too."""
@@ -99,19 +151,31 @@ class RaggedBatch:
             donor.slot = self.slots.shorten(slot, beginning, shared, room)
         return beginning
 
-    def _take_over(self, request: Running, donor: Running) -> None:
-        """What is left to do for a request whose prompt, or all but its last token, was read by another."""
+    def _leave(self, request: Running) -> None:
+        """A request's end: its row rests or is free."""
         slot = _slot(request)
-        if slot.past == len(request.prompt):
-            request.opening = donor.opening
-            self._begun.append(request)
-        elif slot.past == len(request.prompt) - 1:
-            self.slots.ready(slot)  # its last token is read as answers are: one a step, with all others
+        if not self.keep or request.cancelled or slot.past < SHARED:
+            self._free(request)
+            return
+        if slot.row < slot.slab.ready:
+            self.slots.rest(slot)
+        self._forget(request)
+        read = np.concatenate([request.prompt, request.ids])[: slot.past]
+        kept = Running(replace(request.request, prompt=read.tolist()), _nobody, 0, frozenset())
+        kept.slot, request.slot = slot, None
+        self._resting.append(kept)
+        self._beginnings.setdefault(_beginning(kept), []).append(kept)
+
+    def _wake(self, request: Running) -> None:
+        self._resting = [one for one in self._resting if one is not request]
 
     def _free(self, request: Running) -> None:
-        assert request.slot is not None
-        self.slots.give(request.slot)
+        self.slots.give(_slot(request))
         request.slot = None
+        self._forget(request)
+
+    def _forget(self, request: Running) -> None:
+        """Nobody goes on from it any more."""
         alike = self._beginnings[_beginning(request)]
         alike.remove(request)
         if not alike:
@@ -207,6 +271,10 @@ def layer_shapes(model: nn.Module) -> dict[int, Shape]:
 
 def _beginning(request: Running) -> tuple[str, bytes]:
     return request.request.adapter, request.prompt[:SHARED].tobytes()
+
+
+def _nobody(token: Token) -> None:
+    """Listens to what rests."""
 
 
 def _slot(request: Running) -> Slot:

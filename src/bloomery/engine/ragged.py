@@ -4,7 +4,8 @@ The tokens stand end to end in one row, so that linear layers see one large prod
 only place where requests are told apart: registered with transformers, it is given the step's `parts` as the keyword
 argument `ragged`, writes new keys and values into the requests' rows (`slots.py`) and reads the older ones there.
 
-Shapes: T tokens of the step, n rows of a part, W tokens of a slab's rows, G query heads, K key heads, D head width.
+Shapes: T tokens of the step, n rows of a part, W tokens of a slab's rows that are read, G query heads, K key heads, D
+head width.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
 from bloomery.engine.beginnings import Beginnings, beginnings_of
-from bloomery.engine.slots import Slab, Slot
+from bloomery.engine.slots import STEP, Slab, Slot
 from bloomery.models.attention import attention, mask
 
 NAME = "bloomery-ragged"
@@ -43,6 +44,8 @@ class Decode:
     longest: int
     even: bool
     """Whether all rows have `longest` tokens, the new one included."""
+    span: int
+    """Tokens of each row that are read."""
     rows: Tensor
     beginnings: Sequence[Beginnings]
     masks: dict[int | None, Tensor | None] = field(default_factory=dict)
@@ -67,8 +70,7 @@ class Decode:
         return out
 
     def _written(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values [n, K, W, D] with the new ones; whole rows, though some of their tokens are masked: see
-        `slots.py`."""
+        """Keys and values [n, K, W, D] with the new ones."""
         keys, values = self.slab.layers[layer]
         if self.even:
             keys[: self.count, :, self.longest - 1] = k
@@ -76,17 +78,17 @@ class Decode:
         else:
             keys[self.rows, :, self.lengths] = k.to(keys.dtype)
             values[self.rows, :, self.lengths] = v.to(values.dtype)
-        return keys[: self.count], values[: self.count]
+        return keys[: self.count, :, : self.span], values[: self.count, :, : self.span]
 
     def _hidden(self, window: int | None) -> Tensor | None:
         """bool[n, 1, P + W]: which tokens each row may not see, once for all layers of a step; None if it sees all."""
         if window not in self.masks:
-            full = self.even and self.longest == self.slab.width and (window is None or window >= self.longest)
+            full = self.even and self.longest == self.span and (window is None or window >= self.longest)
             self.masks[window] = None if full and not self.beginnings else self._masked(window)
         return self.masks[window]
 
     def _masked(self, window: int | None) -> Tensor:
-        at, last = torch.arange(self.slab.width, device=self.lengths.device)[None], self.lengths[:, None]
+        at, last = torch.arange(self.span, device=self.lengths.device)[None], self.lengths[:, None]
         own = at > last if window is None else (at > last) | (at <= last - window)
         past = self.positions[:, None]
         return torch.cat([*(one.hidden(window, past) for one in self.beginnings), own[:, None]], -1)
@@ -213,8 +215,10 @@ def decode_part(slab: Slab, device: torch.device) -> Decode:
     at, all_at = torch.tensor(lengths, device=device), torch.tensor(positions, device=device)
     if slab.plan is None:
         slab.plan = beginnings_of(live, device)
-    rows = torch.arange(count, device=device)
-    return Decode(slab, count, at, all_at, longest, min(lengths) + 1 == longest, rows, slab.plan)
+    # whole rows, though some of their tokens are masked (see `slots.py`), unless another row has made them far too wide
+    span = slab.width if slab.width <= 2 * longest + STEP else longest
+    rows, even = torch.arange(count, device=device), min(lengths) + 1 == longest
+    return Decode(slab, count, at, all_at, longest, even, span, rows, slab.plan)
 
 
 def prefill_part(slot: Slot, count: int) -> Prefill:

@@ -35,6 +35,10 @@ class Backend(Protocol):
         """Whether so many tokens of one request can be held at all."""
         ...
 
+    def forget(self) -> None:
+        """Keep nothing of requests that have ended: the weights are others from now on."""
+        ...
+
 
 class Scheduler:
     """Waiting and running requests of one model. Any thread may append to `coming`; all else is the engine's."""

@@ -196,6 +196,19 @@ class Slots:
             values[slot.row, :, slot.length :].zero_()
         slab.ready += 1
 
+    def rest(self, slot: Slot) -> None:
+        """An answering row answers no more, and keeps what it holds."""
+        self._changed()
+        slab = slot.slab
+        slab.ready -= 1
+        if slab.live[slab.ready] is not slot:
+            _exchange(slot, slab.live[slab.ready])
+
+    def cut(self, slot: Slot, tokens: int) -> None:
+        """Forget all but the first `tokens` tokens of a row's request."""
+        slot.skipped = min(slot.skipped, tokens)
+        slot.length = tokens - slot.skipped
+
     def give(self, slot: Slot) -> None:
         """Free a row; rows move into the hole so that those that answer stay first, and live ones together."""
         self._changed()
