@@ -37,10 +37,15 @@ SCORE_TOKENS = {"cpu": 2048, "cuda": 16_384}
 class NativeEngine:
     """Answers and scores with the weights of `loaded`, shared with whoever trains them.
 
-    `memory` in bytes bounds keys and values, `batch_rows` the requests that are answered at once.
+    `memory` in bytes bounds keys and values, `batch_rows` the requests that are answered at once. With `keep` the next
+    turn of a conversation goes on from the one before it, and is not read again; whoever changes the weights then has
+    to call `forget`.
     """
 
-    def __init__(self, loaded: Loaded, *, batch_rows: int | None = None, memory: int | None = None) -> None:
+    def __init__(
+        self, loaded: Loaded, *, batch_rows: int | None = None, memory: int | None = None, keep: bool = False
+    ) -> None:
+        self.keep = keep
         self.model, self.head, self.tokenizer = decoding_twin(loaded.model), loaded.head, loaded.tokenizer
         self.device = next(self.model.parameters()).device
         kind = self.device.type
@@ -69,8 +74,13 @@ class NativeEngine:
         """A fresh set of requests; their keys and values live as long as it does."""
         if self.forward is not None:
             given = (self.model, self.forward, self.head, self.adapters, self.batch_rows, self.memory)
-            return Scheduler(RaggedBatch(*given))
+            return Scheduler(RaggedBatch(*given, self.keep))
         return Scheduler(PaddedBatch(self.model, self.cached, self.batch_rows, BATCH_TOKENS))
+
+    def forget(self) -> None:
+        """Go on from nothing that has ended: the weights have changed."""
+        if self._idle is not None:
+            self._idle.backend.forget()
 
     def accept(
         self, request: Request, told: Callable[[Token], None], fits: Callable[[int], bool], name: str = "the prompt"

@@ -63,6 +63,9 @@ class PaddedBatch:
         """Let a request go; its row leaves the batch later."""
         self.running.remove(request)
 
+    def forget(self) -> None:
+        """Nothing is kept of requests that have ended."""
+
     def _compact(self, decoder: Decoder) -> None:
         live = [number for number, row in enumerate(self._batch) if row in self.running]
         if len(live) <= (1 - COMPACT_AT) * len(self._batch):

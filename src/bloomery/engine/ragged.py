@@ -4,7 +4,8 @@ The tokens stand end to end in one row, so that linear layers see one large prod
 only place where requests are told apart: registered with transformers, it is given the step's `parts` as the keyword
 argument `ragged`, writes new keys and values into the requests' rows (`slots.py`) and reads the older ones there.
 
-Shapes: T tokens of the step, n rows of a part, W tokens of a slab's rows, G query heads, K key heads, D head width.
+Shapes: T tokens of the step, n rows of a part, W tokens of a slab's rows that are read, G query heads, K key heads, D
+head width.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
-from bloomery.engine.slots import Slab, Slot
+from bloomery.engine.beginnings import Beginnings, beginnings_of
+from bloomery.engine.slots import STEP, Slab, Slot
 from bloomery.models.attention import attention, mask
 
 NAME = "bloomery-ragged"
@@ -37,14 +39,38 @@ class Decode:
     """n; the tokens of the step that are of this part."""
     lengths: Tensor
     """int64[n]: tokens in each row before this one."""
+    positions: Tensor
+    """int64[n]: the same with those of its beginning."""
     longest: int
     even: bool
     """Whether all rows have `longest` tokens, the new one included."""
+    span: int
+    """Tokens of each row that are read."""
     rows: Tensor
-    masks: dict[int | None, Tensor] = field(default_factory=dict)
+    beginnings: Sequence[Beginnings]
+    masks: dict[int | None, Tensor | None] = field(default_factory=dict)
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, options: Options) -> Tensor:
-        """q [n, G, D], k and v [n, K, D] -> [n, G, D]."""
+        """q [n, G, D], k and v [n, K, D] -> [n, G, D]; query heads of one key head go together.
+
+        The softmax adds up in fp32 whatever it is given.
+        """
+        keys, values = self._written(layer, k, v)
+        scale = options["scaling"]
+        query = q * (q.shape[2] ** -0.5 if scale is None else scale)
+        scores = [one.scores(layer, query) for one in self.beginnings] + [_scores(query, keys)]
+        joint = scores[0] if len(scores) == 1 else torch.cat(scores, -1)
+        shares = _shares(joint, self._hidden(options["sliding_window"]), options["softcap"], options["s_aux"])
+        if len(scores) == 1:
+            return _weighted(shares, values)
+        *parts, own = shares.split([one.shape[-1] for one in scores], -1)
+        out = _weighted(own, values)
+        for one, part in zip(self.beginnings, parts, strict=True):
+            one.add_values(layer, part, out)
+        return out
+
+    def _written(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values [n, K, W, D] with the new ones."""
         keys, values = self.slab.layers[layer]
         if self.even:
             keys[: self.count, :, self.longest - 1] = k
@@ -52,35 +78,53 @@ class Decode:
         else:
             keys[self.rows, :, self.lengths] = k.to(keys.dtype)
             values[self.rows, :, self.lengths] = v.to(values.dtype)
-        # whole rows, though some of their tokens are masked: see `slots.py`
-        keys, values, window = keys[: self.count], values[: self.count], options["sliding_window"]
-        if options["softcap"] is not None or options["s_aux"] is not None:
-            seen = ~self._hidden(window)[:, None]
-            return attention(_NOBODY, q[:, :, None], keys, values, seen, **options)[0][:, 0]
-        full = self.even and self.longest == self.slab.width and (window is None or window >= self.longest)
-        return _decode(q, keys, values, options["scaling"], None if full else self._hidden(window))
+        return keys[: self.count, :, : self.span], values[: self.count, :, : self.span]
 
-    def _hidden(self, window: int | None) -> Tensor:
-        """bool[n, 1, W]: which tokens each row may not see; once for all layers of a step."""
+    def _hidden(self, window: int | None) -> Tensor | None:
+        """bool[n, 1, P + W]: which tokens each row may not see, once for all layers of a step; None if it sees all."""
         if window not in self.masks:
-            at, last = torch.arange(self.slab.width, device=self.lengths.device)[None], self.lengths[:, None]
-            hidden = at > last if window is None else (at > last) | (at <= last - window)
-            self.masks[window] = hidden[:, None]
+            full = self.even and self.longest == self.span and (window is None or window >= self.longest)
+            self.masks[window] = None if full and not self.beginnings else self._masked(window)
         return self.masks[window]
 
+    def _masked(self, window: int | None) -> Tensor:
+        at, last = torch.arange(self.span, device=self.lengths.device)[None], self.lengths[:, None]
+        own = at > last if window is None else (at > last) | (at <= last - window)
+        past = self.positions[:, None]
+        return torch.cat([*(one.hidden(window, past) for one in self.beginnings), own[:, None]], -1)
 
-def _decode(q: Tensor, keys: Tensor, values: Tensor, scale: float | None, hidden: Tensor | None) -> Tensor:
-    """q [n, G, D], keys and values [n, K, W, D] -> [n, G, D]; query heads of one key head go together.
 
-    The softmax adds up in fp32 whatever it is given. How a product is written decides which kernel computes it: a row
-    of 16-bit shares goes as a turned column, 1.0 ms for 64 rows of 96 tokens in 8 layers (256 wide) instead of 1.3.
-    """
-    (n, groups, width), (heads, length) = q.shape, keys.shape[1:3]
-    query = (q * (width**-0.5 if scale is None else scale)).reshape(n * heads, groups // heads, width)
-    scores = torch.bmm(query, keys.view(n * heads, length, width).transpose(1, 2)).view(n, groups, length)
+def _scores(query: Tensor, keys: Tensor) -> Tensor:
+    """Scaled queries [n, G, D], keys [n, K, W, D] -> [n, G, W]."""
+    (n, groups, width), (heads, length) = query.shape, keys.shape[1:3]
+    query = query.reshape(n * heads, groups // heads, width)
+    return torch.bmm(query, keys.view(n * heads, length, width).transpose(1, 2)).view(n, groups, length)
+
+
+def _shares(scores: Tensor, hidden: Tensor | None, softcap: float | None, sinks: Tensor | None) -> Tensor:
+    """The softmax of scores [n, G, S], in place where it can be; soft-cap and sinks as training has them."""
+    if softcap is None and sinks is None:
+        if hidden is not None:
+            scores.masked_fill_(hidden, -torch.inf)
+        return scores.softmax(-1)
+    exact = scores.float()
+    if softcap is not None:
+        exact = torch.tanh(exact / softcap) * softcap
     if hidden is not None:
-        scores.masked_fill_(hidden, -torch.inf)
-    shares = scores.softmax(-1).view(n * heads, -1, length)
+        exact = exact.masked_fill(hidden, -torch.inf)
+    if sinks is not None:
+        exact = torch.cat([exact, sinks.float().view(1, -1, 1).expand(len(exact), -1, 1)], -1)
+    return exact.softmax(-1)[..., : scores.shape[-1]].to(scores.dtype)
+
+
+def _weighted(shares: Tensor, values: Tensor) -> Tensor:
+    """Shares [n, G, W], values [n, K, W, D] -> [n, G, D].
+
+    How a product is written decides which kernel computes it: a row of 16-bit shares goes as a turned column, 1.0 ms
+    for 64 rows of 96 tokens in 8 layers (256 wide) instead of 1.3.
+    """
+    (n, groups, length), heads = shares.shape, values.shape[1]
+    shares = shares.reshape(n * heads, -1, length)
     if groups == heads and shares.dtype != torch.float32:
         shares = shares.view(-1, length, 1).transpose(1, 2)
     return torch.bmm(shares, values.view(n * heads, length, -1)).view(n, groups, -1)
@@ -92,25 +136,30 @@ class Prefill:
 
     slot: Slot
     start: int
+    """Tokens in its row before these."""
     count: int
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, options: Options) -> Tensor:
         """q [t, G, D], k and v [t, K, D] -> [t, G, D]."""
-        all_keys, all_values = self.slot.slab.layers[layer]
-        row, end = self.slot.row, self.start + self.count
+        row, end, (all_keys, all_values) = self.slot.row, self.start + self.count, self.slot.slab.layers[layer]
         all_keys[row, :, self.start : end] = k.transpose(0, 1).to(all_keys.dtype)
         all_values[row, :, self.start : end] = v.transpose(0, 1).to(all_values.dtype)
         query = q.transpose(0, 1)[None]
-        if self.start == 0:  # nothing older: causal attention among the new tokens, as packed training has it
+        if not self.slot.skipped + self.start:  # nothing older: causal among the new tokens, as packed training has it
             keys, values = k.transpose(0, 1)[None], v.transpose(0, 1)[None]
             return attention(_NOBODY, query, keys, values, None, **options)[0][0]
-        keys, values = all_keys[row, :, :end][None], all_values[row, :, :end][None]
-        seen = self._seen(options["sliding_window"], end, q.device)
-        return attention(_NOBODY, query, keys, values, seen, **options)[0][0]
+        keys, values = all_keys[row, :, :end], all_values[row, :, :end]
+        if self.slot.beginning is not None:
+            first, skipped = self.slot.beginning, self.slot.skipped
+            before = (one[first.row, :, :skipped] for one in first.slab.layers[layer])
+            keys, values = (torch.cat(pair, 1) for pair in zip(before, (keys, values), strict=True))
+        seen = self._seen(options["sliding_window"], self.slot.skipped, q.device)
+        return attention(_NOBODY, query, keys[None], values[None], seen, **options)[0][0]
 
-    def _seen(self, window: int | None, end: int, device: torch.device) -> Tensor:
-        """bool[1, 1, t, end]: each new token sees those before it, and itself."""
-        at, own = torch.arange(end, device=device)[None], torch.arange(self.start, end, device=device)[:, None]
+    def _seen(self, window: int | None, skipped: int, device: torch.device) -> Tensor:
+        """bool[1, 1, t, skipped + start + t]: each new token sees those before it, and itself."""
+        end = skipped + self.start + self.count
+        at, own = torch.arange(end, device=device)[None], torch.arange(end - self.count, end, device=device)[:, None]
         seen = at <= own if window is None else (at <= own) & (at > own - window)
         return seen[None, None]
 
@@ -159,11 +208,17 @@ AttentionMaskInterface.register(NAME, mask)
 
 def decode_part(slab: Slab, device: torch.device) -> Decode:
     """The next token of each answering row of a slab, by the lengths that its slots have now."""
-    lengths = [slot.length for slot in slab.live[: slab.ready]]
+    live = slab.live[: slab.ready]
+    lengths, positions = [slot.length for slot in live], [slot.past for slot in live]
     longest, count = max(lengths) + 1, len(lengths)
     slab.widen(longest)
-    at, rows = torch.tensor(lengths, device=device), torch.arange(count, device=device)
-    return Decode(slab, count, at, longest, min(lengths) + 1 == longest, rows)
+    at, all_at = torch.tensor(lengths, device=device), torch.tensor(positions, device=device)
+    if slab.plan is None:
+        slab.plan = beginnings_of(live, device)
+    # whole rows, though some of their tokens are masked (see `slots.py`), unless another row has made them far too wide
+    span = slab.width if slab.width <= 2 * longest + STEP else longest
+    rows, even = torch.arange(count, device=device), min(lengths) + 1 == longest
+    return Decode(slab, count, at, all_at, longest, even, span, rows, slab.plan)
 
 
 def prefill_part(slot: Slot, count: int) -> Prefill:

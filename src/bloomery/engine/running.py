@@ -34,7 +34,7 @@ class Running:
     slot: Slot | None = None
     """Where its keys and values are, once it has a place."""
     opening: Tensor | None = None
-    """fp32[V]: logits after its prompt, where others with the same prompt began or wait to begin with them."""
+    """[V]: logits after its prompt, where others with the same prompt began or wait to begin with them."""
     edits: bool = field(init=False)
     """Whether its logits are changed before a token is chosen."""
     began: float = 0.0

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bloomery.engine.protocol import Sampling
 from bloomery.engine.running import Running
-from bloomery.engine.sampler import choose
+from bloomery.engine.sampler import choose, temperatures
 
 
 class Backend(Protocol):
@@ -32,6 +33,10 @@ class Backend(Protocol):
 
     def fits(self, tokens: int) -> bool:
         """Whether so many tokens of one request can be held at all."""
+        ...
+
+    def forget(self) -> None:
+        """Keep nothing of requests that have ended: the weights are others from now on."""
         ...
 
 
@@ -95,23 +100,26 @@ class Scheduler:
 
 def _take(rows: list[Running], logits: Tensor) -> None:
     """Choose a token for each row of logits [n, V] and tell it."""
-    logits = logits.float()
+    if any(row.edits for row in rows):
+        logits = logits.float()
     for number, row in enumerate(rows):
         if row.edits:
             row.edit(logits[number])
     samplings = [row.request.sampling for row in rows]
     numbers = np.array([row.request.number for row in rows], np.int64)
     steps = np.array([len(row.ids) for row in rows], np.int64)
-    tokens, logprobs, scores = choose(logits, samplings, numbers, steps)
-    tops = _tops(scores, [sampling.top_logprobs for sampling in samplings])
+    tokens, logprobs = choose(logits, samplings, numbers, steps)
+    tops = _tops(logits, samplings)
     for row, token, logprob, top in zip(rows, tokens.tolist(), logprobs.tolist(), tops, strict=True):
         row.take(token, logprob, top)
 
 
-def _tops(scores: Tensor, counts: list[int]) -> list[tuple[tuple[int, float], ...]]:
+def _tops(logits: Tensor, samplings: list[Sampling]) -> list[tuple[tuple[int, float], ...]]:
     """The most probable tokens of each row with their log-probabilities, so many as it asks for."""
-    told: list[tuple[tuple[int, float], ...]] = [() for _ in counts]
-    for row in (row for row, count in enumerate(counts) if count):
-        best, ids = (scores[row] - scores[row].logsumexp(-1)).topk(min(counts[row], scores.shape[-1]))
+    told: list[tuple[tuple[int, float], ...]] = [() for _ in samplings]
+    heat = temperatures(samplings, logits.device)
+    for row in (row for row, sampling in enumerate(samplings) if sampling.top_logprobs):
+        scores = logits[row].float() / heat[row]
+        best, ids = (scores - scores.logsumexp(-1)).topk(min(samplings[row].top_logprobs, len(scores)))
         told[row] = tuple(zip(ids.tolist(), best.tolist(), strict=True))
     return told

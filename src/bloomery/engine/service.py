@@ -105,6 +105,7 @@ class NativeService:
         """Load an adapter in PEFT's layout, which requests may then name; a loaded one of that name is replaced."""
         with self._work:
             self._models[-1].engine.adapters.load(name, folder)
+            self._models[-1].scheduler.backend.forget()
         self._folders[name] = folder
 
     def drop_adapter(self, name: str) -> None:
@@ -115,6 +116,7 @@ class NativeService:
             if any(one.request.adapter == name for one in known):
                 raise InputError(f"the adapter `{name}` is answering requests", fix="try again when they have ended")
             self._models[-1].engine.adapters.drop(name)
+            self._models[-1].scheduler.backend.forget()
         self._folders.pop(name, None)
 
     def swap(self, loaded: Loaded) -> None:
@@ -125,6 +127,12 @@ class NativeService:
         with self._wake:
             self._models.append(model)
             self._wake.notify_all()
+
+    def forget(self) -> None:
+        """The weights have changed in place: no turn goes on from one that has ended."""
+        with self._work:
+            for model in self._models:
+                model.scheduler.backend.forget()
 
     def score(self, rows: Sequence[TokenRow]) -> list[Floats]:
         """Log-probabilities of given tokens; see `Engine.score`."""
@@ -153,7 +161,7 @@ class NativeService:
         )
 
     def _opened(self, loaded: Loaded) -> _Model:
-        return _Model(NativeEngine(loaded, batch_rows=self._rows, memory=self._memory))
+        return _Model(NativeEngine(loaded, batch_rows=self._rows, memory=self._memory, keep=True))
 
     def _counted(self, told: Callable[[Token], None]) -> Callable[[Token], None]:
         def count(token: Token) -> None:

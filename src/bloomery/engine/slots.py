@@ -6,12 +6,13 @@ that the last row moves into a hole, once per finished request, where a table of
 a CPU reads memory at the speed it attends at. For the same reason rows stand close together, and move apart as they
 grow: 96 of 112 tokens of each row are read half as fast as all 112.
 
+What several requests begin with is kept once, in a row of a slab of beginnings; their own rows hold what follows.
+
 Shapes: R rows, S tokens of capacity, W tokens of present width, K key heads, D head width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -24,6 +25,8 @@ SLAB_ROWS = 64
 """Rows of a slab, where the budget holds as many. More slabs are more calls in every layer of every step."""
 STEP = 32
 """Least tokens by which the rows of a slab grow wider. Fewer copy more often, more leave wider gaps."""
+BEGINNINGS = 16
+"""Rows of a slab of beginnings."""
 
 
 class Shape(NamedTuple):
@@ -49,6 +52,17 @@ class Slot:
     length: int = 0
     owner: Any = None
     """Whose it is; the slots themselves do not ask."""
+    beginning: Slot | None = None
+    """The row with what comes before these tokens."""
+    skipped: int = 0
+    """How many of the beginning's tokens do."""
+    users: int = 0
+    """Rows of which it is the beginning."""
+
+    @property
+    def past(self) -> int:
+        """Tokens of the request so far."""
+        return self.skipped + self.length
 
 
 @dataclass(eq=False, slots=True)
@@ -66,12 +80,16 @@ class Slab:
     """How many of the first rows answer; those behind them still read their prompts. All W values of an answering row
     are numbers: what is masked takes part in products, where nothing times what lay in fresh memory may be no number.
     """
+    shared: bool = False
+    """Whether its rows are beginnings, which do not grow."""
+    plan: Any = None
+    """What decoding has found out about the rows that answer, until one comes or goes (`beginnings.py`)."""
 
     def widen(self, tokens: int) -> None:
         """Make room for `tokens` tokens in each row, and some more to come."""
         if tokens <= self.width:
             return
-        width = min(self.size, tokens + max(STEP, tokens // 16))
+        width = min(self.size, tokens + (0 if self.shared else max(STEP, tokens // 16)))
         for number, tensors in self.memory.items():
             keys, values = (self._moved(tensor, self.layers[number][i], width) for i, tensor in enumerate(tensors))
             values[: self.ready, :, self.width :].zero_()
@@ -113,10 +131,11 @@ class Slots:
         """Whether so many tokens could be held if nothing else were."""
         return _capacity(tokens) * self.token_bytes <= self.budget
 
-    def take(self, tokens: int) -> Slot | None:
+    def take(self, tokens: int, *, shared: bool = False) -> Slot | None:
         """A row for `tokens` tokens; None while there is no room."""
         size = _capacity(tokens)
-        slab = next((s for s in self.slabs if s.size == size and len(s.live) < s.rows), None) or self._grow(size)
+        fit = (s for s in self.slabs if s.size == size and s.shared == shared and len(s.live) < s.rows)
+        slab = next(fit, None) or self._grow(size, shared)
         if slab is None:
             return None
         if not slab.live:
@@ -125,8 +144,50 @@ class Slots:
         slab.live.append(slot)
         return slot
 
+    def begin(self, source: Slot, tokens: int) -> Slot | None:
+        """A row with the first `tokens` tokens of a request, for others to go on from; None while there is no room."""
+        if source.beginning is not None and tokens <= source.skipped:
+            return source.beginning
+        slot = self.take(tokens, shared=True)
+        if slot is not None:
+            self.repeat(source, slot, tokens)
+            self.ready(slot)
+        return slot
+
+    def repeat(self, source: Slot, target: Slot, tokens: int) -> None:
+        """Fill an empty row with the first `tokens` tokens of another's request."""
+        target.slab.widen(tokens)
+        before = min(source.skipped, tokens)
+        if source.beginning is not None:
+            copy(source.beginning, target, before)
+        copy(source, target, tokens - before, at=before)
+        target.length = tokens
+
+    def go_on(self, slot: Slot, beginning: Slot, tokens: int) -> None:
+        """Let what an empty row will hold come behind the first `tokens` tokens of a beginning."""
+        assert not slot.length and slot.beginning is None
+        slot.beginning, slot.skipped = beginning, tokens
+        beginning.users += 1
+
+    def shorten(self, slot: Slot, beginning: Slot, tokens: int, room: int) -> Slot:
+        """A row of `room` tokens in place of one whose request's first `tokens` tokens are kept as a beginning by now;
+        the same one while there is no room."""
+        new = self.take(room)
+        if new is None:
+            return slot
+        self.go_on(new, beginning, tokens)
+        own = slot.past - tokens
+        new.slab.widen(own)
+        copy(slot, new, own, start=tokens - slot.skipped)
+        new.length, new.owner = own, slot.owner
+        if slot.row < slot.slab.ready:
+            self.ready(new)
+        self.give(slot)
+        return new
+
     def ready(self, slot: Slot) -> None:
         """The row's prompt is read: it joins those that answer."""
+        self._changed()
         slab = slot.slab
         other = slab.live[slab.ready]
         if other is not slot:
@@ -135,25 +196,53 @@ class Slots:
             values[slot.row, :, slot.length :].zero_()
         slab.ready += 1
 
+    def rest(self, slot: Slot) -> None:
+        """An answering row answers no more, and keeps what it holds."""
+        self._changed()
+        slab = slot.slab
+        slab.ready -= 1
+        if slab.live[slab.ready] is not slot:
+            _exchange(slot, slab.live[slab.ready])
+
+    def cut(self, slot: Slot, tokens: int) -> None:
+        """Forget all but the first `tokens` tokens of a row's request."""
+        slot.skipped = min(slot.skipped, tokens)
+        slot.length = tokens - slot.skipped
+
     def give(self, slot: Slot) -> None:
         """Free a row; rows move into the hole so that those that answer stay first, and live ones together."""
-        slab = slot.slab
-        slot.length, slot.owner = 0, None
+        self._changed()
+        slab, beginning = slot.slab, slot.beginning
+        slot.length, slot.owner, slot.beginning, slot.skipped = 0, None, None, 0
         if slot.row < slab.ready:
             slab.ready -= 1
             slot = _move(slab.live[slab.ready], slot)
         _move(slab.live[-1], slot)
         slab.live.pop()
+        if beginning is not None:
+            beginning.users -= 1
+            self.spare(beginning)
 
-    def _grow(self, size: int) -> Slab | None:
+    def spare(self, beginning: Slot) -> None:
+        """Free a beginning that no row goes on from."""
+        if not beginning.users:
+            self.give(beginning)
+
+    def _changed(self) -> None:
+        for slab in self.slabs:
+            slab.plan = None
+
+    def _grow(self, size: int, shared: bool) -> Slab | None:
         """A new slab of rows of `size` tokens, in place of empty slabs where the budget asks for it."""
         row = size * self.token_bytes
         if self.budget - self.held < row:
             self.slabs = [slab for slab in self.slabs if slab.live]
-        rows = min(SLAB_ROWS, (self.budget - self.held) // row)
-        if rows < 1:
+        left = (self.budget - self.held) // row
+        if left < 1:
             return None
-        slab = Slab(size, rows, {number: self._layer(shape, rows, size) for number, shape in self.shapes.items()})
+        rows = min(BEGINNINGS if shared else SLAB_ROWS, max(1, left * 3 // 4))  # rows of other sizes need room too
+        memory = {number: self._layer(shape, rows, size) for number, shape in self.shapes.items()}
+        slab = Slab(size, rows, memory, shared=shared)
         self.slabs.append(slab)
         return slab
 
@@ -163,20 +252,17 @@ class Slots:
         return keys, values
 
 
-def copy_prefix(source: Slot, targets: Sequence[Slot], tokens: int) -> None:
-    """Copy the first `tokens` tokens of a row into others; their own lengths are the caller's to set."""
-    for slab in {id(target.slab): target.slab for target in targets}.values():
-        slab.widen(tokens)
+def copy(source: Slot, target: Slot, tokens: int, *, start: int = 0, at: int = 0) -> None:
+    """Copy `tokens` tokens of a row, from `start` on, into another, to `at`; the lengths are the caller's to set."""
     for number, pair in source.slab.layers.items():
-        for target in targets:
-            for from_, to in zip(pair, target.slab.layers[number], strict=True):
-                to[target.row, :, :tokens] = from_[source.row, :, :tokens]
+        for from_, to in zip(pair, target.slab.layers[number], strict=True):
+            to[target.row, :, at : at + tokens] = from_[source.row, :, start : start + tokens]
 
 
 def _move(slot: Slot, hole: Slot) -> Slot:
     """Move a row into a hole; where it was is the hole then."""
     if slot is not hole:
-        copy_prefix(slot, [hole], slot.length)
+        copy(slot, hole, slot.length)
         slot.row, hole.row = hole.row, slot.row
         slot.slab.live[slot.row], slot.slab.live[hole.row] = slot, hole
     return hole

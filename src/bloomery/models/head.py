@@ -75,6 +75,12 @@ def logits(hidden: Tensor, head: Head) -> Tensor:
     return panels.finish(nn.functional.linear(hidden, head.weight, head.bias).float(), head.scale, head.softcap)
 
 
+def raw_logits(hidden: Tensor, head: Head) -> Tensor:
+    """The same in the type of the hidden states where the product is all there is to them, without a copy in fp32."""
+    plain = head.scale == 1 and head.softcap is None
+    return nn.functional.linear(hidden, head.weight, head.bias) if plain else logits(hidden, head)
+
+
 def token_logprobs(
     hidden: Tensor, head: Head, targets: Tensor, temperature: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:

@@ -77,10 +77,14 @@ def _engine(
     if told["workers"]:
         fleet = Fleet(loaded, folder / "policy", told["workers"])
         return fleet, fleet.renew, fleet.close
-    if settings.staleness:
-        own, renew = copied(loaded)
-        return NativeEngine(own), renew, _nothing
-    return NativeEngine(loaded), shared, _nothing
+    own, renew = copied(loaded) if settings.staleness else (loaded, shared)
+    engine = NativeEngine(own, keep=bool(told["environment"]))  # whose turns go on from each other
+
+    def changed(version: int) -> None:
+        renew(version)
+        engine.forget()
+
+    return engine, changed, _nothing
 
 
 def _driven(told: Mapping[str, Any], settings: RolloutSettings, loaded: Loaded, folder: Path, say: Say) -> Collector:

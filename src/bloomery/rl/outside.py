@@ -155,6 +155,7 @@ class Outside:
             for name in group
         ]
         if self.renew is None or self.version < 0:
+            self.service.forget()
             self.door.release(max(self.version, 0))
         self.journal.put(wanted).result()
         self.door.tell()
@@ -175,7 +176,12 @@ class Outside:
         self.journal.trained(version - 1).result()
         self.version = version
         if self.renew is not None:
-            self.door.change(version, self.renew)
+            self.door.change(version, self._renew)
+
+    def _renew(self, version: int) -> None:
+        assert self.renew is not None
+        self.renew(version)
+        self.service.forget()
 
     def restart(self, step: int) -> None:
         """Training goes on before `step`: the rollouts that it and later ones had already are theirs again."""

@@ -9,34 +9,15 @@ import numpy as np
 import pytest
 import torch
 from architectures import tiny
+from engines import answered, read_tokens
 
 from bloomery.core.errors import InputError
 from bloomery.engine.native import NativeEngine
 from bloomery.engine.protocol import Answer, Request, Sampling
 from bloomery.engine.running import Running
-from bloomery.engine.scheduler import Scheduler
 from bloomery.models.lora import LoraSettings, add_lora, merge_lora, save_lora
 
 PROMPT = list(range(3, 43))
-
-
-def read_tokens(engine: NativeEngine, scheduler: Scheduler) -> list[int]:
-    """Counts the tokens of each forward from now on."""
-    counts: list[int] = []
-    engine.model.get_input_embeddings().register_forward_pre_hook(  # type: ignore[operator]
-        lambda _, given: counts.append(given[0].numel())
-    )
-    return counts
-
-
-def answered(engine: NativeEngine, requests: list[Request], scheduler: Scheduler | None = None) -> list[Answer]:
-    scheduler = scheduler or engine.scheduler()
-    answers = [Answer() for _ in requests]
-    for request, answer in zip(requests, answers, strict=True):
-        scheduler.waiting.append(engine.accept(request, answer.take, scheduler.backend.fits))
-    while scheduler.busy:
-        scheduler.step()
-    return answers
 
 
 def test_a_group_of_sixteen_reads_its_prompt_once() -> None:

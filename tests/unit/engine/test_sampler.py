@@ -18,7 +18,7 @@ def drawn(probabilities: list[float], **options: float) -> torch.Tensor:
     """Share of draws that fell on each token."""
     logits = torch.tensor([probabilities]).log().repeat(DRAWS, 1)
     sampling = Sampling(temperature=1.0, **options)  # type: ignore[arg-type]
-    token, _, _ = choose(logits, [sampling] * DRAWS, np.arange(DRAWS), np.zeros(DRAWS, np.int64))
+    token, _ = choose(logits, [sampling] * DRAWS, np.arange(DRAWS), np.zeros(DRAWS, np.int64))
     return torch.bincount(token, minlength=len(probabilities)) / DRAWS
 
 
@@ -51,7 +51,7 @@ def test_only_tokens_that_may_come_are_drawn(width: int, seed: int, options: dic
     barred[:, seed % width] = False
     logits[barred] = -torch.inf
     sampling = Sampling(temperature=1.0, seed=seed, **options)  # type: ignore[arg-type]
-    token, logp, _ = choose(logits, [sampling] * 16, np.arange(16), np.full(16, 3))
+    token, logp = choose(logits, [sampling] * 16, np.arange(16), np.full(16, 3))
     assert not bool(barred.gather(1, token[:, None]).any())
     assert torch.allclose(logp, logits.log_softmax(-1).gather(1, token[:, None])[:, 0], atol=1e-5)
 

@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 import torch
+from engines import SHAPES, TOKEN, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bloomery.engine.slots import Shape, Slab, Slot, Slots, copy_prefix
-
-SHAPES = {0: Shape(2, 3, 5, torch.float32), 1: Shape(1, 4, 4, torch.float32)}
-TOKEN = sum(shape.bytes for shape in SHAPES.values())
-
-
-def write(slot: Slot, mark: int, length: int) -> None:
-    slot.slab.widen(length)
-    slot.length = length
-    for keys, values in slot.slab.layers.values():
-        keys[slot.row, :, :length] = mark
-        values[slot.row, :, :length] = mark
+from bloomery.engine.slots import Slab, Slot, Slots, copy
 
 
 def holds(slot: Slot, mark: int) -> bool:
@@ -83,7 +73,7 @@ def test_a_prefix_is_copied_and_nothing_behind_it() -> None:
     source, target = slots.take(20), slots.take(20)
     assert source is not None and target is not None
     write(source, 7, 20)
-    copy_prefix(source, [target], 5)
+    copy(source, target, 5)
     target.length = 5
     assert holds(target, 7)
     target.length = 6
