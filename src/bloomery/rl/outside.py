@@ -11,15 +11,16 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from bloomery.core.errors import InputError
 from bloomery.engine.service import NativeService
 from bloomery.evals.prompts import messages_of
 from bloomery.evals.rows import reference_of
-from bloomery.graders.payload import Grader, Sample
+from bloomery.graders.payload import Grader, Sample, Score
 from bloomery.rl import leases
 from bloomery.rl.ahead import Stopped
 from bloomery.rl.config import RolloutSettings
@@ -35,6 +36,7 @@ from bloomery.rl.weights import Renew
 from bloomery.serve.server import serve
 
 Groups = list[list[Rollout]]
+Found = TypeVar("Found")
 LOOK = 0.1
 """Seconds between looks at whether a step's rollouts are over."""
 
@@ -165,8 +167,9 @@ class Outside:
         states = self.journal.states([one.rollout_id for one in wanted]).result()
         scored = [name for name, state in states.items() if state == "scored"]
         self.journal.batch(scored, step).result()  # from here on no reward is replaced
+        known = self._known([one.rollout_id for one in wanted])
         found = [
-            [self._rollout(task, n, name) for n, name in enumerate(group)]
+            [self._rollout(task, n, *known[name]) for n, name in enumerate(group)]
             for task, group in zip(tasks, names, strict=True)
         ]
         return found, {"collecting_s": time.perf_counter() - began}
@@ -224,22 +227,26 @@ class Outside:
     def _grade(self, wanted: Mapping[str, Task], grader: Grader) -> None:
         """Score those that have ended. A failure of the grader's leaves a rollout unscorable."""
         ended = [one for one in self.journal.awaiting().result() if one.rollout_id in wanted]
-        trees = [self.journal.tree(one.id).result() for one in ended]
+        trees = _all(self.journal.tree(one.id) for one in ended)
         samples = [_sample(one, wanted[one.rollout_id], tree) for one, tree in zip(ended, trees, strict=True)]
         with self.grading:
             scores = grader.grade(samples) if samples else []
-        for attempt, score in zip(ended, scores, strict=True):
-            if score.aggregate_reward_score is None:
-                self.journal.unscorable(attempt.rollout_id, score.reason).result()
-                continue
-            parts = {metric.name: metric.value for metric in score.metrics_list}
-            self.journal.reward(attempt.id, Reported(score.aggregate_reward_score, components=parts)).result()
+        _all(self._write(attempt, score) for attempt, score in zip(ended, scores, strict=True))
 
-    def _rollout(self, task: Task, number: int, name: str) -> Rollout:
-        status: dict[str, Any] = self.journal.status(name).result()
-        attempt = self.journal.latest(name).result()
-        assert attempt is not None
-        tree = self.journal.tree(attempt.id).result()
+    def _write(self, attempt: Attempt, score: Score) -> Future[None]:
+        if score.aggregate_reward_score is None:
+            return self.journal.unscorable(attempt.rollout_id, score.reason)
+        parts = {metric.name: metric.value for metric in score.metrics_list}
+        return self.journal.reward(attempt.id, Reported(score.aggregate_reward_score, components=parts))
+
+    def _known(self, names: Sequence[str]) -> dict[str, tuple[dict[str, Any], Tree]]:
+        """Status and turns of each rollout."""
+        told = _all(self.journal.status(name) for name in names)
+        attempts = _all(self.journal.latest(name) for name in names)
+        trees = _all(self.journal.tree(one.id) for one in attempts if one is not None)
+        return dict(zip(names, zip(told, trees, strict=True), strict=True))
+
+    def _rollout(self, task: Task, number: int, status: dict[str, Any], tree: Tree) -> Rollout:
         finished = all(turn.finish == "stop" for turn in tree.turns)
         scored = status["train_state"] != "unscorable" and status["reward"] is not None and bool(tree.turns)
         reason = str(status["reason"] or ("nothing was sampled" if not tree.turns else ""))
@@ -247,6 +254,11 @@ class Outside:
         penalty = too_long(tree, self.settings)
         why = "cut off" if self.settings.overlong == "drop" and not finished else ""
         return Rollout(task, number, tree, finished, reward, reason, status["components"], why=why, penalty=penalty)
+
+
+def _all(asked: Iterable[Future[Found]]) -> list[Found]:
+    """What the journal answers, asked at once: what has to be on the disk is synced together."""
+    return [one.result() for one in list(asked)]
 
 
 def _sample(attempt: Attempt, task: Task, tree: Tree) -> Sample:
