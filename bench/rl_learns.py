@@ -241,6 +241,8 @@ def failing(out: Path, options: argparse.Namespace) -> None:
     steps, seed = options.steps or 300, options.seeds[0]
     for share in (0.0, 0.3):
         name = f"{'failing' if share else 'clean'}-{seed}"
+        if (out / "runs" / name / "model").is_dir():
+            continue
         with reward_server(share) as address, orchestrators(2, 20.0 if share else None):
             recipe = REWARDS + graded_by(address)
             recipe += rollouts(orchestrators=ADDRESS, lease=4, attempts=4)

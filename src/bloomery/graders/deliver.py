@@ -70,9 +70,9 @@ class Courier:
             reply = self._posted(items)
             verdicts = self.read(read(reply.body), ids)
             self.breaker.note(answered=True)
-        except Invalid as error:
+        except Invalid as error:  # a proxy's page, a reply that was cut: the next one may be read
             self.breaker.note(answered=True)
-            verdicts = [Verdict(None, str(error))] * len(ids)
+            verdicts = [Verdict(None, str(error), again=True)] * len(ids)
         except _Failed as failed:
             self.breaker.note(answered=not failed.down)
             verdicts = [failed.verdict] * len(ids)

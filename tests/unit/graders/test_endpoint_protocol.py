@@ -87,6 +87,14 @@ def test_what_may_pass_is_tried_again_with_the_same_ids_and_key(status: int) -> 
     assert time.slept == [0.25, 0.5]
 
 
+@pytest.mark.parametrize("told", [b"<html>busy</html>", 7, [], [{"id": "x", "aggregate_reward_score": 1}]])
+def test_a_reply_that_cannot_be_read_is_asked_for_again(told: Any) -> None:
+    server, time = Server((200, told), (200, told), scored), Time()
+    assert grade(server, time=time)[0].aggregate_reward_score == 0.5
+    [score] = grade(always := Server((200, told)), time=time)
+    assert score.aggregate_reward_score is None and "repl" in score.reason and len(always.sent) == 4
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 409, 413, 422, 301, 302, 307, 204])
 def test_any_other_status_is_final(status: int) -> None:
     server = Server((status, ""))
