@@ -12,6 +12,9 @@ from typing import Any
 
 from openenv.core import GenericEnvClient
 
+REFUSED = "VALIDATION_ERROR"
+"""The server's code for an action that is none of its own."""
+
 
 class OpenEnv:
     """The server at `url`, which must allow as many environments at once as a step has rollouts.
@@ -31,7 +34,10 @@ class OpenEnv:
     @classmethod
     def tasks(cls, rows: int, url: str, field: str | None = None, **kwargs: Any) -> Any:
         """Rows that differ by their seed."""
-        asked = "Answer with an action." if field else f"Answer with an action as JSON: {_schema(url)}"
+        values = _fields(url)
+        choices = values.get(field or "")
+        named = f": {', '.join(map(str, choices))}" if isinstance(choices, list) else ""
+        asked = f"Answer with an action{named}." if field else f"Answer with an action as JSON: {json.dumps(values)}"
         for seed in range(rows):
             yield {"id": f"openenv:{seed}", "prompt": asked, "metadata": {"seed": seed}}
 
@@ -44,12 +50,17 @@ class OpenEnv:
         return [{**first, "content": f"{first['content']}\n{self._seen(found.observation)}"}, *rest]
 
     async def step(self, message: Mapping[str, Any]) -> tuple[list[dict[str, str]], float | None, bool, dict[str, Any]]:
-        """Send the action; one that is no JSON is answered, and costs a turn."""
+        """Send the action; one that is no JSON, or none that the server knows, is answered, and costs a turn."""
         said = str(message["content"]).strip()
         action = {self._field: said} if self._field else _mapping(said)
         if action is None:
             return [{"role": "user", "content": "That is no JSON object."}], 0.0, False, {}
-        found = await self._client.step(action)
+        try:
+            found = await self._client.step(action)
+        except RuntimeError as error:  # of the client's, with the server's code
+            if REFUSED not in str(error):
+                raise
+            return [{"role": "user", "content": "That is none of the actions."}], 0.0, False, {}
         return [{"role": "user", "content": self._seen(found.observation)}], found.reward, bool(found.done), {}
 
     async def close(self) -> None:
@@ -70,8 +81,14 @@ def _mapping(text: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _schema(url: str) -> str:
-    """What actions the server takes."""
+def _fields(url: str) -> dict[str, Any]:
+    """The fields of an action that the server takes: the values, where they are named, or the type."""
     with urllib.request.urlopen(f"{url.rstrip('/')}/schema", timeout=30) as response:  # noqa: S310  (the recipe's own)
-        found = json.loads(response.read()).get("action", {}).get("properties", {})
-    return json.dumps({name: one.get("enum") or one.get("type") for name, one in found.items() if name != "metadata"})
+        schema = json.loads(response.read()).get("action", {})
+    fields = {name: one for name, one in schema.get("properties", {}).items() if name != "metadata"}
+    resolved = {name: one | schema.get("$defs", {}).get(_name(one), {}) for name, one in fields.items()}
+    return {name: one.get("enum") or one.get("type") for name, one in resolved.items()}
+
+
+def _name(field: Mapping[str, Any]) -> str:
+    return str(field.get("$ref", "")).rpartition("/")[2]
