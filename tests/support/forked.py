@@ -6,6 +6,7 @@ Importing torch and transformers takes seconds, which a page of twenty commands 
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -86,6 +87,7 @@ def _answer(asked: socket.socket, seconds: int) -> NoReturn:
 
 
 def _command(kind: str, words: list[str], folder: str, environ: dict[str, str]) -> int:
+    gc.freeze()  # what the server imported
     os.environ.clear()
     os.environ.update(environ)
     os.chdir(folder)

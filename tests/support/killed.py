@@ -5,6 +5,7 @@ The processes are forked from a server that has imported everything and computed
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import signal
@@ -56,6 +57,7 @@ def until(true: Callable[[], bool], process: BaseProcess) -> None:
 
 
 def _verb(folder: str, arguments: tuple[str, ...], at: str, times: int, number: int, environ: dict[str, str]) -> None:
+    gc.freeze()  # what the server imported
     os.environ.clear()
     os.environ.update(environ)
     os.chdir(folder)

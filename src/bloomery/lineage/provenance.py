@@ -6,6 +6,7 @@ what changes how a run computes, and the command line with secrets hidden.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -13,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -100,13 +102,16 @@ def gather(
 
 def versions() -> dict[str, str]:
     """Installed versions of Python and of `RECORDED`, read from their metadata without importing them."""
-    found = {"python": platform.python_version()}
+    return dict(_versions())
+
+
+@cache  # reading the metadata takes longer than opening a small model, and a run asks three times
+def _versions() -> tuple[tuple[str, str], ...]:
+    found = [("python", platform.python_version())]
     for name in RECORDED:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found.append((name, metadata.version(name)))
+    return tuple(found)
 
 
 def machine() -> dict[str, str | int]:

@@ -5,6 +5,7 @@ transformers would render them in this process, where nothing limits them: its `
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from bloomery.core.errors import InputError, Where
@@ -28,12 +29,20 @@ def check(tokenizer: Any, where: Where) -> None:
     for name, text in _templates(tokenizer).items():
         if not isinstance(text, str) or len(text) > MAX_TEMPLATE:
             raise InputError(f"chat template `{name}` is no text below {MAX_TEMPLATE >> 20} MB", where=where)
-        try:
-            ChatTemplate(text, tokens)([Conversation(TURNS[:count], prompt=True) for count in (1, 3)])
-        except RunawayTemplate as fault:
-            raise RunawayTemplate(f"`{name}`: {fault.message}", where=where, fix=fault.fix) from None
-        except TemplateFault:
-            continue  # one that does not parse matters only to those who render with it
+        if fault := _runs_away(text, tuple(tokens.items())):
+            raise RunawayTemplate(f"`{name}`: {fault.message}", where=where, fix=fault.fix)
+
+
+@lru_cache(maxsize=64)  # a run loads its model three times, and each trial starts a process
+def _runs_away(text: str, tokens: tuple[tuple[str, str], ...]) -> RunawayTemplate | None:
+    """What a template outgrew on the samples, if it did."""
+    try:
+        ChatTemplate(text, dict(tokens))([Conversation(TURNS[:count], prompt=True) for count in (1, 3)])
+    except RunawayTemplate as fault:
+        return fault.with_traceback(None)  # which holds the process that was ended
+    except TemplateFault:
+        pass  # one that does not parse matters only to those who render with it
+    return None
 
 
 def template_of(tokenizer: Any) -> ChatTemplate | None:
