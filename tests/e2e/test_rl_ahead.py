@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
 import httpx2
 import pytest
+from killed import start, wait
 from tiny import bloomery, weights
 
 KEY = "the-project-key-of-this-test"
@@ -104,17 +102,16 @@ def test_a_run_that_waits_for_orchestrators_stops_when_it_is_asked_to_and_goes_o
         port = probe.getsockname()[1]
     (here / "rl.yaml").write_text(RECIPE.replace("staleness: 1", f"orchestrators: '127.0.0.1:{port}'"))
     monkeypatch.setenv("BLOOMERY_TOKEN", KEY)
-    command = [sys.executable, "-m", "bloomery.cli", "run", "rl.yaml"]
-    run = subprocess.Popen(command, cwd=here, stderr=subprocess.PIPE, text=True)
+    run = start(here, "run", "rl.yaml")
     stop, few = threading.Event(), list[int]()
     worker = threading.Thread(target=orchestrate, args=(port, stop, few), daemon=True)
     worker.start()
-    while len(events(here / "runs" / "rl")) < 2 and run.poll() is None:
+    while len(events(here / "runs" / "rl")) < 2 and run.is_alive():
         time.sleep(0.05)
     stop.set()
     worker.join(30)  # nobody makes rollouts any more
-    run.send_signal(signal.SIGTERM)
-    assert run.wait(60) != 0, run.stderr and run.stderr.read()
+    run.terminate()
+    assert wait(run) != 0, (here / "said.txt").read_text()
     saved = sorted((here / "runs" / "rl" / "checkpoints").glob("step-*"))
     assert saved and int(saved[-1].name.removeprefix("step-")) >= 1
     again = threading.Thread(target=orchestrate, args=(port, done := threading.Event(), few), daemon=True)

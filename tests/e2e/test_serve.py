@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from served import ADMIN, environment, served
+from killed import begin, wait
+from served import ADMIN, TOKENS, served
 from tiny import bloomery, write_rows
 
 
@@ -37,8 +35,8 @@ def test_a_model_is_served_swapped_and_stopped(here: Path, model: Path) -> None:
         assert swapped["model"] == "tiny" and swapped["system_fingerprint"] != found["system_fingerprint"]
         again = client.post("/v1/chat/completions", json=chat(max_tokens=5)).json()
         assert again["choices"][0]["message"]["content"] == text
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        process.terminate()
+        assert wait(process) == 0
 
 
 def test_an_answer_under_way_is_finished_when_the_server_is_told_to_stop(here: Path) -> None:
@@ -49,9 +47,9 @@ def test_an_answer_under_way_is_finished_when_the_server_is_told_to_stop(here: P
     ):
         lines = stream.iter_lines()
         next(lines)
-        process.send_signal(signal.SIGTERM)
+        process.terminate()
         assert [line for line in lines if line][-1] == "data: [DONE]"
-        assert process.wait(30) == 0
+        assert wait(process) == 0
 
 
 def _batch(here: Path, count: int) -> Path:
@@ -67,11 +65,12 @@ def _batch(here: Path, count: int) -> Path:
 @pytest.mark.slow
 def test_a_batch_that_was_killed_goes_on_and_every_line_is_answered_once(here: Path) -> None:
     source, out = _batch(here, 300), here / "out.jsonl"
-    command = [sys.executable, "-m", "bloomery.cli", "serve", "tiny", "--batch", str(source), "--out", str(out)]
-    with subprocess.Popen([*command, "--running", "2"], cwd=here, env=environment(), stderr=subprocess.DEVNULL) as one:
-        while (not out.exists() or out.stat().st_size < 2000) and one.poll() is None:
-            time.sleep(0.005)
-        one.kill()
+    words = ("serve", "tiny", "--batch", str(source), "--out", str(out), "--running", "2")
+    one, _ = begin("bloomery", *words, within=here, **TOKENS)
+    while (not out.exists() or out.stat().st_size < 2000) and one.is_alive():
+        time.sleep(0.005)
+    one.kill()
+    one.join()
     before = out.read_bytes()
     assert 0 < before.count(b"\n") < 300
     out.write_bytes(before + b'{"id": "half a li')

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from killed import begin
 from toys import ToyPreferences, ToySource, toy_config, toy_job, toy_model
 
 from bloomery.core.errors import DamagedError
@@ -94,17 +94,15 @@ def test_killed_at_random_moments_ends_bit_identical(tmp_path: Path) -> None:
     whole = run(tmp_path / "whole", steps=40)
     delays = random.Random(7)
     for _ in range(4):
-        child = subprocess.Popen(
-            [sys.executable, __file__, str(tmp_path / "killed"), "40"],
-            env={"PYTHONPATH": ":".join(sys.path), "OMP_NUM_THREADS": str(torch.get_num_threads())},
-        )
+        child, said = begin(Path(__file__), str(tmp_path / "killed"), "40", within=tmp_path)
+        said.close()
         began = time.monotonic()
-        while child.poll() is None and not list((tmp_path / "killed").glob("checkpoints/step-*")):
+        while child.is_alive() and not list((tmp_path / "killed").glob("checkpoints/step-*")):
             time.sleep(0.01)
             assert time.monotonic() - began < 60
         time.sleep(delays.uniform(0, 0.4))
         child.kill()
-        child.wait()
+        child.join()
     assert same(whole, run(tmp_path / "killed", steps=40))
 
 

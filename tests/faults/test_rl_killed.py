@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -13,6 +10,7 @@ from typing import Any
 import httpx2
 import openai
 import pytest
+from killed import begin
 from rl_stage import PROJECT
 
 from bloomery.core.errors import InputError
@@ -30,16 +28,14 @@ class Server:
         self.process: Any = None
 
     def start(self) -> None:
-        source = os.pathsep.join([str(SUPPORT), str(SUPPORT.parents[1] / "src")])
-        command = [sys.executable, str(SUPPORT / "rl_server.py"), str(self.folder), str(self.port), "0.002", "8"]
-        environ = os.environ | {"PYTHONPATH": source}
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environ)
-        self.port = int(self.process.stdout.readline())
+        words = (str(self.folder), str(self.port), "0.002", "8")
+        self.process, said = begin(SUPPORT / "rl_server.py", *words, within=self.folder)
+        with said:
+            self.port = int(said.readline())
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.wait()
-        self.process.stdout.close()
+        self.process.join()
 
 
 def worker(server: Server, replies: dict[str, list[Any]], turns: int) -> None:

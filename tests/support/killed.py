@@ -1,4 +1,4 @@
-"""Verbs in processes of their own that are killed, or stopped, at a chosen moment.
+"""Verbs and programs in processes of their own, some killed, or stopped, at a chosen moment.
 
 The processes are forked from a server that has imported everything and computed nothing, so that each starts at once.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import runpy
 import signal
 import sys
 import time
@@ -15,12 +16,23 @@ from collections.abc import Callable
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from tiny import main
 
 SERVER = get_context("forkserver")
-SERVER.set_forkserver_preload(["killed", "bloomery.recipes.run", "transformers.models.llama.modeling_llama", "peft"])
+SERVER.set_forkserver_preload(
+    [
+        "killed",
+        "bloomery.recipes.run",
+        "bloomery.engine.native",
+        "bloomery.evals.runner",
+        "bloomery.serve.app",
+        "bloomery.serve.server",
+        "transformers.models.llama.modeling_llama",
+        "peft",
+    ]
+)
 PATIENCE = 100.0
 """Seconds after which a process that should have ended counts as hanging."""
 
@@ -33,6 +45,16 @@ def start(folder: Path, *arguments: str, at: str = "", times: int = 1, number: i
     process = SERVER.Process(target=_verb, args=(str(folder), arguments, at, times, int(number), dict(os.environ)))
     process.start()
     return process
+
+
+def begin(program: str | Path, *words: str, within: Path, **environ: str) -> tuple[BaseProcess, TextIO]:
+    """Start `bloomery`, or a Python file, in a folder, with more in its environment: the process and what it says."""
+    reader, writer = SERVER.Pipe(duplex=False)
+    told = (str(within), program, words, os.environ | environ, writer)
+    process = SERVER.Process(target=_program, args=told)
+    process.start()
+    writer.close()
+    return process, os.fdopen(os.dup(reader.fileno()))
 
 
 def wait(process: BaseProcess) -> int:
@@ -57,10 +79,7 @@ def until(true: Callable[[], bool], process: BaseProcess) -> None:
 
 
 def _verb(folder: str, arguments: tuple[str, ...], at: str, times: int, number: int, environ: dict[str, str]) -> None:
-    gc.freeze()  # what the server imported
-    os.environ.clear()
-    os.environ.update(environ)
-    os.chdir(folder)
+    _enter(folder, environ)
     said = os.open("said.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
@@ -68,6 +87,23 @@ def _verb(folder: str, arguments: tuple[str, ...], at: str, times: int, number: 
     if at:
         _arm(at, times, number)
     main(arguments)
+
+
+def _program(folder: str, program: str | Path, words: tuple[str, ...], environ: dict[str, str], out: Any) -> None:
+    _enter(folder, environ)
+    os.dup2(out.fileno(), 1)
+    out.close()
+    if program == "bloomery":
+        main(words)
+    sys.argv[:] = [str(program), *words]
+    runpy.run_path(str(program), run_name="__main__")
+
+
+def _enter(folder: str, environ: dict[str, str]) -> None:
+    gc.freeze()  # what the server imported
+    os.environ.clear()
+    os.environ.update(environ)
+    os.chdir(folder)
 
 
 def _arm(at: str, times: int, number: int) -> None:

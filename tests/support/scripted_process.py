@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from killed import begin, wait
 
 SUPPORT = Path(__file__).resolve().parent
 
@@ -16,10 +14,11 @@ SUPPORT = Path(__file__).resolve().parent
 @contextmanager
 def scripted_port(pause: float, *more: float) -> Iterator[int]:
     """The port of an endpoint that says a token every `pause` seconds; `more` as `scripted_server.py` has it."""
-    source = os.pathsep.join([str(SUPPORT), str(SUPPORT.parents[1] / "src")])
-    command = [sys.executable, str(SUPPORT / "scripted_server.py"), *map(str, (pause, *more))]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": source}) as server:
-        assert server.stdout is not None
-        yield int(server.stdout.readline())
-        server.send_signal(signal.SIGTERM)
-        assert server.wait(20) == 0
+    server, said = begin(SUPPORT / "scripted_server.py", *map(str, (pause, *more)), within=SUPPORT)
+    try:
+        with said:
+            yield int(said.readline())
+            server.terminate()
+            assert wait(server) == 0
+    finally:
+        server.kill()
