@@ -3,6 +3,7 @@
 #   make demo    blend, train, prove, ask: the whole path on the embedded family
 #   make test    the test suite
 #   make check   ruff, mypy, deptry and the shape of the house
+#   make lint    the same without the shape, which is part of the suite
 #   make bench   this trainer and its peers side by side
 #   make ember   train the embedded family again, from nothing
 #   make lock    resolve the dependencies again
@@ -13,7 +14,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test check bench ember venv dev lock wheel clean
+.PHONY: demo test check lint bench ember venv dev lock wheel clean
 
 TORCH ?= torch==2.13.0
 FITS := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
@@ -22,7 +23,8 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.11 python3.12 python3.13,$(she
 VENV := .venv
 PEER := .venv-peer
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check
+COMPILE := $(BIN)/python -m compileall -q -j 0
 RUN := demo-$(shell date +%Y%m%d-%H%M%S)
 QUESTION := Write a tapline program: Load the orders, then show the first 3.
 EMBER := pretrained midtrained-warm midtrained posttrained
@@ -35,12 +37,14 @@ demo: venv
 test: dev
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
-check: dev
+check: lint
+	$(BIN)/python -m pytest -q tests/shape
+
+lint: dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/deptry src
-	$(BIN)/python -m pytest -q tests/shape
 
 bench: dev $(PEER)/.ready
 	$(BIN)/python bench/train.py --peer $(PEER)/bin/python
@@ -64,16 +68,18 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # The lock first, so that torch finds what it needs already there, with hashes. Byte code is compiled in any case:
-# with PYTHONDONTWRITEBYTECODE set, as in many images, importing torch would otherwise take twice as long each time.
+# with PYTHONDONTWRITEBYTECODE set, as in many images, importing torch would otherwise take twice as long each time. On
+# all cores, which pip does on one.
 $(VENV)/.ready: requirements.lock pyproject.toml | $(BIN)/python
 	$(PIP) --no-deps --require-hashes -r requirements.lock
 	$(PIP) $(TORCH)
 	$(PIP) --no-deps --no-build-isolation --no-index --editable .
-	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib src >/dev/null || true
+	$(COMPILE) $(VENV)/lib src >/dev/null || true
 	touch $@
 
 $(VENV)/.ready-dev: requirements-dev.lock $(VENV)/.ready
 	$(PIP) --no-deps --require-hashes -r requirements-dev.lock
+	$(COMPILE) $(VENV)/lib >/dev/null || true
 	touch $@
 
 # The peers' dependencies stay out of ours.
