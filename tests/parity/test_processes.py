@@ -1,13 +1,13 @@
 """Two processes train the same curve as one, on the same rows, and take over each other's checkpoints.
 
-Launching costs more than training, so the two processes do all their parts in one launch.
+Starting costs more than training, so the two processes do all their parts in one go, and are forked from one that has
+imported everything; `tests/e2e/test_hold.py` has two that torchrun starts.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
+import socket
 import sys
 from dataclasses import replace
 from functools import partial
@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gradients import AGREE, furthest, gradients_of
+from killed import begin, wait
 from safetensors.numpy import load_file
 from safetensors.torch import load_file as torch_load
 from safetensors.torch import save_file
@@ -93,12 +94,19 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train_here(root / "folder-alone", alone, WHOLE, start=root / "start")
     for objective in PREFERENCES:
         train_here(root / f"{objective}-alone", alone, WHOLE, objective=objective)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    environment = {**os.environ, "PYTHONPATH": ":".join(sys.path), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*command, __file__, str(root)], env=environment, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr[-3000:]
+    both = [begin(Path(__file__), str(root), within=root, **place) for place in places()]
+    told = [said.read() for _, said in both]
+    assert [wait(process) for process, _ in both] == [0, 0], told
     train_here(root / "passed", alone, WHOLE)
     return root
+
+
+def places() -> list[dict[str, str]]:
+    """What torchrun puts into the environment of each of two processes."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1]), "WORLD_SIZE": "2"}
+    return [meeting | {"RANK": rank, "LOCAL_RANK": rank, "OMP_NUM_THREADS": "1"} for rank in "01"]
 
 
 def two_processes(root: Path) -> None:
@@ -163,5 +171,6 @@ def test_two_processes_learn_preferences_as_one_does(runs: Path, objective: str)
 
 
 if __name__ == "__main__":
+    sys.stderr = sys.stdout  # which is read
     two_processes(Path(sys.argv[1]))
     leave(0)
