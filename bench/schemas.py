@@ -2,8 +2,7 @@
 
     PYTHONPATH=tests/support python bench/schemas.py [--count 500] [--model ember/posttrained] [--tokens 640]
 
-An answer that was cut where its tokens end is no whole JSON, says so (`finish_reason: length`), and is counted apart.
-Exits with 1 where an answer that ended is not valid, or a schema was refused.
+Exits with 1 where an answer is not valid or was cut where its tokens end, or a schema was refused.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ def main() -> int:
         f"{len(ended) - len(wrong)} of them valid; {cut} cut after {given.tokens} tokens; {len(refused)} refused; "
         f"{sum(len(one.ids) for one in answers.values()):,} tokens in {seconds:.0f} s"
     )
-    return int(bool(wrong or refused or others))
+    return int(bool(wrong or refused or others or cut))
 
 
 if __name__ == "__main__":

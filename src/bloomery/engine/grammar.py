@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from bloomery.engine.endings import Ending, Endings
 from bloomery.engine.json_schema import OPTIONS, held
 from bloomery.engine.protocol import Grammar, UnusableGrammar
+
+KEPT = 32
+"""Compiled grammars that are kept: the n answers of a request, and requests of one program, have the same."""
+NEAR = 256
+"""Tokens before its limit from which an answer is watched that it can still end, at about the cost of a mask each."""
+SAME = 8
+"""Tokens that may fall away from the front of an ending before another one is looked for."""
 
 
 class Grammars:
@@ -21,16 +30,23 @@ class Grammars:
 
         self.vocabulary = vocabulary
         self._tokenizer = llguidance.hf.from_tokenizer(tokenizer, n_vocab=vocabulary, eos_token=list(ends) or None)
+        self._endings = Endings(self._tokenizer)
+        self._compiled = lru_cache(KEPT)(self._compile)
 
     def matcher(self, grammar: Grammar) -> Matcher:
         """Follows one answer. Raises `UnusableGrammar` with the reason, a JSON schema's with the keyword."""
+        matcher, shortest = self._compiled(grammar)
+        return Matcher(matcher.deep_copy(), self.vocabulary, self._endings, shortest)
+
+    def _compile(self, grammar: Grammar) -> tuple[Any, Ending | None]:
+        """(llguidance's matcher at the beginning, the shortest answer that is found)."""
         from llguidance import LLMatcher
 
         options: Any = OPTIONS
         compile_ = {
             "json_schema": lambda text: LLMatcher.grammar_from_json_schema(held(text), overrides=options),
             "regex": LLMatcher.grammar_from_regex,
-            "lark": LLMatcher.grammar_from_lark,
+            "lark": lambda text: LLMatcher.grammar_from_lark(_lark(text)),
         }[grammar.kind]
         try:
             text = compile_(grammar.text)
@@ -43,7 +59,20 @@ class Grammars:
         if notes:
             reason = _reworded(str(notes[0]))
             raise UnusableGrammar(f"the {grammar.kind.replace('_', ' ')} cannot be used: {reason}", fix="correct it")
-        return Matcher(LLMatcher(self._tokenizer, text, log_level=0), self.vocabulary)
+        matcher = LLMatcher(self._tokenizer, text, log_level=0)
+        return matcher, self._endings.shortest(matcher)
+
+
+def _lark(text: str) -> str:
+    """A grammar in Lark's syntax, from GBNF where it has that one's `::=`. Raises `ValueError`."""
+    from llguidance.gbnf_to_lark import GbnfToLarkError, gbnf_to_lark, is_lark_syntax
+
+    if "::=" not in text or is_lark_syntax(text):
+        return text
+    try:
+        return str(gbnf_to_lark(text))
+    except GbnfToLarkError as error:
+        raise ValueError(str(error)) from None
 
 
 def _reworded(reason: str) -> str:
@@ -61,10 +90,13 @@ def _reworded(reason: str) -> str:
 class Matcher:
     """What may follow in one answer."""
 
-    def __init__(self, matcher: Any, vocabulary: int) -> None:
+    def __init__(self, matcher: Any, vocabulary: int, endings: Endings, shortest: Ending | None) -> None:
         from llguidance.torch import allocate_token_bitmask
 
         self._matcher, self._bits = matcher, allocate_token_bitmask(1, vocabulary)
+        self._endings, self._ending = endings, shortest
+        self.least = 0 if shortest is None else len(shortest)
+        """Tokens of the shortest whole answer that was found; 0 where none was."""
 
     def mask(self, logits: Tensor) -> None:
         """Set the logits fp32[V] of tokens that may not come to minus infinity, in place."""
@@ -74,6 +106,37 @@ class Matcher:
         bits = self._bits[0].to(logits.device)
         allowed = (bits[:, None] >> torch.arange(32, device=logits.device, dtype=bits.dtype)) & 1
         logits.masked_fill_(~allowed.flatten()[: len(logits)].bool(), -torch.inf)
+
+    def within(self, token: int, left: int) -> int:
+        """`token`, or another one where no answer is found that ends within `left` tokens after it.
+
+        An answer that may have many more tokens is left alone, as is one whose end is further off already.
+        """
+        if left > max(NEAR, 4 * self.least):
+            self._ending = None  # not followed
+            return token
+        now = self._ending or self._endings.find(self._matcher)
+        if now is None or len(now) > left + 1:
+            return token
+        self._ending = self._after(token, now, left)
+        if self._ending is not None:
+            return token
+        self._ending = Ending(now.ids[1:], now.stop)
+        return now.ids[0] if now.ids else self._endings.stop
+
+    def _after(self, token: int, now: Ending, left: int) -> Ending | None:
+        """An ending of at most `left` tokens after `token`, made of the one before it where it can."""
+        walk = self._matcher.deep_copy()
+        if not walk.consume_token(token):
+            return None
+        if walk.is_stopped():
+            return Ending((), stop=False)
+        for start in range(min(len(now.ids), SAME) + 1):
+            found = self._endings.checked(walk, now.ids[start:])
+            if found is not None and len(found) <= left:
+                return found
+        found = self._endings.find(walk)
+        return found if found is not None and len(found) <= left else None
 
     def take(self, token: int) -> str:
         """Go on by one token; the reason where the grammar cannot."""

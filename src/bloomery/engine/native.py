@@ -17,7 +17,7 @@ from bloomery.engine.batch import RaggedBatch
 from bloomery.engine.decoder import cache_agrees, decoding_twin
 from bloomery.engine.grammar import Grammars
 from bloomery.engine.padded import PaddedBatch
-from bloomery.engine.protocol import Answer, Completion, Request, Sampling, Token
+from bloomery.engine.protocol import Answer, Completion, Request, Sampling, Token, TooFewTokens
 from bloomery.engine.running import Running
 from bloomery.engine.scheduler import Scheduler
 from bloomery.engine.trial import shared_forward
@@ -102,6 +102,8 @@ class NativeEngine:
         self.adapters.check(request.adapter)
         stops = self.stop_ids if sampling.stop_ids is None else sampling.stop_ids
         matcher = self.grammars.matcher(sampling.grammar) if sampling.grammar is not None else None
+        if matcher is not None and matcher.least > limit:
+            raise TooFewTokens(limit, matcher.least)
         return Running(request, told, limit, frozenset(stops), matcher)
 
     @property

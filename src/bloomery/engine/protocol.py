@@ -19,7 +19,7 @@ Reason = Literal["stop", "length", "cancelled", "error"]
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """What an answer must be: text of a JSON schema, a regular expression, or a Lark grammar as llguidance reads it."""
+    """What an answer must be: text of a JSON schema, a regular expression, or a grammar: llguidance's Lark, or GBNF."""
 
     kind: Literal["json_schema", "regex", "lark"]
     text: str
@@ -158,8 +158,8 @@ class Service(Protocol):
     def submit(self, request: Request, told: Callable[[Token], None]) -> Ticket:
         """Take in a request; `told` is called in the engine's thread for each token, and must not block or raise.
 
-        Raises `InputError` for a prompt that is empty or leaves no room, an unknown adapter, or a grammar that cannot
-        be used; `Busy` when the queue is full.
+        Raises `InputError` for a prompt that is empty or leaves no room, an unknown adapter, a grammar that cannot be
+        used, or fewer tokens than its answers need; `Busy` when the queue is full.
         """
         ...
 
@@ -171,6 +171,17 @@ class Service(Protocol):
 
 class UnusableGrammar(InputError):
     """A grammar, or a JSON schema, that no answer can be held to."""
+
+
+class TooFewTokens(InputError):
+    """Fewer tokens than any answer of the asked form was found to need: `least`."""
+
+    def __init__(self, limit: int, least: int) -> None:
+        super().__init__(
+            f"`max_new_tokens: {limit}` cannot hold an answer of this form: the shortest found has {least} tokens",
+            fix=f"set it to {least} or more; where the context ends before, shorten the prompt",
+        )
+        self.limit, self.least = limit, least
 
 
 class Busy(Exception):

@@ -65,6 +65,10 @@ class Running:
         if self.matcher is not None:
             self.matcher.mask(logits)
 
+    def within(self, token: int) -> int:
+        """The token to take for the one that was chosen: another where its grammar could not end within its limit."""
+        return token if self.matcher is None else self.matcher.within(token, self.limit - len(self.ids) - 1)
+
     def take(self, token: int, logprob: float, top: tuple[tuple[int, float], ...]) -> None:
         """Its next token is chosen."""
         self.ids.append(token)

@@ -109,6 +109,10 @@ def _take(rows: list[Running], logits: Tensor) -> None:
     numbers = np.array([row.request.number for row in rows], np.int64)
     steps = np.array([len(row.ids) for row in rows], np.int64)
     tokens, logprobs = choose(logits, samplings, numbers, steps)
+    for number, row in enumerate(rows):
+        if row.matcher is not None and (kept := row.within(int(tokens[number]))) != int(tokens[number]):
+            scores = logits[number].float() / (samplings[number].temperature or 1.0)
+            tokens[number], logprobs[number] = kept, scores[kept] - scores.logsumexp(-1)
     tops = _tops(logits, samplings)
     for row, token, logprob, top in zip(rows, tokens.tolist(), logprobs.tolist(), tops, strict=True):
         row.take(token, logprob, top)
