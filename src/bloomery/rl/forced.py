@@ -47,6 +47,7 @@ class Forced:
         wanted = [name for name, value in self._values().items() if getattr(body, name) not in (None, value)]
         wanted += ["logit_bias"] if body.logit_bias else []
         wanted += ["response_format"] if body.response_format and body.response_format.type != "text" else []
+        wanted += ["structured_outputs"] if body.structured_outputs else []
         wanted += ["tool_choice"] if isinstance(body.tool_choice, NamedTool) or body.tool_choice == "required" else []
         if wanted and not self.lenient:
             value = self._values().get(wanted[0], "none")

@@ -14,8 +14,9 @@ from starlette.responses import Response
 
 from bloomery.engine.protocol import Grammar, Token
 from bloomery.serve import tools as calls
-from bloomery.serve.desk import Desk, Model, schema_grammar, stops_of
+from bloomery.serve.desk import Desk, Model, stops_of
 from bloomery.serve.errors import Refusal
+from bloomery.serve.forms import KEY, schema_grammar, structured
 from bloomery.serve.run import Blocked, Run, Work
 from bloomery.serve.speech import Said, logprobs_of, spoken
 from bloomery.serve.stream import ALIVE, DONE, Events, event, whole_of
@@ -68,12 +69,15 @@ class Asked:
         return Usage.of(self.run.prompt_tokens, self.run.completion_tokens)
 
 
-async def ask(desk: Desk, body: ChatRequest) -> Asked:
-    """Render, check and submit a conversation; `run.close` must follow. Raises `Refusal`."""
+async def ask(desk: Desk, body: ChatRequest, limit: str = "") -> Asked:
+    """Render, check and submit a conversation; `run.close` must follow. Raises `Refusal`.
+
+    `limit` names the parameter of the most tokens in another dialect.
+    """
     adapter = desk.adapter(body.model)
     offered = body.tools or []
     used = [] if body.tool_choice == "none" else offered
-    grammar = _grammar(body, used)
+    grammar, form = _grammar(body, used)
     must_call = isinstance(body.tool_choice, NamedTool) or body.tool_choice == "required"
     top = (body.top_logprobs or 0) if body.logprobs else 0
     if body.top_logprobs and not body.logprobs:
@@ -87,9 +91,9 @@ async def ask(desk: Desk, body: ChatRequest) -> Asked:
         prompt = prompt if messages is given else await _prompt(desk, messages, told)
         most = body.max_completion_tokens or body.max_tokens
         sampling = desk.sampling(body, most, len(prompt), grammar=grammar, top_logprobs=top)
-        guarded, form = desk.guarded(messages), "tools" if must_call else "response_format"
-        tells = bool(body.logprobs)
-        work = Work([prompt], sampling, body.n or 1, stops_of(body), adapter, tells=tells, form=form, **guarded)
+        more: dict[str, Any] = {"tells": bool(body.logprobs), "form": form, **desk.guarded(messages)}
+        more["limit"] = limit or ("max_completion_tokens" if body.max_completion_tokens else "max_tokens")
+        work = Work([prompt], sampling, body.n or 1, stops_of(body), adapter, **more)
         run = await desk.begin(work, verdict, place)
     return Asked(run, used, must_call)
 
@@ -104,8 +108,8 @@ async def _prompt(desk: Desk, messages: Sequence[Mapping[str, Any]], tools: Sequ
     return await desk.prompt(calls.spelled_out(messages, tools))
 
 
-def _grammar(body: ChatRequest, used: Sequence[Tool]) -> Grammar | None:
-    """What the answer must be: a call, a JSON object, or JSON of a schema."""
+def _grammar(body: ChatRequest, used: Sequence[Tool]) -> tuple[Grammar | None, str]:
+    """What the answer must be, and the parameter that says so: a call, JSON, or what `structured_outputs` asks for."""
     if isinstance(body.tool_choice, NamedTool):
         names = [tool.function.name for tool in used]
         if body.tool_choice.function.name not in names:
@@ -114,13 +118,19 @@ def _grammar(body: ChatRequest, used: Sequence[Tool]) -> Grammar | None:
         raise Refusal(400, "`tool_choice: required` needs `tools`", param="tool_choice", code="invalid_value")
     for number, tool in enumerate(used):
         schema_grammar(tool.function.parameters or {}, f"tools.{number}.function.parameters")
-    forced = calls.forced(used, body.tool_choice)
-    asked = body.response_format
-    if forced is not None or asked is None or asked.type == "text":
-        return forced
+    forced, asked = calls.forced(used, body.tool_choice), body.response_format
+    shaped = asked is not None and asked.type != "text"
+    if body.structured_outputs is not None:
+        if forced is not None or shaped:
+            other = "tool_choice" if forced is not None else "response_format"
+            raise Refusal(400, f"`{KEY}` and `{other}` both say what the answer must be: give one", param=KEY)
+        return structured(body.structured_outputs)
+    if forced is not None or not shaped:
+        return forced, "tools"
     if isinstance(asked, SchemaFormat):
-        return schema_grammar(asked.json_schema.schema_ or {"type": "object"}, "response_format.json_schema.schema")
-    return Grammar("json_schema", json.dumps({"type": "object"}))
+        schema, key = asked.json_schema.schema_ or {"type": "object"}, "response_format"
+        return schema_grammar(schema, f"{key}.json_schema.schema"), key
+    return Grammar("json_schema", json.dumps({"type": "object"})), "response_format"
 
 
 async def complete(desk: Desk, body: ChatRequest, request: Request, headers: dict[str, str]) -> Response:

@@ -18,6 +18,7 @@ from bloomery.engine.protocol import Token
 from bloomery.serve import limits
 from bloomery.serve.desk import Desk, Model, stops_of
 from bloomery.serve.errors import Refusal, refused
+from bloomery.serve.forms import structured
 from bloomery.serve.policy.decision import Decision
 from bloomery.serve.run import Blocked, Run, Work
 from bloomery.serve.speech import finite
@@ -58,12 +59,14 @@ async def _begun(desk: Desk, body: CompletionRequest) -> Run | Blocked:
         raise Refusal(400, message, param="prompt", code="invalid_value")
     if body.logprobs is not None and not desk.exact:
         raise Refusal(400, "`logprobs` would show what the policy masks", param="logprobs", code="invalid_value")
+    grammar, form = structured(body.structured_outputs) if body.structured_outputs else (None, None)
     async with desk.place(len(rows) * count) as place:
         prompts, messages, verdict = await _checked(desk, rows, "prompt")
         longest = max(map(len, prompts))
-        sampling = desk.sampling(body, body.max_tokens or DEFAULT_TOKENS, longest, top_logprobs=body.logprobs or 0)
+        most, top = body.max_tokens or DEFAULT_TOKENS, body.logprobs or 0
+        sampling = desk.sampling(body, most, longest, top_logprobs=top, grammar=grammar)
         tells, guarded = body.logprobs is not None, desk.guarded(messages)
-        work = Work(prompts, sampling, count, stops_of(body), adapter, tells=tells, **guarded)
+        work = Work(prompts, sampling, count, stops_of(body), adapter, tells=tells, form=form, **guarded)
         return await desk.begin(work, verdict, place)
 
 

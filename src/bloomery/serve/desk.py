@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -13,10 +12,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bloomery.core.errors import InputError
-from bloomery.engine.protocol import Grammar, Sampling, Service
+from bloomery.engine.protocol import Sampling, Service
 from bloomery.serve.errors import Refusal, refused
 from bloomery.serve.gate import Gate, Place
-from bloomery.serve.limits import SCHEMA, SCHEMA_DEPTH, Limits
+from bloomery.serve.limits import Limits
 from bloomery.serve.metrics import Metrics
 from bloomery.serve.policy.decision import Decision, Guard
 from bloomery.serve.policy.guard import PolicyGuard
@@ -235,28 +234,3 @@ class Desk:
 def stops_of(body: Sampled) -> tuple[str, ...]:
     """The strings at which an answer ends."""
     return (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
-
-
-def schema_grammar(schema: Mapping[str, Any], param: str) -> Grammar:
-    """The grammar of a JSON schema. Raises `Refusal` for one that is no schema, or too large to compile for a guest."""
-    from jsonschema import Draft202012Validator, SchemaError  # type: ignore[import-untyped]
-
-    text = json.dumps(schema)
-    if len(text) > SCHEMA or _depth(schema) > SCHEMA_DEPTH:
-        message = f"`{param}` is larger than {SCHEMA >> 10} KB, or deeper than {SCHEMA_DEPTH} levels"
-        raise Refusal(400, message, param=param, code="invalid_value")
-    try:
-        Draft202012Validator.check_schema(dict(schema))
-    except SchemaError as error:
-        raise Refusal(400, f"`{param}` is no JSON schema: {error.message[:200]}", param=param) from None
-    return Grammar("json_schema", text)
-
-
-def _depth(value: Any) -> int:
-    deepest, open_values = 0, [(value, 1)]
-    while open_values:
-        inner, depth = open_values.pop()
-        deepest = max(deepest, depth)
-        children = inner.values() if isinstance(inner, dict) else inner if isinstance(inner, list) else ()
-        open_values += [(child, depth + 1) for child in children]
-    return deepest

@@ -16,7 +16,9 @@ PROMPTS = 256
 STOPS, STOP_LENGTH = 4, 256
 TOOLS = 64
 SCHEMA, SCHEMA_DEPTH = 64 << 10, 32
-"""Most bytes and levels of a JSON schema."""
+"""Most bytes and levels of a JSON schema; as many bytes of another grammar."""
+CHOICES = 1024
+"""Most texts of which an answer must be one."""
 BIASES = 1024
 
 

@@ -35,7 +35,7 @@ from bloomery.serve.wire.responses import (
 
 async def create(desk: Desk, body: ResponseRequest, request: Request, headers: dict[str, str]) -> Response:
     """The route: one body, or a stream of events."""
-    asked, model = await ask(desk, as_chat(body)), desk.model
+    asked, model = await ask(desk, as_chat(body), "max_output_tokens"), desk.model
     if body.stream:
         return Events(asked.run, events(body, asked, model), desk.limits.stall_seconds, headers)
     return await whole_of(asked.run, request, lambda: whole(body, asked, model), headers)

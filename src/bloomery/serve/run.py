@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from bloomery.core.errors import InputError
-from bloomery.engine.protocol import Busy, Request, Sampling, Service, Ticket, Token, UnusableGrammar
+from bloomery.engine.protocol import Busy, Request, Sampling, Service, Ticket, Token, TooFewTokens, UnusableGrammar
 from bloomery.serve.errors import Refusal, busy, refused
 from bloomery.serve.policy.decision import Decision, Watch
 from bloomery.serve.policy.watch import PolicyWatch
@@ -38,6 +38,8 @@ class Work:
     """What the policy says to JSON values that an answer gives to functions, and what it leaves of them."""
     form: str | None = None
     """The parameter that the grammar came from."""
+    limit: str = "max_tokens"
+    """The parameter of the most tokens."""
 
     @property
     def answers(self) -> int:
@@ -90,6 +92,11 @@ class Run:
         except Busy:
             self.close()
             raise busy("the engine's queue is full") from None
+        except TooFewTokens as error:
+            self.close()
+            message = f"`{self.work.limit}`: the shortest answer of this form has {error.least} tokens"
+            message += f", and there is room for {error.limit}"
+            raise Refusal(400, message, param=self.work.limit, code="invalid_value") from None
         except InputError as error:
             self.close()
             raise refused(error, self.work.form if isinstance(error, UnusableGrammar) else None) from None

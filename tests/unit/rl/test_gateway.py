@@ -195,6 +195,7 @@ def test_an_answer_cut_at_a_stop_string_is_trained_as_it_was_sampled(tmp_path: P
         ({"temperature": 0.5}, "temperature"), ({"top_p": 0.9}, "top_p"), ({"presence_penalty": 1}, "presence_penalty"),
         ({"n": 2}, "n"), ({"logit_bias": {"5": 1}}, "logit_bias"), ({"response_format": {"type": "json_object"}},
         "response_format"), ({"tools": [ADD], "tool_choice": "required"}, "tool_choice"),
+        ({"structured_outputs": {"regex": "a"}}, "structured_outputs"),
     ],
 )  # fmt: skip
 def test_sampling_is_the_runs_to_say(tmp_path: Path, fields: dict[str, Any], param: str) -> None:

@@ -7,7 +7,19 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from bloomery.serve import limits
-from bloomery.serve.wire.request import Absent, Name, Sampled, StreamOptions, Text, Tokens, Top, Usage, Whole, Wire
+from bloomery.serve.wire.request import (
+    Absent,
+    Name,
+    Sampled,
+    StreamOptions,
+    StructuredOutputs,
+    Text,
+    Tokens,
+    Top,
+    Usage,
+    Whole,
+    Wire,
+)
 
 Bias = Annotated[dict[str, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=limits.BIASES)]
 FunctionName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
@@ -121,6 +133,8 @@ class ChatRequest(Sampled):
     top_logprobs: Top | None = None
     logit_bias: Bias | None = None
     response_format: PlainFormat | SchemaFormat | None = None
+    structured_outputs: StructuredOutputs | None = None
+    """What the answer must be, as vLLM has it. Not OpenAI's."""
     tools: Annotated[list[Tool], Field(max_length=limits.TOOLS)] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None

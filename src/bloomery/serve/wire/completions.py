@@ -8,7 +8,18 @@ from pydantic import Field
 
 from bloomery.serve import limits
 from bloomery.serve.wire.chat import Bias
-from bloomery.serve.wire.request import Absent, Sampled, StreamOptions, Text, Tokens, Top, Usage, Whole, Wire
+from bloomery.serve.wire.request import (
+    Absent,
+    Sampled,
+    StreamOptions,
+    StructuredOutputs,
+    Text,
+    Tokens,
+    Top,
+    Usage,
+    Whole,
+    Wire,
+)
 
 Id = Annotated[int, Field(ge=0, lt=1 << 31)]
 Ids = Annotated[list[Id], Field(min_length=1, max_length=1 << 18)]
@@ -29,6 +40,8 @@ class CompletionRequest(Sampled):
     stream_options: StreamOptions | None = None
     logprobs: Top | None = None
     logit_bias: Bias | None = None
+    structured_outputs: StructuredOutputs | None = None
+    """What the answer must be, as vLLM has it. Not OpenAI's."""
     echo: Literal[False] | None = None
     suffix: None = None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from bloomery.engine.protocol import MOST_TOP_LOGPROBS
 from bloomery.serve import limits
@@ -18,6 +18,7 @@ def _whole(value: Any) -> Any:
 Whole = Annotated[int, BeforeValidator(_whole)]
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 Text = Annotated[str, Field(max_length=limits.BODY)]
+Form = Annotated[str, Field(min_length=1, max_length=limits.SCHEMA)]
 Stop = Annotated[str, Field(min_length=1, max_length=limits.STOP_LENGTH)]
 Stops = Stop | Annotated[list[Stop], Field(max_length=limits.STOPS)]
 Top = Annotated[Whole, Field(ge=0, le=MOST_TOP_LOGPROBS)]
@@ -60,6 +61,26 @@ class Sampled(Wire):
     stream: bool | None = None
     user: Any = None
     metadata: Any = None
+
+
+class StructuredOutputs(Wire):
+    """What the answer must be, in vLLM's words: exactly one of these."""
+
+    schema_: dict[str, Any] | Text | None = Field(default=None, alias="json")
+    """A JSON schema, or its text."""
+    regex: Form | None = None
+    """A regular expression that the whole answer matches."""
+    choice: Annotated[list[Form], Field(min_length=1, max_length=limits.CHOICES)] | None = None
+    """The answer is one of these texts."""
+    grammar: Form | None = None
+    """A grammar in Lark's syntax, or in that of GBNF."""
+
+    @model_validator(mode="after")
+    def _one(self) -> StructuredOutputs:
+        given = [value for _, value in self if value is not None]
+        if len(given) != 1:
+            raise ValueError("give one of `json`, `regex`, `choice` and `grammar`")
+        return self
 
 
 class StreamOptions(Wire):
