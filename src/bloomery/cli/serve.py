@@ -52,7 +52,8 @@ def serve(
 ) -> None:
     """Serve a model behind an OpenAI-compatible endpoint, or answer a file of requests.
 
-    The token is BLOOMERY_TOKEN, or made and printed once. BLOOMERY_ADMIN_TOKEN opens /admin/models/swap.
+    The token is BLOOMERY_TOKEN, or in the file BLOOMERY_TOKEN_FILE, or made and printed once. BLOOMERY_ADMIN_TOKEN,
+    or a file's, opens /admin/models/swap.
 
     \b
     bloomery serve ember

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from bloomery.serve.limits import Limits
 
 TOKEN, ADMIN_TOKEN = "BLOOMERY_TOKEN", "BLOOMERY_ADMIN_TOKEN"
+FROM_FILE = "_FILE"
+"""What is added to a token's variable for a file that holds it: the environment of a process is read by more eyes."""
 SHORTEST_TOKEN = 16
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -107,7 +109,7 @@ def _access(asked: Serving) -> tuple[Access, bool]:
     """Who may ask, and whether the token was made here. Raises `InputError` for an open door."""
     from bloomery.serve.access import Access
 
-    given, admin = os.environ.get(TOKEN, ""), os.environ.get(ADMIN_TOKEN) or None
+    given, admin = _secret(TOKEN), _secret(ADMIN_TOKEN) or None
     for name, value in ((TOKEN, given), (ADMIN_TOKEN, admin or "")):
         if value and (len(value) < SHORTEST_TOKEN or not value.isascii() or any(c.isspace() for c in value)):
             raise InputError(
@@ -121,6 +123,23 @@ def _access(asked: Serving) -> tuple[Access, bool]:
         )
     hosts = (*LOOPBACK, *asked.hosts) if asked.host in LOOPBACK else tuple(asked.hosts)
     return Access(given or secrets.token_urlsafe(24), admin, hosts, tuple(asked.origins)), not given
+
+
+def _secret(name: str) -> str:
+    """A token from the variable `name`, or from the file that `name`_FILE names; empty where neither is set."""
+    place = os.environ.get(name + FROM_FILE, "")
+    if not place:
+        return os.environ.get(name, "")
+    if os.environ.get(name):
+        raise InputError(f"both {name} and {name}{FROM_FILE} are set", fix="leave one out")
+    try:
+        found = Path(place).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise InputError(f"{name}{FROM_FILE} names a file that cannot be read: {reason}", where=Where(place)) from None
+    if not found:
+        raise InputError(f"{name}{FROM_FILE} names an empty file", where=Where(place), fix="put a token into it")
+    return found
 
 
 def _desk(asked: Serving, limits: Limits) -> Desk:
