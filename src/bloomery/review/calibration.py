@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from bloomery.core.errors import DamagedError, InputError, Where
 from bloomery.core.files import read_json, write_json
@@ -62,9 +63,10 @@ def calibrate(
 ) -> Calibration:
     """Fit every question on held-out answers; -1 in `truth` int64[n] marks a text without one.
 
-    `scores` are log-probabilities [n, labels] after the prior was removed. Scalings are fitted on every other answer;
-    sets and thresholds on the rest, whose probabilities the scaling has not seen: else they promise too much. A cut
-    promises nothing, and depends on the order of texts, which a scaling of two labels keeps: it is fitted on all.
+    `scores` are log-probabilities [n, labels] after the prior was removed. Scalings are fitted on half of the answers
+    of each label, drawn at random: rows that take turns would otherwise all be of a kind. Sets and thresholds are
+    fitted on the rest, whose probabilities the scaling has not seen: else they promise too much. A cut, and the sets
+    of two labels, depend on the order of texts alone, which a scaling keeps there: they are fitted on all.
     Raises `InputError` where a question has too few answers, or a label none.
     """
     found = {}
@@ -98,17 +100,27 @@ def load_calibration(path: Path, spec: ClassifierSpec, model: str) -> Calibratio
 
 
 def _fitted(spec: ClassifierSpec, question: str, scores: Array, truth: Labels) -> Fitted:
-    first = np.arange(len(truth)) % 2 == 0
+    first = _halved(truth)
     scaling, tried = fit(scores[first], truth[first])
     every = np.exp(scaling(scores))
     p, rest = every[~first], truth[~first]
-    sets = fit_sets(p, rest, spec.alpha, spec.names(question))
+    two = scores.shape[1] == 2
+    sets = fit_sets(every if two else p, truth if two else rest, spec.alpha, spec.names(question))
     right = (p.argmax(axis=1) == rest).astype(np.float64)
     thresholds = {f"{risk:g}": threshold_for(p.max(axis=1), right, risk) for risk in RISKS}
     positive = spec.positive(question)
     cut = best_cut(every[:, positive], (truth == positive).astype(np.float64))
     kept = {risk: value for risk, value in thresholds.items() if value is not None}
     return Fitted(scaling, sets, cut, kept, tried, len(truth))
+
+
+def _halved(truth: Labels) -> npt.NDArray[np.bool_]:
+    """Which answers are of the first half: of every label one more than half at most."""
+    order = np.random.default_rng(0).permutation(len(truth))
+    order = order[np.argsort(truth[order], kind="stable")]  # label by label
+    first = np.zeros(len(truth), bool)
+    first[order[::2]] = True
+    return first
 
 
 def _read(data: Mapping[str, Any]) -> Fitted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,38 @@ def test_the_cut_is_the_best_one_on_all_answers() -> None:
     scores, truth = normalised(scores[:, :2]), np.minimum(truth, 1)
     fitted = calibrate(spec(), "m", {"threat": scores}, {"threat": truth}).questions["threat"]
     assert fitted.cut == best_cut(fitted(scores)[:, 0], (truth == 0).astype(np.float64))
+
+
+def two_labels(n: int, seed: int, part: float) -> tuple[np.ndarray, np.ndarray]:
+    """Overconfident scores [n, 2] and labels, of which `part` are 0."""
+    rng = np.random.default_rng(seed)
+    truth = (rng.random(n) >= part).astype(np.int64)
+    odds = rng.normal(np.where(truth == 0, 1.0, -1.0), 1.5)
+    return normalised(np.stack([3 * odds, np.zeros(n)], axis=1)), truth
+
+
+def test_rows_whose_labels_take_turns_are_calibrated_as_any_others() -> None:
+    scores, truth = two_labels(700, 0, 0.5)
+    turns = np.stack([np.flatnonzero(truth == label)[:300] for label in (0, 1)], axis=1).ravel()
+    scores, truth = scores[turns], truth[turns]
+    fitted = calibrate(spec(), "m", {"threat": scores}, {"threat": truth}).questions["threat"]
+    assert max(abs(bias) for bias in fitted.scaling.bias or (0.0,)) < 0.5
+    assert ece(fitted(scores).max(axis=1), (fitted(scores).argmax(axis=1) == truth).astype(np.float64)) < 0.06
+
+
+def test_sets_of_two_labels_use_every_answer_and_keep_their_promise() -> None:
+    """They do not depend on the scaling: a label is in the set of the texts that say so most."""
+    held = []
+    for seed in range(8):
+        scores, truth = two_labels(4000, seed, 0.1)
+        fitted = calibrate(spec(), "m", {"threat": scores[:400]}, {"threat": truth[:400]}).questions["threat"]
+        odds, rare = scores[:, 0] - scores[:, 1], truth == 0
+        rank = math.ceil((rare[:400].sum() + 1) * 0.9)
+        wanted = odds >= -np.sort(-odds[:400][rare[:400]])[rank - 1] - 1e-9
+        sets = fitted.sets(fitted(scores))
+        assert (sets[:, 0] == wanted).all()
+        held.append(coverage(sets[400:], truth[400:])[1])
+    assert np.mean(held, axis=0) == pytest.approx([0.9, 0.9], abs=0.04)
 
 
 def test_a_calibration_is_read_back_and_refused_for_another_model_or_prompt(tmp_path: Path) -> None:
