@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from enum import Enum
 from typing import Any, Literal
@@ -74,9 +75,8 @@ def test_json_mode_is_an_object(client: openai.OpenAI) -> None:
     found = client.chat.completions.create(
         model="ember", messages=ASKED, response_format=form, temperature=1, seed=3, max_tokens=400
     )
-    assert found.choices[0].finish_reason == "length" or isinstance(
-        json.loads(found.choices[0].message.content or ""), dict
-    )
+    assert found.choices[0].finish_reason == "stop"
+    assert isinstance(json.loads(found.choices[0].message.content or ""), dict)
 
 
 @pytest.mark.parametrize(
@@ -97,3 +97,37 @@ def test_a_schema_that_cannot_be_held_to_is_refused_by_its_keyword(
     with pytest.raises(openai.BadRequestError, match=keyword) as told:
         client.chat.completions.create(model="ember", messages=ASKED, tools=tools, tool_choice="required")
     assert told.value.param == "tools"
+
+
+@pytest.mark.parametrize(
+    ("asked", "pattern"),
+    [
+        ({"regex": "[A-Z]{3}-[0-9]{4}"}, "[A-Z]{3}-[0-9]{4}"),
+        ({"choice": ["a hill", 'the "lake"']}, 'a hill|the "lake"'),
+        ({"grammar": 'start: "go" (" on")* "."'}, r"go( on)*\."),
+        ({"grammar": 'root ::= "go" (" on")* "."'}, r"go( on)*\."),
+        ({"json": {"type": "array", "items": {"type": "boolean"}}}, r"\[.*\]"),
+    ],
+)
+def test_answers_have_the_form_that_a_request_asks_for(client: openai.OpenAI, asked: Any, pattern: str) -> None:
+    form: Any = {"structured_outputs": asked}
+    said = client.chat.completions.create(
+        model="ember", messages=ASKED, temperature=1.5, seed=2, max_tokens=20, extra_body=form
+    ).choices[0]
+    went_on = client.completions.create(model="ember", prompt="A walk:", max_tokens=20, extra_body=form).choices[0]
+    for text, reason in ((said.message.content, said.finish_reason), (went_on.text, went_on.finish_reason)):
+        assert re.fullmatch(pattern, text or "") and reason == "stop"
+
+
+@pytest.mark.parametrize(
+    ("asked", "param"),
+    [
+        ({"structured_outputs": {"regex": "(a"}}, "structured_outputs.regex"),
+        ({"structured_outputs": {"grammar": "start: x"}}, "structured_outputs.grammar"),
+        ({"structured_outputs": {"regex": "[a-f0-9]{64}"}}, "max_tokens"),
+    ],
+)
+def test_a_form_that_cannot_be_kept_to_is_refused_by_its_key(client: openai.OpenAI, asked: Any, param: str) -> None:
+    with pytest.raises(openai.BadRequestError) as told:
+        client.completions.create(model="ember", prompt="A walk:", max_tokens=8, extra_body=asked)
+    assert told.value.param == param
