@@ -27,6 +27,7 @@ Kind = Literal[
     "exposure",
     "rubric",
     "pairwise",
+    "environment",
     "lm_eval",
     "inspect",
 ]
@@ -46,6 +47,7 @@ NEEDS: dict[str, tuple[tuple[str, ...], ...]] = {
     "exposure": (("format", "secret", "control"),),
     "rubric": (("prompt", "rubric"), ("messages", "rubric")),
     "pairwise": (("prompt",), ("messages",)),
+    "environment": (("prompt",), ("messages",)),
 }
 """Kind -> sets of keys, one of which every row must have."""
 
@@ -59,7 +61,8 @@ class Suite:
     """`bpb`: bits per byte of text or of the last answer; `choice`: by log-likelihood; `generate`: graded answers;
     `preference`: whether the better of two conversations is likelier, after the first `prompt` messages; `judged`:
     whether a good one (`chosen`) is of the likelier half, and a bad one (`rejected`) of the other; `rubric`: graded by
-    each row's own criteria; `pairwise`: answers of two models beside each other; the others: docs/evaluation.md."""
+    each row's own criteria; `pairwise`: answers of two models beside each other; `environment`: played over several
+    turns by whoever `evaluate` is given for it; the others: docs/evaluation.md."""
     rows: Sequence[Row] | Path
     """Rows, or a JSONL file of them. A row's `skill`, where it has one, splits the suite's figures."""
     group: Group
@@ -85,6 +88,8 @@ class Suite:
     include: Path | None = None
     """For `lm_eval` and `inspect`: names of tasks, and a folder of task files."""
     trusted: bool = False
+    environment: Mapping[str, Any] | None = None
+    """For `environment`: the section of that name as a recipe has it, whole (`recipes/environments.py`)."""
 
     def __post_init__(self) -> None:
         _one_of("kind", self.kind, get_args(Kind))
@@ -92,11 +97,16 @@ class Suite:
         _one_of("render", self.render, ("auto", "chat", "plain"))
         graded = self.kind in ("generate", "toxicity", "rubric", "pairwise")
         if (self.grader is None and graded and not (self.kind == "generate" and self.metrics)) or (
-            self.grader is not None and not graded
+            self.grader is not None and not graded and self.kind != "environment"
         ):
             raise InputError(
                 f"the suite `{self.name}`: `grader` belongs to `kind: generate` and its like, and is needed there",
                 fix="add or remove `grader`",
+            )
+        if (self.environment is None) == (self.kind == "environment"):
+            raise InputError(
+                f"the suite `{self.name}`: `environment` belongs to `kind: environment`, and is needed there",
+                fix="add or remove `environment`",
             )
         if self.samples > 1 and not self.temperature:
             raise InputError(
@@ -113,7 +123,8 @@ class Suite:
     def named_metrics(self) -> tuple[str, ...]:
         """Metrics of ours that it is measured by."""
         if self.metrics is None:
-            return USUAL.get(self.kind, ())
+            passed = ("pass@1", f"pass@{self.samples}") if self.kind == "environment" and self.samples > 1 else ()
+            return (*passed, *USUAL.get(self.kind, ()))
         return tuple(name for name in self.metrics if isinstance(name, str))
 
     def load_rows(self) -> list[Row]:

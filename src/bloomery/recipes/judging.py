@@ -17,10 +17,11 @@ from bloomery.recipes.held import Held
 from bloomery.recipes.judges import Judges
 from bloomery.recipes.pipeline import Earlier
 from bloomery.recipes.plan import Plan
+from bloomery.recipes.playing import played_suite
 from bloomery.recipes.preference import COMPARING
 from bloomery.recipes.prepare import Prepared
 from bloomery.recipes.responsible import of_run
-from bloomery.recipes.rewarding import own_reward
+from bloomery.recipes.rewarding import checked_reward
 from bloomery.recipes.rollouts import RL, TASK
 from bloomery.recipes.training import ArmRun, arm_runs, load_start
 
@@ -136,7 +137,13 @@ def domain_suites(plan: Plan, held: Iterable[Held]) -> list[Suite]:
             continue
         if one.table.store.shape != TASK:  # which has no answer whose bits could be counted
             found.append(Suite(one.name, "bpb", one.path, "domain"))
-        grader = plan.get("eval.grader") or own_reward(plan) or GRADERS.get(str(builtin.get(one.name)))
+        told = plan.section("rollouts")
+        if told.get("environment"):  # what takes several turns is no matter of one answer
+            found += played_suite(plan, one.name, one.path)
+            continue
+        grader = (
+            plan.get("eval.grader") or checked_reward(told.get("reward")) or GRADERS.get(str(builtin.get(one.name)))
+        )
         if grader and one.table.store.shape != "text":
             found.append(Suite(f"{one.name} answers", "generate", one.path, "domain", grader, **_sampled(plan)))
     return found
@@ -144,8 +151,8 @@ def domain_suites(plan: Plan, held: Iterable[Held]) -> list[Suite]:
 
 def _sampled(plan: Plan) -> dict[str, Any]:
     """Tasks that rewards train on are answered several times, as in training: pass@1 is then their mean score."""
-    if plan.get("objective") != RL or plan.get("rollouts.environment"):
-        return {}  # what takes several turns is attempted by `rollouts.watch`
+    if plan.get("objective") != RL:
+        return {}
     told = {"max_new_tokens": plan.get("rollouts.max_tokens"), "temperature": plan.get("rollouts.temperature")}
     return told | {"samples": ANSWERS, "metrics": ("pass@1", f"pass@{ANSWERS}")}
 
@@ -173,6 +180,7 @@ def family_suites(described: Iterable[dict[str, Any]]) -> list[Suite]:
             tuple(suite["tasks"]),
             Path(suite["include"]) if suite["include"] else None,
             suite["trusted"],
+            suite.get("environment"),
         )
         for suite in described
     ]

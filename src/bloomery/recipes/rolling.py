@@ -126,7 +126,8 @@ def rolling(
         if settings.resample:
             collector = Resampling(collector, partial(tasks.fresh, run.seed), settings.resample)
         if watched and not told["orchestrators"]:
-            collector = Watching(collector, plain, watched, plan.get("eval.every"), top_of(told["reward"]))
+            top = told["environment"]["right"] if told["environment"] else top_of(told["reward"])
+            collector = Watching(collector, plain, watched, plan.get("eval.every"), top)
         rolled.begin(collector)
         rolled.pull = pull(plan, trainer, run.seed)
         rolled.told = told_to(trainer)
