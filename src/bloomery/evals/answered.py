@@ -36,15 +36,18 @@ class Answers:
     """What graders need that no file can hold: judges among them."""
 
     def drawn(self, rows: Sequence[Row]) -> list[list[tuple[Completion, str]]]:
-        """`samples` answers to each row, with their text."""
+        """The answers to each row, with their text."""
         prompts = [self.prompter.prompt(messages_of(row)) for row in rows]
-        return self.continued(prompts, self.suite.max_new_tokens, self.suite.samples)
+        return self.continued(prompts, self.suite.max_new_tokens, self.suite.answers(len(rows)))
 
-    def continued(self, prompts: Sequence[list[int]], tokens: int, each: int = 1) -> list[list[tuple[Completion, str]]]:
-        """`each` answers to each prompt of ids, with their text."""
-        sampling = Sampling(tokens, self.suite.temperature, seed=self.seed)
-        found = iter(self.engine.generate([prompt for prompt in prompts for _ in range(each)], sampling))
-        return [[(one, self._text(one)) for one in (next(found) for _ in range(each))] for _ in prompts]
+    def continued(
+        self, prompts: Sequence[list[int]], tokens: int, each: Sequence[int] | None = None
+    ) -> list[list[tuple[Completion, str]]]:
+        """So many answers to each prompt of ids (None: one), with their text."""
+        sampling, counts = Sampling(tokens, self.suite.temperature, seed=self.seed), each or [1] * len(prompts)
+        asked = [prompt for prompt, count in zip(prompts, counts, strict=True) for _ in range(count)]
+        found = iter(self.engine.generate(asked, sampling))
+        return [[(one, self._text(one)) for one in (next(found) for _ in range(count))] for count in counts]
 
     def scores(self, asked: Sequence[tuple[Row, int, str]]) -> list[Drawn]:
         """The grader's score of every answer; asked: (row, its number, the answer)."""

@@ -29,7 +29,7 @@ class Attempt:
 
 
 Play = Callable[[Suite, Sequence[Row], int], list[list[Attempt]]]
-"""(suite, its rows, seed) -> `samples` attempts at each row, in order; every model of one seed gets the same games."""
+"""(suite, its rows, seed) -> the attempts at each row, in order; every model of one seed gets the same games."""
 
 
 def played(play: Play, suite: Suite, rows: Sequence[Row], seed: int) -> list[Record]:

@@ -90,6 +90,8 @@ class Suite:
     trusted: bool = False
     environment: Mapping[str, Any] | None = None
     """For `environment`: the section of that name as a recipe has it, whole (`recipes/environments.py`)."""
+    repeated: int | None = None
+    """Rows, evenly spread, to which all `samples` answers are drawn; the others have one. None: all rows."""
 
     def __post_init__(self) -> None:
         _one_of("kind", self.kind, get_args(Kind))
@@ -127,6 +129,11 @@ class Suite:
             return (*passed, *USUAL.get(self.kind, ()))
         return tuple(name for name in self.metrics if isinstance(name, str))
 
+    def answers(self, rows: int) -> list[int]:
+        """How many answers are drawn to each of so many rows."""
+        many = set(range(rows) if self.repeated is None else evenly(rows, self.repeated))
+        return [self.samples if place in many else 1 for place in range(rows)]
+
     def load_rows(self) -> list[Row]:
         """The rows, each with what its kind needs. Raises `InputError` naming the first one that is broken."""
         where = self.rows if isinstance(self.rows, Path) else None
@@ -142,6 +149,12 @@ class Suite:
                     where=Where(where, line) if where else None,
                 )
         return rows[: self.limit]
+
+
+def evenly(rows: int, count: int) -> list[int]:
+    """Places of `count` rows that lie evenly among `rows`; of all where there are fewer."""
+    count = min(count, rows)
+    return [(2 * place + 1) * rows // (2 * count) for place in range(count)]
 
 
 def shaped(row: Row, columns: Mapping[str, str], prompt: str | None) -> Row:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bloomery.core.events import read_events
 from bloomery.core.files import read_json, verify_ours
 from bloomery.lineage.rundir import RunFolder
+from bloomery.recipes.attempts import ATTEMPTS, drawn
 from bloomery.recipes.bench import Bench
 from bloomery.recipes.configure import segments
 from bloomery.recipes.held import Held
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from bloomery.models.load import Loaded
 
 Say = Callable[[str], None]
-ANSWERS = 4
-"""Answers to each held-out task of a training by rewards."""
 
 
 def judge_run(
@@ -145,16 +144,10 @@ def domain_suites(plan: Plan, held: Iterable[Held]) -> list[Suite]:
             plan.get("eval.grader") or checked_reward(told.get("reward")) or GRADERS.get(str(builtin.get(one.name)))
         )
         if grader and one.table.store.shape != "text":
-            found.append(Suite(f"{one.name} answers", "generate", one.path, "domain", grader, **_sampled(plan)))
+            rows, how = drawn(plan, one.path) if plan.get("objective") == RL else (one.path, {})
+            how |= {"metrics": ("pass@1", f"pass@{ATTEMPTS}")} if how else {}
+            found.append(Suite(f"{one.name} answers", "generate", rows, "domain", grader, **how))
     return found
-
-
-def _sampled(plan: Plan) -> dict[str, Any]:
-    """Tasks that rewards train on are answered several times, as in training: pass@1 is then their mean score."""
-    if plan.get("objective") != RL:
-        return {}
-    told = {"max_new_tokens": plan.get("rollouts.max_tokens"), "temperature": plan.get("rollouts.temperature")}
-    return told | {"samples": ANSWERS, "metrics": ("pass@1", f"pass@{ANSWERS}")}
 
 
 def family_suites(described: Iterable[dict[str, Any]]) -> list[Suite]:

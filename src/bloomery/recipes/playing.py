@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bloomery.recipes.attempts import drawn
 from bloomery.recipes.plan import Plan
 from bloomery.recipes.rewarding import checked_reward
 from bloomery.rl.config import RolloutSettings
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
     from bloomery.rl.rollouts import Rollout, Task
     from bloomery.rl.turns import Tree
 
-ATTEMPTS = 4
-"""Attempts at each held-out task of a training by rewards."""
 AT_ONCE = 64
 """Rollouts that are under way at once: a server of environments must have as many places."""
 OUTAGE = 1800.0
@@ -37,34 +37,46 @@ def played_suite(plan: Plan, name: str, path: Path) -> list[Suite]:
     grader = plan.get("eval.grader") or checked_reward(told["reward"])
     if told["reward"] and not grader:
         return []
-    drawn: dict[str, Any] = {"max_new_tokens": told["max_tokens"], "temperature": told["temperature"]}
-    played = {"samples": ATTEMPTS, "environment": told["environment"]}
-    return [Suite(f"{name} played", "environment", path, "domain", grader, **drawn, **played)]
+    rows, how = drawn(plan, path)
+    return [Suite(f"{name} played", "environment", rows, "domain", grader, **how, environment=told["environment"])]
 
 
 def player(loaded: Loaded, say: Callable[[str], None]) -> Play:
     """Who plays with the weights of `loaded`; `say` tells a person what takes long."""
 
     def play(suite: Suite, rows: Sequence[Row], seed: int) -> list[list[Attempt]]:
-        from bloomery.recipes.collecting import collecting
-
+        counts = suite.answers(len(rows))
         tasks = [_task(suite, number, row) for number, row in enumerate(rows)]
-        settings = RolloutSettings(suite.samples, suite.max_new_tokens, temperature=suite.temperature, seed=seed)
-        told = {"orchestrators": None, "environment": suite.environment, "reward": suite.grader, "workers": 0}
-        found: list[list[Attempt]] = []
-        with TemporaryDirectory(prefix="bloomery-") as folder:  # of the journal, where rollouts drive themselves
-            collector = collecting(told | {"outage": OUTAGE, "rescore": 0}, settings, loaded, Path(folder), say)
-            try:
-                collector.restart(0)
-                size = max(1, AT_ONCE // suite.samples)
-                for step, at in enumerate(range(0, len(tasks), size)):
-                    groups, _ = collector.collect(tasks[at : at + size], step)
-                    found += [[_attempt(one) for one in group] for group in groups]
-            finally:
-                collector.close()
-        return found
+        parts = {
+            count: iter(_attempts(loaded, say, suite, own, RolloutSettings(count, seed=seed)))
+            for count in sorted(set(counts))
+            if (own := [task for task, each in zip(tasks, counts, strict=True) if each == count])
+        }
+        return [next(parts[count]) for count in counts]
 
     return play
+
+
+def _attempts(
+    loaded: Loaded, say: Callable[[str], None], suite: Suite, tasks: Sequence[Task], settings: RolloutSettings
+) -> list[list[Attempt]]:
+    """`settings.group` attempts at each task."""
+    from bloomery.recipes.collecting import collecting
+
+    settings = replace(settings, max_tokens=suite.max_new_tokens, temperature=suite.temperature)
+    told = {"orchestrators": None, "environment": suite.environment, "reward": suite.grader, "workers": 0}
+    found: list[list[Attempt]] = []
+    with TemporaryDirectory(prefix="bloomery-") as folder:  # of the journal, where rollouts drive themselves
+        collector = collecting(told | {"outage": OUTAGE, "rescore": 0}, settings, loaded, Path(folder), say)
+        try:
+            collector.restart(0)
+            size = max(1, AT_ONCE // settings.group)
+            for step, at in enumerate(range(0, len(tasks), size)):
+                groups, _ = collector.collect(tasks[at : at + size], step)
+                found += [[_attempt(one) for one in group] for group in groups]
+        finally:
+            collector.close()
+    return found
 
 
 def _task(suite: Suite, number: int, row: Row) -> Task:
