@@ -86,6 +86,30 @@ def test_what_cannot_work_is_said_by_its_key(here: Path, change: tuple[str, str]
     assert told.status == 2 and said in " ".join((told.out + told.err).split())
 
 
+LACKING = [
+    ("", "it has no `reset(row, seed)`, nor `run(task, base_url, api_key)`"),
+    ("    def reset(self, row, seed): ...\n", "it has no `step(message)`"),
+    ("    def step(self, message): ...\n", "it has no `reset(row, seed)`"),
+    (
+        "    def run(self, task): ...\n",
+        "its `run` cannot be called as `run(task, base_url, api_key)`: too many positional",
+    ),
+    ("    import no_such_package\n", "ModuleNotFoundError: No module named 'no_such_package'"),
+]
+
+
+@pytest.mark.parametrize(("body", "said"), LACKING)
+def test_a_class_that_cannot_be_asked_is_refused_before_anything_is_read(here: Path, body: str, said: str) -> None:
+    (here / "own.py").write_text(f"class Echo:\n    def __init__(self, times=1): ...\n{body}")
+    (here / "tasks.jsonl").write_text('{"prompt": "x", "reference_answer": "y"}\n' * 3)
+    (here / "rl.yaml").write_text(RECIPE)
+    whole = f"`rollouts.environment`: the environment `Echo` of own.py cannot be used: {said}"
+    told = bloomery("explain", "rl.yaml", within=here)
+    assert told.status == 2 and whole in " ".join((told.out + told.err).split())
+    refused = bloomery("run", "rl.yaml", within=here)
+    assert refused.status == 2 and whole in " ".join(refused.err.split()) and not (here / "runs" / "rl").exists()
+
+
 def test_tasks_are_written_and_learned_in_an_environment_of_ones_own(here: Path) -> None:
     (here / "own.py").write_text(OWN)
     (here / "rl.yaml").write_text(RECIPE.replace("[train, export]", "[train, evaluate, export]"))

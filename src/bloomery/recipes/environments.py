@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,31 @@ def check(loaded: Loaded, plan: Plan) -> Iterator[Problem]:
 
 
 def refusals(told: Mapping[str, Any], key: str) -> Iterator[InputError]:
-    """What cannot work about the environment that stands under `key`."""
+    """What cannot work about the environment that stands under `key`; one of another process is made there once."""
+    found = list(_wrong(told, key))
+    yield from found
+    if not found and told["type"] not in NEAR:
+        file = Path(program_of(told).file)
+        reason = _tried(json.dumps(dict(told), sort_keys=True, default=str), file.stat().st_mtime_ns)
+        if reason:
+            yield InputError(f"`{key}`: {reason}", fix=f"mend {file.name}, or change `{key}`")
+
+
+@lru_cache(maxsize=64)
+def _tried(told: str, changed: int) -> str:
+    """Why the environment cannot be loaded, made or asked; empty where it can. It is asked once for each change of its
+    file: a run makes its plan more than once."""
+    from bloomery.rl.environments.apart import Apart
+
+    read = json.loads(told)
+    try:
+        Apart(program_of(read), read["timeout"]).close()
+    except InputError as error:
+        return error.message
+    return ""
+
+
+def _wrong(told: Mapping[str, Any], key: str) -> Iterator[InputError]:
     file = Path(told["type"].rpartition(":")[0])
     try:
         if told["type"] in NEAR:

@@ -15,7 +15,6 @@ from bloomery.evals.results import Drawn, EvalResult, Record, SuiteResult
 from bloomery.evals.suites import Suite, evenly
 from bloomery.recipes.attempts import drawn, shared_out
 
-
 CASES = [
     (0, 400, 0, 0), (1, 40, 1, 1), (900, 40, 25, 5), (30, 400, 30, 30), (100, 400, 100, 100), (200, 400, 200, 66),
     (250, 400, 250, 50), (900, 400, 250, 50),
