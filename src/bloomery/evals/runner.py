@@ -100,7 +100,7 @@ def refuse_ungradable(suite: Suite, base: Path | None = None, at_once: int = 64,
         return
     grader, rows, reason = load_grader(suite.grader, base, given), suite.load_rows(), ""
     for at in range(0, len(rows), at_once):
-        samples = [_answered(row, at + i) for i, row in enumerate(rows[at : at + at_once])]
+        samples = [answered(row, at + i) for i, row in enumerate(rows[at : at + at_once])]
         scores = grader.grade(samples)
         if any(score.aggregate_reward_score is not None for score in scores):
             return
@@ -111,7 +111,7 @@ def refuse_ungradable(suite: Suite, base: Path | None = None, at_once: int = 64,
     )
 
 
-def _answered(row: Row, number: int) -> Sample:
+def answered(row: Row, number: int) -> Sample:
     """The row with its own reference as the answer."""
     wanted = reference_of(row)
     said = str(wanted[0] if isinstance(wanted, list | tuple) and wanted else wanted or "")
