@@ -65,8 +65,13 @@ def known_stages(plan: Plan, cache: Path) -> Plan:
 
 
 def remember_rollouts(plan: Plan, machine: str, each: tuple[float, float], cache: Path) -> None:
-    """Note (tokens sampled in, seconds taken by) one rollout of the plan's tasks by its start, on average."""
-    write_json(cache / ROLLOUTS_FILE, _read(cache, ROLLOUTS_FILE) | {_rollouts_key(plan, machine): [*each]})
+    """Note (tokens sampled in, seconds taken by) one rollout of the plan's tasks by its start, on average.
+
+    Of several runs the least time counts: what else a machine does only adds to it.
+    """
+    known, (tokens, seconds) = known_rollouts(plan, machine, cache), each
+    noted = {_rollouts_key(plan, machine): [tokens, min(seconds, known[1]) if known else seconds]}
+    write_json(cache / ROLLOUTS_FILE, _read(cache, ROLLOUTS_FILE) | noted)
 
 
 def known_rollouts(plan: Plan, machine: str, cache: Path) -> tuple[float, float] | None:

@@ -15,6 +15,7 @@ from bloomery.recipes.checks import tokens_by_source
 from bloomery.recipes.counts import known_rollouts
 from bloomery.recipes.machine import Machine
 from bloomery.recipes.plan import Plan
+from bloomery.recipes.rewarding import is_remote
 from bloomery.recipes.rollouts import RL
 from bloomery.recipes.sample import Sample, measured
 
@@ -26,7 +27,7 @@ SAMPLED = 5
 class Rollouts:
     """What is sampled in all steps of an arm: `count` rollouts of `tokens` each; `source` says how that is known.
 
-    `seconds` is what sampling and grading one took, None where that was not measured.
+    `seconds` is what sampling and grading one took, None where that was not measured, or only computing takes time.
     """
 
     count: float
@@ -47,7 +48,8 @@ def rollouts(plan: Plan, samples: Mapping[str, Sample], machine: Machine, cache:
     place = plan.get("start.tokenizer")
     looked = measured(samples, Path(place) if place else None)
     if known := known_rollouts(plan, machine.name, cache):
-        tokens, source, seconds = known[0], "as the start gave in the last run", known[1]
+        tokens, source = known[0], "as the start gave in the last run"
+        seconds = known[1] if _waits(plan) else None  # of computing, a busy machine would tell too much
     else:
         (tokens, source), seconds = _guessed(plan, looked), None
     each = plan.get("rollouts.group")
@@ -60,6 +62,12 @@ def seconds_of(one: Rollouts, weights: float, attention: float, plan: Plan, mach
     each = weights + attention * (plan.get("document_tokens") + one.tokens)
     training: float = one.count * one.tokens * each / machine.flops
     return training * (1 + SAMPLED / 3) if one.seconds is None else training + one.count * one.seconds
+
+
+def _waits(plan: Plan) -> bool:
+    """Whether rollouts take the time of others: environments over several turns, servers that grade."""
+    reward = plan.get("rollouts.reward")
+    return bool(plan.get("rollouts.environment")) or (reward is not None and is_remote(reward))
 
 
 def _guessed(plan: Plan, samples: Mapping[str, Sample]) -> tuple[float, str]:
