@@ -86,11 +86,35 @@ def test_what_cannot_work_is_said_by_its_key(here: Path, change: tuple[str, str]
     assert told.status == 2 and said in " ".join((told.out + told.err).split())
 
 
+LACKING = [
+    ("", "it has no `reset(row, seed)`, nor `run(task, base_url, api_key)`"),
+    ("    def reset(self, row, seed): ...\n", "it has no `step(message)`"),
+    ("    def step(self, message): ...\n", "it has no `reset(row, seed)`"),
+    (
+        "    def run(self, task): ...\n",
+        "its `run` cannot be called as `run(task, base_url, api_key)`: too many positional",
+    ),
+    ("    import no_such_package\n", "ModuleNotFoundError: No module named 'no_such_package'"),
+]
+
+
+@pytest.mark.parametrize(("body", "said"), LACKING)
+def test_a_class_that_cannot_be_asked_is_refused_before_anything_is_read(here: Path, body: str, said: str) -> None:
+    (here / "own.py").write_text(f"class Echo:\n    def __init__(self, times=1): ...\n{body}")
+    (here / "tasks.jsonl").write_text('{"prompt": "x", "reference_answer": "y"}\n' * 3)
+    (here / "rl.yaml").write_text(RECIPE)
+    whole = f"`rollouts.environment`: the environment `Echo` of own.py cannot be used: {said}"
+    told = bloomery("explain", "rl.yaml", within=here)
+    assert told.status == 2 and whole in " ".join((told.out + told.err).split())
+    refused = bloomery("run", "rl.yaml", within=here)
+    assert refused.status == 2 and whole in " ".join(refused.err.split()) and not (here / "runs" / "rl").exists()
+
+
 def test_tasks_are_written_and_learned_in_an_environment_of_ones_own(here: Path) -> None:
     (here / "own.py").write_text(OWN)
-    (here / "rl.yaml").write_text(RECIPE)
-    told = bloomery("rl", "tasks", "rl.yaml", "--rows", "40", "--out", "tasks.jsonl", within=here)
-    assert told.status == 0 and "40 tasks" in told.err
+    (here / "rl.yaml").write_text(RECIPE.replace("[train, export]", "[train, evaluate, export]"))
+    told = bloomery("rl", "tasks", "rl.yaml", "--rows", "60", "--out", "tasks.jsonl", within=here)
+    assert told.status == 0 and "60 tasks" in told.err
     assert json.loads((here / "tasks.jsonl").read_text().splitlines()[39])["prompt"] == "say 39"
     done = bloomery("run", "rl.yaml", within=here)
     assert done.status == 0, done.err
@@ -99,11 +123,52 @@ def test_tasks_are_written_and_learned_in_an_environment_of_ones_own(here: Path)
     assert all(len(one["turns"]) == 2 and one["reward"] is not None for one in shown)
     assert {turn["kind"] for one in shown for turn in one["turns"]} == {"clean"}
     assert any(one["why"] == "trained" for one in shown)
+    held = {json.loads(line)["id"] for line in (here / "runs" / "rl" / "eval" / "tasks.jsonl").read_text().splitlines()}
+    assert len(held) >= 6 and not held & {one["task"] for one in shown}  # what is played for the report is not trained
+    found = json.loads((here / "runs" / "rl" / "eval" / "start" / "evaluation.json").read_text())["suites"]
+    assert [
+        (one["name"], one["kind"], one["examples"], one["unscorable"]) for one in found if "tasks" in one["name"]
+    ] == [("tasks played", "environment", len(held), 0)]
+    said = (here / "runs" / "rl" / "report.md").read_text()
+    assert all(f"| tasks played, {name} |" in said for name in ("pass@1", "pass@4", "reward", "turns", "unscorable"))
     events = [json.loads(line) for line in (here / "runs" / "rl" / "events.jsonl").read_text().splitlines()]
     told_of = [event for event in events if event["event"] == "rollouts" and event["rollouts"]]
     assert told_of and all(one["unscorable"] == 0 and one["stopped/turns"] == 1.0 for one in told_of)
     refused = bloomery("explain", "rl.yaml", "objective=sft", "rollouts={}", within=here)
     assert refused.status == 2 and "the rows of `tasks` have none" in " ".join((refused.out + refused.err).split())
+
+
+GAME = """\
+name: game
+role: skills
+kind: environment
+path: games.jsonl
+environment: {type: guess, high: 3, turns: 4, right: 0.1}
+samples: 2
+temperature: 1.0
+max_new_tokens: 4
+"""
+
+
+def test_a_game_is_a_suite_and_its_rows_are_told_apart_though_all_begin_alike(here: Path) -> None:
+    recipe = recipe_from({"family": "ember", "rollouts": {"environment": {"type": "guess", "high": 3}}})
+    (here / "games.jsonl").write_text("".join(json.dumps(row) + "\n" for row in tasks_in(recipe, 40)))
+    (here / "game.yaml").write_text(GAME)
+    told = bloomery("eval", "tiny", "--suite", "game.yaml", "--limit", "12", "--out", "out", within=here)
+    assert told.status == 0 and all(name in told.out for name in ("game", "pass@2", "reward", "turns")), told.err
+    records = [json.loads(line) for line in (here / "out" / "records.jsonl").read_text().splitlines()]
+    assert len(records) == 12 and all(1 <= one["values"]["turns"] <= 4 and len(one["samples"]) == 2 for one in records)
+    assert any(word in records[0]["answer"] for word in ("higher", "lower", "a number"))
+    (here / "game.yaml").write_text(GAME.replace("guess", "gues"))
+    refused = bloomery("eval", "tiny", "--suite", "game.yaml", within=here)
+    assert refused.status == 2 and "the suite `game`: `environment.type: gues`" in " ".join(refused.err.split())
+    alone = RECIPE.replace('"own.py:Echo", times: 3', "guess, high: 3").replace("path: tasks", "path: games")
+    (here / "rl.yaml").write_text(alone.replace("group: 4,", "group: 4, go: anyway, watch: 2,"))
+    done = bloomery("run", "rl.yaml", "budget=2 steps", within=here)
+    assert done.status == 0, done.err
+    held = (here / "runs" / "rl" / "eval" / "games.jsonl").read_text().splitlines()
+    events = [json.loads(line) for line in (here / "runs" / "rl" / "events.jsonl").read_text().splitlines()]
+    assert len(held) == 8 and any("held_pass_1" in event for event in events)
 
 
 def test_an_environment_without_tasks_says_what_to_bring() -> None:
@@ -154,3 +219,27 @@ def test_an_environment_may_drive_its_rollouts_itself(here: Path) -> None:
     assert all(len(one["turns"]) == 2 for one in shown if one["reward"] is not None)
     assert "RuntimeError: a cable is loose" in why["3"] and "took longer than 1 s" in why["5"]
     assert "reward" in why["4"] and "unscorable" in why["4"]  # True is no number
+
+
+TALK = """\
+name: talk
+role: skills
+kind: environment
+path: tasks.jsonl
+environment: {type: "own.py:Talks"}
+temperature: 1.0
+max_new_tokens: 5
+"""
+
+
+def test_an_environment_that_drives_itself_is_a_suite_and_its_failures_are_apart(here: Path) -> None:
+    (here / "own.py").write_text(DRIVES)
+    (here / "tasks.jsonl").write_text("\n".join(json.dumps({"id": str(n), "prompt": f"say {n}"}) for n in range(5)))
+    (here / "talk.yaml").write_text(TALK)
+    told = bloomery("eval", "tiny", "--suite", "talk.yaml", "--trusted", "--out", "out", within=here)
+    assert told.status == 0, told.err
+    records = [json.loads(line) for line in (here / "out" / "records.jsonl").read_text().splitlines()]
+    assert [one["id"] for one in records if one["score"] is None] == ["3", "4"]
+    assert all(one["values"]["turns"] == 2 for one in records[:3]) and "a cable is loose" in records[3]["reason"]
+    assert records[0]["answer"].count("assistant: ") == 2 and "user: Once more." in records[0]["answer"]
+    assert "2 of 5 answers of tiny to talk could not be graded" in told.out

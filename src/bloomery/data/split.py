@@ -57,5 +57,14 @@ def holdout(store: TokenStore, fraction: float = FRACTION, minimum: int = MINIMU
     return Split(np.flatnonzero(~held), np.flatnonzero(held), int(store.n_docs - len(sizes)))
 
 
+def holdout_rows(store: TokenStore, fraction: float = FRACTION, minimum: int = MINIMUM, seed: int = 0) -> Split:
+    """The same by row, whatever it says: for games that all begin alike and differ by what only their environment
+    reads. Of a single row nothing is held out.
+    """
+    wanted = _wanted(store.n_docs, fraction, minimum) if store.n_docs > 1 else 0
+    order = np.argsort(mix(np.arange(store.n_docs, dtype=np.uint64), seed), kind="stable")
+    return Split(np.sort(order[wanted:]), np.sort(order[:wanted]), 0)
+
+
 def _wanted(documents: int, fraction: float, minimum: int) -> int:
     return max(1, math.ceil(fraction * documents), min(minimum, int(MOST * documents)))

@@ -36,15 +36,18 @@ class Answers:
     """What graders need that no file can hold: judges among them."""
 
     def drawn(self, rows: Sequence[Row]) -> list[list[tuple[Completion, str]]]:
-        """`samples` answers to each row, with their text."""
+        """The answers to each row, with their text."""
         prompts = [self.prompter.prompt(messages_of(row)) for row in rows]
-        return self.continued(prompts, self.suite.max_new_tokens, self.suite.samples)
+        return self.continued(prompts, self.suite.max_new_tokens, self.suite.answers(len(rows)))
 
-    def continued(self, prompts: Sequence[list[int]], tokens: int, each: int = 1) -> list[list[tuple[Completion, str]]]:
-        """`each` answers to each prompt of ids, with their text."""
-        sampling = Sampling(tokens, self.suite.temperature, seed=self.seed)
-        found = iter(self.engine.generate([prompt for prompt in prompts for _ in range(each)], sampling))
-        return [[(one, self._text(one)) for one in (next(found) for _ in range(each))] for _ in prompts]
+    def continued(
+        self, prompts: Sequence[list[int]], tokens: int, each: Sequence[int] | None = None
+    ) -> list[list[tuple[Completion, str]]]:
+        """So many answers to each prompt of ids (None: one), with their text."""
+        sampling, counts = Sampling(tokens, self.suite.temperature, seed=self.seed), each or [1] * len(prompts)
+        asked = [prompt for prompt, count in zip(prompts, counts, strict=True) for _ in range(count)]
+        found = iter(self.engine.generate(asked, sampling) if asked else ())
+        return [[(one, self._text(one)) for one in (next(found) for _ in range(count))] for count in counts]
 
     def scores(self, asked: Sequence[tuple[Row, int, str]]) -> list[Drawn]:
         """The grader's score of every answer; asked: (row, its number, the answer)."""
@@ -71,12 +74,17 @@ def sample_of(row: Row, number: int, answer: str, more: Mapping[str, Any] | None
 
 
 def _graded(suite: Answers, rows: Sequence[Row]) -> list[Record]:
-    answers = suite.drawn(rows)
-    asked = [(row, n, text) for n, row in enumerate(rows) for _, text in answers[n]]
-    graded = iter(suite.scores(asked))
+    """A row that cannot be answered has no score, as one that cannot be graded: the others still count."""
+    asked = [suite.prompter.asked(row, suite.engine.context) for row in rows]
+    able = {n: prompt for n, (prompt, reason) in enumerate(asked) if not reason}
+    drawn = suite.continued([*able.values()], suite.suite.max_new_tokens, suite.suite.answers(len(able)))
+    answers = dict(zip(able, drawn, strict=True))
+    graded = iter(suite.scores([(rows[n], n, text) for n in able for _, text in answers[n]]))
     return [
-        record_of(row, n, many, [next(graded) for _ in many])
-        for n, (row, many) in enumerate(zip(rows, answers, strict=True))
+        record_of(row, n, answers[n], [next(graded) for _ in answers[n]])
+        if n in answers
+        else Record(ident(row, n), part(row), None, asked[n][1], prompt=question(row))
+        for n, row in enumerate(rows)
     ]
 
 

@@ -150,6 +150,9 @@ METRICS: Mapping[str, Metric] = {
     "extracted_control": Metric(value("extracted_control"), better="neither"),
     "tokens_in_a_row": Metric(value("run"), better="neither"),
     "tokens_in_a_row_control": Metric(value("run_control"), better="neither"),
+    "reward": Metric(value("reward")),
+    "turns": Metric(value("turns"), better="neither"),
+    "unscorable": Metric(value("unscorable"), better="neither"),
     "exposure": Metric(value("exposure"), better="neither"),
     "exposure_control": Metric(value("exposure_control"), better="neither"),
     "exposure_above_control": Metric(_beyond("exposure"), better="less"),
@@ -171,6 +174,7 @@ USUAL: Mapping[str, tuple[str, ...]] = {
         "tokens_in_a_row_control",
     ),
     "exposure": ("exposure", "exposure_control", "exposure_above_control"),
+    "environment": ("reward", "turns", "unscorable"),
 }
 """Kind of suite -> its metrics where it names none."""
 BBQ = ("accuracy_ambiguous", "accuracy_disambiguated", "bias_ambiguous", "bias_disambiguated")
@@ -195,6 +199,7 @@ def refuse_unfit(name: str, kind: str, samples: int) -> None:
         raise InputError(f"`{name}` needs {passed[1]} answers to a row, and {samples} are drawn", fix="raise `samples`")
     of_answers = bool(passed) or name in OF_ANSWERS
     fits = kind in ("generate", "rubric") if of_answers else name in USUAL.get(kind, ())
+    fits |= bool(passed) and kind == "environment"
     if not fits and not (kind == "choice" and name in BBQ):
         raise InputError(f"`{name}` says nothing about a suite of `kind: {kind}`", fix="remove it from `metrics`")
 

@@ -89,6 +89,15 @@ class Prompter:
         ids = self.encoded(self.rendered(messages, tools))
         return ids if ids[:1] == self.bos else [*self.bos, *ids]
 
+    def asked(self, row: Row, context: int) -> tuple[list[int], str]:
+        """(ids of a row's prompt, why it cannot be answered within the context: empty where it can)."""
+        try:
+            ids = self.prompt(messages_of(row))
+        except InputError as error:
+            return [], error.message
+        fits = 0 < len(ids) < context
+        return ids, "" if fits else f"its prompt has {len(ids):,} tokens; the context holds {context:,} with the answer"
+
     def rendered(self, messages: Sequence[Row], tools: Sequence[Row] = ()) -> str:
         """A conversation as the chat template writes it, up to where the assistant answers.
 

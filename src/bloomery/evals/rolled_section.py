@@ -12,6 +12,8 @@ from bloomery.evals.rolled_chart import rolled_chart
 from bloomery.evals.sections import table
 from bloomery.evals.wording import number
 
+BESIDE = ("reward", "turns", "unscorable")
+"""Figures of tasks in environments that stand beside how often they were done."""
 NAMES = ["Held-out tasks", "Examples", "Before", "After", "Change", "95 % interval"]
 
 
@@ -35,12 +37,16 @@ def lines(rolled: Rolled) -> Iterator[str]:
 
 
 def passed(report: Report) -> list[list[str]]:
-    """pass@1 and pass@k of the suites that have them, before and after, as cells."""
-    found = [one for one in differences(*report.evaluations, report.comparison.draws) if one.name.startswith("pass@")]
-    return [_row(one) for one in found]
+    """pass@1 and pass@k of the suites that have them, and what environments tell beside, before and after, as cells."""
+    games = {suite.name for suite in report.evaluations[0].suites.values() if suite.kind == "environment"}
+    found = differences(*report.evaluations, report.comparison.draws)
+    return [_row(one) for one in found if one.name.startswith("pass@") or (one.suite in games and one.name in BESIDE)]
 
 
 def _row(one: Difference) -> list[str]:
-    change = f"{100 * one.change.estimate:+.1f} points"
-    bounds = f"[{number(100 * one.change.low, 1)}, {number(100 * one.change.high, 1)}]"
-    return [f"{one.suite}, {one.name}", f"{one.examples:,}", f"{one.before:.1%}", f"{one.after:.1%}", change, bounds]
+    named, change = [f"{one.suite}, {one.name}", f"{one.examples:,}"], one.change
+    if one.name in ("reward", "turns"):
+        bounds = f"[{number(change.low, 2)}, {number(change.high, 2)}]"
+        return [*named, number(one.before, 2), number(one.after, 2), number(change.estimate, 2, True), bounds]
+    bounds = f"[{number(100 * change.low, 1)}, {number(100 * change.high, 1)}]"
+    return [*named, f"{one.before:.1%}", f"{one.after:.1%}", f"{100 * change.estimate:+.1f} points", bounds]

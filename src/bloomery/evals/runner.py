@@ -15,6 +15,7 @@ from bloomery.evals.beside import against_reference, only_answered
 from bloomery.evals.judged import NOBODY, Judging
 from bloomery.evals.metrics import BBQ, name_of
 from bloomery.evals.own_metrics import own_values
+from bloomery.evals.played import Play, nobody, played
 from bloomery.evals.prompts import Prompter, messages_of
 from bloomery.evals.results import EvalResult, Record, SuiteResult
 from bloomery.evals.rows import ident, reference_of
@@ -35,12 +36,13 @@ def evaluate(
     seed: int = 0,
     judging: Judging = NOBODY,
     beside: bool = False,
+    play: Play = nobody,
 ) -> EvalResult:
     """Run every suite and return its records; with `out`, save them there too.
 
     `tokenizer` is a transformers fast tokenizer, `base` the folder relative grader paths count from. With `beside`,
-    answers to suites of pairs are drawn and left to be judged beside those of other models. Raises `InputError` for
-    suites of one name, broken rows and graders that cannot work.
+    answers to suites of pairs are drawn and left to be judged beside those of other models. `play` attempts tasks in
+    environments. Raises `InputError` for suites of one name, broken rows and graders that cannot work.
     """
     names = [suite.name for suite in suites]
     if len(set(names)) != len(names):
@@ -50,14 +52,14 @@ def evaluate(
     runs = []
     for suite in suites:
         answers = Answers(engine, prompters[suite.render], suite, base, seed, judging.given)
-        runs += [replace(one, **judging.told(suite.grader)) for one in _run(answers, beside)]
+        runs += [replace(one, **judging.told(suite.grader)) for one in _run(answers, beside, play)]
     result = EvalResult(model, {one.name: one for one in runs}, time.perf_counter() - began)
     if out is not None:
         result.save(out)
     return result
 
 
-def _run(answers: Answers, beside: bool) -> list[SuiteResult]:
+def _run(answers: Answers, beside: bool, play: Play) -> list[SuiteResult]:
     """One result, or one for each task of another package's."""
     began, engine, prompter, suite = time.perf_counter(), answers.engine, answers.prompter, answers.suite
     if suite.kind == "lm_eval":
@@ -71,6 +73,8 @@ def _run(answers: Answers, beside: bool) -> list[SuiteResult]:
     rows = suite.load_rows()
     if suite.kind in SCORED:
         records = SCORED[suite.kind](engine, prompter, rows)
+    elif suite.kind == "environment":
+        records = played(play, suite, rows, answers.seed)
     elif suite.kind == "pairwise":
         records = only_answered(answers, rows) if beside else against_reference(answers, rows)
     else:
@@ -96,7 +100,7 @@ def refuse_ungradable(suite: Suite, base: Path | None = None, at_once: int = 64,
         return
     grader, rows, reason = load_grader(suite.grader, base, given), suite.load_rows(), ""
     for at in range(0, len(rows), at_once):
-        samples = [_answered(row, at + i) for i, row in enumerate(rows[at : at + at_once])]
+        samples = [answered(row, at + i) for i, row in enumerate(rows[at : at + at_once])]
         scores = grader.grade(samples)
         if any(score.aggregate_reward_score is not None for score in scores):
             return
@@ -107,7 +111,7 @@ def refuse_ungradable(suite: Suite, base: Path | None = None, at_once: int = 64,
     )
 
 
-def _answered(row: Row, number: int) -> Sample:
+def answered(row: Row, number: int) -> Sample:
     """The row with its own reference as the answer."""
     wanted = reference_of(row)
     said = str(wanted[0] if isinstance(wanted, list | tuple) and wanted else wanted or "")

@@ -27,6 +27,7 @@ Kind = Literal[
     "exposure",
     "rubric",
     "pairwise",
+    "environment",
     "lm_eval",
     "inspect",
 ]
@@ -46,6 +47,7 @@ NEEDS: dict[str, tuple[tuple[str, ...], ...]] = {
     "exposure": (("format", "secret", "control"),),
     "rubric": (("prompt", "rubric"), ("messages", "rubric")),
     "pairwise": (("prompt",), ("messages",)),
+    "environment": (("prompt",), ("messages",)),
 }
 """Kind -> sets of keys, one of which every row must have."""
 
@@ -59,7 +61,8 @@ class Suite:
     """`bpb`: bits per byte of text or of the last answer; `choice`: by log-likelihood; `generate`: graded answers;
     `preference`: whether the better of two conversations is likelier, after the first `prompt` messages; `judged`:
     whether a good one (`chosen`) is of the likelier half, and a bad one (`rejected`) of the other; `rubric`: graded by
-    each row's own criteria; `pairwise`: answers of two models beside each other; the others: docs/evaluation.md."""
+    each row's own criteria; `pairwise`: answers of two models beside each other; `environment`: played over several
+    turns by whoever `evaluate` is given for it; the others: docs/evaluation.md."""
     rows: Sequence[Row] | Path
     """Rows, or a JSONL file of them. A row's `skill`, where it has one, splits the suite's figures."""
     group: Group
@@ -85,6 +88,10 @@ class Suite:
     include: Path | None = None
     """For `lm_eval` and `inspect`: names of tasks, and a folder of task files."""
     trusted: bool = False
+    environment: Mapping[str, Any] | None = None
+    """For `environment`: the section of that name as a recipe has it, whole (`recipes/environments.py`)."""
+    repeated: int | None = None
+    """Rows, evenly spread, to which all `samples` answers are drawn; the others have one. None: all rows."""
 
     def __post_init__(self) -> None:
         _one_of("kind", self.kind, get_args(Kind))
@@ -92,11 +99,16 @@ class Suite:
         _one_of("render", self.render, ("auto", "chat", "plain"))
         graded = self.kind in ("generate", "toxicity", "rubric", "pairwise")
         if (self.grader is None and graded and not (self.kind == "generate" and self.metrics)) or (
-            self.grader is not None and not graded
+            self.grader is not None and not graded and self.kind != "environment"
         ):
             raise InputError(
                 f"the suite `{self.name}`: `grader` belongs to `kind: generate` and its like, and is needed there",
                 fix="add or remove `grader`",
+            )
+        if (self.environment is None) == (self.kind == "environment"):
+            raise InputError(
+                f"the suite `{self.name}`: `environment` belongs to `kind: environment`, and is needed there",
+                fix="add or remove `environment`",
             )
         if self.samples > 1 and not self.temperature:
             raise InputError(
@@ -113,8 +125,14 @@ class Suite:
     def named_metrics(self) -> tuple[str, ...]:
         """Metrics of ours that it is measured by."""
         if self.metrics is None:
-            return USUAL.get(self.kind, ())
+            passed = ("pass@1", f"pass@{self.samples}") if self.kind == "environment" and self.samples > 1 else ()
+            return (*passed, *USUAL.get(self.kind, ()))
         return tuple(name for name in self.metrics if isinstance(name, str))
+
+    def answers(self, rows: int) -> list[int]:
+        """How many answers are drawn to each of so many rows."""
+        many = set(range(rows) if self.repeated is None else evenly(rows, self.repeated))
+        return [self.samples if place in many else 1 for place in range(rows)]
 
     def load_rows(self) -> list[Row]:
         """The rows, each with what its kind needs. Raises `InputError` naming the first one that is broken."""
@@ -131,6 +149,12 @@ class Suite:
                     where=Where(where, line) if where else None,
                 )
         return rows[: self.limit]
+
+
+def evenly(rows: int, count: int) -> list[int]:
+    """Places of `count` rows that lie evenly among `rows`; of all where there are fewer."""
+    count = min(count, rows)
+    return [(2 * place + 1) * rows // (2 * count) for place in range(count)]
 
 
 def shaped(row: Row, columns: Mapping[str, str], prompt: str | None) -> Row:

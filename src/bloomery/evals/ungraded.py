@@ -1,4 +1,4 @@
-"""Answers that could not be graded: how many of each suite, under which model, and why."""
+"""Answers that could not be graded, each by itself where several are drawn to a row: how many, of which model, why."""
 
 from __future__ import annotations
 
@@ -39,10 +39,12 @@ def ungraded(models: Sequence[EvalResult]) -> tuple[Ungraded, ...]:
     found = []
     for model in models:
         for suite in model.suites.values():
-            without = [r for r in suite.records if suite.kind != "bpb" and r.score is None]
+            graded = () if suite.kind == "bpb" else suite.records
+            answers = [(record.prompt, one) for record in graded for one in record.samples or (record,)]
+            without = [(prompt, one.reason) for prompt, one in answers if one.score is None]
             if without:
-                reasons = Counter(record.reason for record in without).most_common()
-                shared = len(reasons) == 1 and len({record.prompt for record in without}) > 1
-                told = (len(without), len(suite.records), reasons[0][0] or "the grader does not say why", shared)
+                reasons = Counter(reason for _, reason in without).most_common()
+                shared = len(reasons) == 1 and len({prompt for prompt, _ in without}) > 1
+                told = (len(without), len(answers), reasons[0][0] or "the grader does not say why", shared)
                 found.append(Ungraded(suite.name, model.model, *told))
     return tuple(found)

@@ -32,6 +32,7 @@ Kind = Literal[
     "exposure",
     "rubric",
     "pairwise",
+    "environment",
     "lm_eval",
     "inspect",
 ]
@@ -83,6 +84,8 @@ class Suite(BaseModel):
     """Names of lm-eval or Inspect tasks."""
     include: str | None = None
     """Folder of task files, for `lm_eval`."""
+    environment: dict[str, Any] | None = None
+    """For `kind: environment`: what `rollouts.environment` of a recipe says."""
     trusted: bool = False
     """The tasks are Python code, run with your rights: say that you know."""
 
@@ -97,8 +100,11 @@ class Suite(BaseModel):
             raise InputError(f"the suite `{self.name}` must have one of `builtin`, `path`, `hf` and `rows`")
         if self.tasks or self.include:
             raise InputError(f"the suite `{self.name}`: `tasks` and `include` belong to `kind: lm_eval` or `inspect`")
+        if (self.environment is None) == (self.kind == "environment"):
+            belongs = "belongs to `kind: environment`, and is needed there"
+            raise InputError(f"the suite `{self.name}`: `environment` {belongs}", fix="add or remove `environment`")
         needed = self.kind in GRADED and not (self.kind == "generate" and self.metrics)
-        if (self.grader is None and needed) or (self.grader is not None and self.kind not in GRADED):
+        if (self.grader is None and needed) or (self.grader is not None and self.kind not in (*GRADED, "environment")):
             belongs = "belongs to `kind: generate` and its like, and is needed there"
             raise InputError(f"the suite `{self.name}`: `grader` {belongs}", fix="add or remove `grader`")
         return self

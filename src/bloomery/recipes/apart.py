@@ -30,10 +30,10 @@ def evaluated_rows(plan: Plan, held: Iterable[Held]) -> dict[str, Evaluated]:
     """Everything the run is measured on, by name: what is held out, and every suite of the family's.
 
     Prompts alone count where answers are generated. They do not for rows that the run itself holds out: the user's
-    conversations may all begin alike.
+    conversations may all begin alike. Nor do games that are told apart by what their text does not hold.
     """
     graded = plan.get("eval.domain") is not None and plan.get("eval.grader") is not None
-    found = {one.name: one.evaluated(graded and one.role == "domain") for one in held}
+    found = {one.name: one.evaluated(graded and one.role == "domain") for one in held if not one.alike}
     for suite in plan.get("eval.suites"):
         if suite["path"] and suite["kind"] != "exposure":  # canaries are planted on purpose
             found[suite["name"]] = suite_digests(Path(suite["path"]), suite["kind"] != "bpb")
@@ -42,7 +42,7 @@ def evaluated_rows(plan: Plan, held: Iterable[Held]) -> dict[str, Evaluated]:
 
 def measured(plan: Plan, held: Iterable[Held], renderer: Renderer) -> dict[str, Measured]:
     """The same as documents of tokens, to look for their passages in what is trained on."""
-    found = {one.name: Measured.of_table(one.table) for one in held}
+    found = {one.name: Measured.of_table(one.table) for one in held if not one.alike}
     for suite in plan.get("eval.suites"):
         if suite["path"] and suite["kind"] != "exposure" and suite["name"] not in found:
             said = [_said(example) for example in suite_examples(Path(suite["path"]))]

@@ -6,12 +6,13 @@ import gc
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bloomery.core.errors import DamagedError
 from bloomery.core.files import write_text
 from bloomery.lineage.rundir import RunFolder
 from bloomery.recipes.judges import Judges
+from bloomery.recipes.playing import player
 
 if TYPE_CHECKING:
     from bloomery.evals.beside import Standings
@@ -46,9 +47,11 @@ class Bench:
         loaded = load()
         engine = NativeEngine(loaded)
         judging = self.judges.measuring(loaded, engine, self.suites)
-        found = evaluate(engine, loaded.tokenizer, self.suites, place, model=shown, judging=judging, beside=True)
+        play = player(loaded, self.say)
+        given: dict[str, Any] = {"model": shown, "judging": judging, "beside": True, "play": play}
+        found = evaluate(engine, loaded.tokenizer, self.suites, place, **given)
         self.judges.measured()
-        del loaded, engine, judging
+        del loaded, engine, judging, play, given
         gc.collect()
         return found
 

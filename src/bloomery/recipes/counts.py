@@ -15,7 +15,7 @@ from bloomery.data.sources import source_files
 from bloomery.recipes.curriculum import STAGES, is_staged
 from bloomery.recipes.plan import Plan, Source, Value
 
-FILE, STAGES_FILE = "counts.json", "stages.json"
+FILE, STAGES_FILE, ROLLOUTS_FILE = "counts.json", "stages.json", "rollouts.json"
 
 
 def cache_dir() -> Path:
@@ -62,6 +62,30 @@ def known_stages(plan: Plan, cache: Path) -> Plan:
     return (
         plan.updated({STAGES: Value(found, "derived", "as the last run found them")}) if all(found.values()) else plan
     )
+
+
+def remember_rollouts(plan: Plan, machine: str, each: tuple[float, float], cache: Path) -> None:
+    """Note (tokens sampled in, seconds taken by) one rollout of the plan's tasks by its start, on average.
+
+    Of several runs the least time counts: what else a machine does only adds to it.
+    """
+    known, (tokens, seconds) = known_rollouts(plan, machine, cache), each
+    noted = {_rollouts_key(plan, machine): [tokens, min(seconds, known[1]) if known else seconds]}
+    write_json(cache / ROLLOUTS_FILE, _read(cache, ROLLOUTS_FILE) | noted)
+
+
+def known_rollouts(plan: Plan, machine: str, cache: Path) -> tuple[float, float] | None:
+    """What was noted, where a run from this start on these tasks has sampled any on a machine of this name."""
+    found = _read(cache, ROLLOUTS_FILE).get(_rollouts_key(plan, machine))
+    return (float(found[0]), float(found[1])) if isinstance(found, list) and len(found) == 2 else None
+
+
+def _rollouts_key(plan: Plan, machine: str) -> str:
+    """Changes with the start, the rows of the domain, what bounds an answer, who grades it, and who samples."""
+    tokenizer = plan.get("start.tokenizer")
+    domain = [_key(source, tokenizer) for source in plan.sources if source.role == "domain"]
+    names = ("group", "max_tokens", "temperature", "environment", "workers", "reward")
+    return canonical_hash([domain, plan.get("start.ref"), [plan.get(f"rollouts.{one}") for one in names], machine])
 
 
 def _stages_key(source: Source, plan: Plan) -> str:

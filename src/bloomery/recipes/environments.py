@@ -1,16 +1,19 @@
-"""The environment of a recipe's rollouts: as a decided value, what cannot work about it, and the host it runs in."""
+"""Environments of recipes and suites: as decided values, what cannot work about them, and the host they run in."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bloomery.core.errors import InputError
+from bloomery.core.validation import checked
 from bloomery.recipes.load import Loaded, anchored_environment
 from bloomery.recipes.plan import Plan
 from bloomery.recipes.problem import Problem
+from bloomery.recipes.train_sections import EnvironmentSection
 from bloomery.rl.environments.named import NEAR, near, program
 
 if TYPE_CHECKING:
@@ -23,11 +26,19 @@ KEY = "rollouts.environment"
 def settled(loaded: Loaded) -> dict[str, Any] | None:
     """The section as plain JSON, paths in full, `options` what the environment itself is made with."""
     told = loaded.recipe.rollouts.environment
-    if told is None:
-        return None
+    return None if told is None else _plain(told, loaded.base, loaded.recipe.trusted)
+
+
+def of_suite(told: Mapping[str, Any], base: Path, trusted: bool) -> dict[str, Any]:
+    """The same of a suite beside the file that describes it. Raises `InputError` for a key with no such value."""
+    section = checked(EnvironmentSection, told, lambda key: None, prefix="environment")
+    return _plain(section, base.absolute(), trusted)  # its process has a working folder of its own
+
+
+def _plain(told: EnvironmentSection, base: Path, trusted: bool) -> dict[str, Any]:
     found = {name: getattr(told, name) for name in type(told).model_fields}
-    found |= {"options": dict(told.model_extra or {}), "trusted": loaded.recipe.trusted}
-    return found | {key: anchored_environment(found, loaded.base)[key] for key in ("type", "python")}
+    found |= {"options": dict(told.model_extra or {}), "trusted": trusted}
+    return found | {key: anchored_environment(found, base)[key] for key in ("type", "python")}
 
 
 def check(loaded: Loaded, plan: Plan) -> Iterator[Problem]:
@@ -38,10 +49,36 @@ def check(loaded: Loaded, plan: Plan) -> Iterator[Problem]:
     if plan.get("rollouts.orchestrators"):
         message = "`rollouts.environment` and `rollouts.orchestrators` both make the rollouts"
         yield Problem(message, loaded.place(KEY), "remove one of the two")
-    yield from _problems(loaded, told)
+    for error in refusals(told, KEY):
+        yield Problem(error.message, loaded.place(KEY), error.fix)
 
 
-def _problems(loaded: Loaded, told: Mapping[str, Any]) -> Iterator[Problem]:
+def refusals(told: Mapping[str, Any], key: str) -> Iterator[InputError]:
+    """What cannot work about the environment that stands under `key`; one of another process is made there once."""
+    found = list(_wrong(told, key))
+    yield from found
+    if not found and told["type"] not in NEAR:
+        file = Path(program_of(told).file)
+        reason = _tried(json.dumps(dict(told), sort_keys=True, default=str), file.stat().st_mtime_ns)
+        if reason:
+            yield InputError(f"`{key}`: {reason}", fix=f"mend {file.name}, or change `{key}`")
+
+
+@lru_cache(maxsize=64)
+def _tried(told: str, changed: int) -> str:
+    """Why the environment cannot be loaded, made or asked; empty where it can. It is asked once for each change of its
+    file: a run makes its plan more than once."""
+    from bloomery.rl.environments.apart import Apart
+
+    read = json.loads(told)
+    try:
+        Apart(program_of(read), read["timeout"]).close()
+    except InputError as error:
+        return error.message
+    return ""
+
+
+def _wrong(told: Mapping[str, Any], key: str) -> Iterator[InputError]:
     file = Path(told["type"].rpartition(":")[0])
     try:
         if told["type"] in NEAR:
@@ -49,20 +86,18 @@ def _problems(loaded: Loaded, told: Mapping[str, Any]) -> Iterator[Problem]:
         else:
             program(told["type"], told["options"], told["python"] or "", ())
     except InputError as error:
-        yield Problem(error.message, loaded.place(KEY), error.fix or "change it")
+        yield InputError(error.message.replace(KEY, key), fix=(error.fix or "change it").replace(KEY, key))
         return
     if file.suffix == ".py" and not file.is_file():
-        yield Problem(f"`{KEY}.type`: there is no file {file}", loaded.place(KEY), "change `type`")
+        yield InputError(f"`{key}.type`: there is no file {file}", fix="change `type`")
     if told["python"] and not Path(told["python"]).is_file():
-        message = f"`{KEY}.python`: there is no file {told['python']}"
-        yield Problem(message, loaded.place(KEY), "name an interpreter: path/to/venv/bin/python")
+        message = f"`{key}.python`: there is no file {told['python']}"
+        yield InputError(message, fix="name an interpreter: path/to/venv/bin/python")
     if told["type"] in NEAR and told["python"]:
-        message = f"`{KEY}.python` has no effect: `{told['type']}` runs in this process"
-        yield Problem(message, loaded.place(KEY), "remove it")
+        yield InputError(f"`{key}.python` has no effect: `{told['type']}` runs in this process", fix="remove it")
     if (file.suffix == ".py" or told["python"]) and not told["trusted"]:
         what = file.name if file.suffix == ".py" else told["python"]
-        message = f"`{KEY}` runs the code of {what}, with your rights"
-        yield Problem(message, loaded.place(KEY), "read it, then set `trusted: true`")
+        yield InputError(f"`{key}` runs the code of {what}, with your rights", fix="read it, then set `trusted: true`")
 
 
 def program_of(told: Mapping[str, Any]) -> Program:
@@ -94,8 +129,8 @@ def tasks_in(loaded: Loaded, rows: int) -> list[dict[str, Any]]:
     told = settled(loaded)
     if told is None:
         raise InputError("the recipe has no `rollouts.environment`", where=loaded.place("rollouts"), fix="add one")
-    for problem in _problems(loaded, told):
-        raise problem.error()
+    for error in refusals(told, KEY):
+        raise InputError(error.message, where=loaded.place(KEY), fix=error.fix)
     if told["type"] not in NEAR:
         return rows_of(program_of(told), rows)
     made = near(told["type"], told["options"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from bloomery.recipes.plan import Plan
 from bloomery.recipes.preference import COMPARING
 from bloomery.recipes.problem import Problem
 from bloomery.recipes.resolve import resolve
-from bloomery.recipes.rollouts import RL
+from bloomery.recipes.rollout_cost import Rollouts, rollouts, seconds_of
 from bloomery.recipes.sample import Sample, sample_source
 from bloomery.recipes.settle import settle
 from bloomery.recipes.start import RUNS, start_of
@@ -132,6 +132,7 @@ def _explained(loaded: Loaded, before: Plan | None, machine: Machine | None, cac
     plan = settle(plan, plan.get("source_tokens") | counted, not _all_counted(plan, counted), machine)
     exact = set(counted) | {name for name, sample in samples.items() if sample.exact}
     shape = shape_of(start_of(plan).config())
+    sampled = rollouts(plan, samples, machine, cache)
     return Explanation(
         loaded.name,
         plan,
@@ -141,8 +142,8 @@ def _explained(loaded: Loaded, before: Plan | None, machine: Machine | None, cac
         need(plan, shape, planned(plan), machine) if shape else None,
         memory_limit(plan, machine),
         disk_bytes(plan),
-        _seconds(plan, shape, machine),
-        (*notes(plan), *hold_notes(plan)),
+        _seconds(plan, shape, machine, sampled),
+        (*notes(plan), *hold_notes(plan), *(one.said for one in sampled[:1])),
     )
 
 
@@ -183,21 +184,17 @@ def _rows(plan: Plan, exact: set[str], samples: Mapping[str, Sample]) -> tuple[S
     )
 
 
-def _seconds(plan: Plan, shape: ModelShape | None, machine: Machine) -> float | None:
+def _seconds(plan: Plan, shape: ModelShape | None, machine: Machine, sampled: Sequence[Rollouts]) -> float | None:
     """Time of all arms and seeds: 6 FLOP a weight and token (arXiv 2001.08361), a third more when recomputing."""
     if shape is None:
         return None
-    per_token = 6 * shape.linear_parameters + 6 * shape.layers * shape.hidden * plan.get("context")
-    per_token *= 4 / 3 if plan.get("memory.activation_checkpointing") else 1
+    weights, attention = 6 * shape.linear_parameters, 6 * shape.layers * shape.hidden
     settling = plan.get("optim.settle") * plan.get("optim.batch_tokens")
-    arms = (arm.tokens + min(settling, arm.tokens) + _asked(plan, arm.name) / 3 for arm in plan.arms)
-    tokens = sum(arms) * len(plan.get("seeds"))
-    return float(tokens * per_token / machine.flops * OVERHEAD)
-
-
-SAMPLED = 8
-"""Forward passes that a sampled token is worth: three of training, and sampling, which takes half as long again (ember,
-1,000 tokens a step, 64 rollouts). Answers are taken to be as long as they may be."""
+    tokens = sum(arm.tokens + min(settling, arm.tokens) + _asked(plan, arm.name) / 3 for arm in plan.arms)
+    again = 4 / 3 if plan.get("memory.activation_checkpointing") else 1
+    found = tokens * again * (weights + attention * plan.get("context")) / machine.flops
+    found += sum(seconds_of(one, again * weights, again * attention, plan, machine) for one in sampled)
+    return float(found * len(plan.get("seeds")) * OVERHEAD)
 
 
 def _asked(plan: Plan, arm: str) -> float:
@@ -213,10 +210,6 @@ def _asked(plan: Plan, arm: str) -> float:
         found += sum(once.values())
     if plan.get("objective") == "kto":  # each answer has a row that measures: asked of the start, and at every step
         found += sum(once.values()) + sum(used[source.name] for source in domain)
-    if plan.get("objective") == RL:
-        tasks = sum(used[source.name] for source in domain) / plan.get("document_tokens")
-        turns = (plan.get("rollouts.environment") or {"turns": 1})["turns"]
-        found += tasks * plan.get("rollouts.group") * plan.get("rollouts.max_tokens") * turns * SAMPLED
     if plan.get("data.order") == "loss" and arm == "blend":
         found += sum(known.get(source.name) or 0 for source in plan.sources if source.role == "domain")
     return found

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 from bloomery.core.errors import InputError
 from bloomery.data.sources import iter_records
 from bloomery.recipes.configure import source_specs
+from bloomery.recipes.counts import cache_dir, remember_rollouts
 from bloomery.recipes.held_rows import evaluation_rows
 from bloomery.recipes.judges import Judges
 from bloomery.recipes.load import Loaded
-from bloomery.recipes.machine import Machine
+from bloomery.recipes.machine import Machine, this_machine
 from bloomery.recipes.plan import Plan
 from bloomery.recipes.problem import Problem
 from bloomery.recipes.rewarding import is_remote, saying
@@ -78,9 +79,12 @@ def go(plan: Plan, collector: Collector, tasks: DomainTasks, seed: int, trainer:
     few = tasks.fresh(seed, BEFORE, 0, TRIED)
     if spec is not None:
         _try_reward(spec, [task.row for task in few], say)
-    groups, _ = collector.collect(few, BEFORE)
+    groups, spent = collector.collect(few, BEFORE)
     found = base(groups, top_of(spec))
     trainer.log("base", 0, right=found.right, low=found.low, high=found.high, said=found.said)
+    if each := cost_of(groups, spent):
+        machine = this_machine(plan.get("memory.device"), plan.get("memory.precision"))
+        remember_rollouts(plan, machine.name, each, cache_dir())  # `explain` has no model to ask
     say(f"the start: {found.said}")
     problem = refusal(found)
     if problem is None:
@@ -165,6 +169,13 @@ def base(groups: Sequence[Sequence[Rollout]], top: float | None) -> Base:
 
     bounds = wilson(round(right * tasks), tasks)
     return Base(scores, right, min(bounds.low, right), max(bounds.high, right))
+
+
+def cost_of(groups: Sequence[Sequence[Rollout]], spent: Mapping[str, float]) -> tuple[float, float] | None:
+    """(tokens sampled in, seconds taken by) a rollout, on average; None where nothing was sampled."""
+    counts = [one.tree.sampled_tokens for group in groups for one in group]
+    took = sum(seconds for name, seconds in spent.items() if name.endswith("_s"))
+    return (fmean(counts), took / len(counts)) if any(counts) else None
 
 
 def refusal(found: Base) -> InputError | None:

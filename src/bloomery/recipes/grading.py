@@ -1,4 +1,4 @@
-"""What would keep a grader from scoring anything, found before a model is trained or asked."""
+"""What would keep a grader, or an environment, from scoring anything, found before a model is trained or asked."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bloomery.core.errors import InputError
+from bloomery.recipes import environments
 from bloomery.recipes.judges import refuse_judge
 from bloomery.recipes.load import Loaded
 from bloomery.recipes.machine import Machine
@@ -35,6 +36,9 @@ def _of_suites(suites: Iterable[Mapping[str, Any]]) -> Iterator[InputError]:
         what = f"the suite `{suite['name']}`"
         if suite["grader"]:
             yield from _refusals(what, suite["grader"])
+        if played := suite.get("environment"):
+            for error in environments.refusals(played, "environment"):
+                yield InputError(f"{what}: {error.message}", fix=error.fix)
         for metric in suite["metrics"] or ():
             if isinstance(metric, Mapping):
                 yield from _missing(f"{what}: its metric `{metric.get('name', 'python')}`", "metrics", metric)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from bloomery.data.render import Renderer
 from bloomery.data.rows import RowTable
 from bloomery.data.shapes import PREFERENCES
 from bloomery.data.sources import Record, iter_records
-from bloomery.data.split import holdout
+from bloomery.data.split import Split, holdout, holdout_rows
 from bloomery.data.store import TokenStore, build_store
 from bloomery.evals.bootstrap import FEWEST
 from bloomery.recipes.counts import cache_dir
@@ -41,6 +42,8 @@ class Held:
     role: str
     path: Path
     table: RowTable
+    alike: bool = False
+    """Whether its rows are told apart by what their text does not hold: it says nothing of what was trained on."""
 
     def evaluated(self, prompts: bool) -> Evaluated:
         """Hashes of the documents, of their `prompts` too where an answer to one of them proves nothing any more."""
@@ -56,12 +59,33 @@ def hold_out(
     held, training = [], {}
     domain = [source.name for source in plan.sources if source.role == "domain"]
     for name in domain if plan.get("eval.domain") is None else []:
-        if stores[name].shape == TASK and plan.section("rollouts").get("environment"):
-            continue  # nothing is graded on it outside of the environment, and games may all begin alike
-        split = holdout(stores[name], plan.get("data.holdout"), plan.get("data.holdout_least"), plan.get("seed"))
+        games = stores[name].shape == TASK and bool(plan.section("rollouts").get("environment"))
+        if games and not _attempted(plan):
+            continue  # nothing is graded on it outside of the environment
+        split, alike = _split(plan, stores[name], games)
         training[name] = split.train
-        held.append(_kept_out(plan, stores[name], specs[name], split.heldout, "domain", folder))
+        if len(split.heldout):
+            kept = _kept_out(plan, stores[name], specs[name], split.heldout, "domain", folder)
+            held.append(replace(kept, alike=alike))
     return held, training
+
+
+def _attempted(plan: Plan) -> bool:
+    """Whether held-out tasks are attempted: for the report, or while training."""
+    return bool(plan.get("rollouts.watch")) or any(step["do"] == "evaluate" for step in plan.get("steps"))
+
+
+def _split(plan: Plan, store: TokenStore, games: bool) -> tuple[Split, bool]:
+    """What is held out of a source, and whether by row: `games` that all begin alike cannot be told apart by text."""
+    told = plan.get("data.holdout"), plan.get("data.holdout_least"), plan.get("seed")
+    if not games:
+        return holdout(store, *told), False
+    rows = holdout_rows(store, *told)
+    with contextlib.suppress(InputError):
+        split = holdout(store, *told)
+        if 2 * len(split.heldout) >= len(rows.heldout):
+            return split, False
+    return rows, True
 
 
 def _kept_out(

@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 from bloomery.core.events import read_events
 from bloomery.core.files import read_json, verify_ours
 from bloomery.lineage.rundir import RunFolder
+from bloomery.recipes.attempts import ATTEMPTS, drawn
 from bloomery.recipes.bench import Bench
 from bloomery.recipes.configure import segments
 from bloomery.recipes.held import Held
 from bloomery.recipes.judges import Judges
 from bloomery.recipes.pipeline import Earlier
 from bloomery.recipes.plan import Plan
+from bloomery.recipes.playing import played_suite
 from bloomery.recipes.preference import COMPARING
 from bloomery.recipes.prepare import Prepared
 from bloomery.recipes.responsible import of_run
-from bloomery.recipes.rewarding import own_reward
+from bloomery.recipes.rewarding import checked_reward
 from bloomery.recipes.rollouts import RL, TASK
 from bloomery.recipes.training import ArmRun, arm_runs, load_start
 
@@ -32,8 +34,6 @@ if TYPE_CHECKING:
     from bloomery.models.load import Loaded
 
 Say = Callable[[str], None]
-ANSWERS = 4
-"""Answers to each held-out task of a training by rewards."""
 
 
 def judge_run(
@@ -136,18 +136,18 @@ def domain_suites(plan: Plan, held: Iterable[Held]) -> list[Suite]:
             continue
         if one.table.store.shape != TASK:  # which has no answer whose bits could be counted
             found.append(Suite(one.name, "bpb", one.path, "domain"))
-        grader = plan.get("eval.grader") or own_reward(plan) or GRADERS.get(str(builtin.get(one.name)))
+        told = plan.section("rollouts")
+        if told.get("environment"):  # what takes several turns is no matter of one answer
+            found += played_suite(plan, one.name, one.path)
+            continue
+        grader = (
+            plan.get("eval.grader") or checked_reward(told.get("reward")) or GRADERS.get(str(builtin.get(one.name)))
+        )
         if grader and one.table.store.shape != "text":
-            found.append(Suite(f"{one.name} answers", "generate", one.path, "domain", grader, **_sampled(plan)))
+            rows, how = drawn(plan, one.path) if plan.get("objective") == RL else (one.path, {})
+            how |= {"metrics": ("pass@1", f"pass@{ATTEMPTS}")} if how else {}
+            found.append(Suite(f"{one.name} answers", "generate", rows, "domain", grader, **how))
     return found
-
-
-def _sampled(plan: Plan) -> dict[str, Any]:
-    """Tasks that rewards train on are answered several times, as in training: pass@1 is then their mean score."""
-    if plan.get("objective") != RL or plan.get("rollouts.environment"):
-        return {}  # what takes several turns is attempted by `rollouts.watch`
-    told = {"max_new_tokens": plan.get("rollouts.max_tokens"), "temperature": plan.get("rollouts.temperature")}
-    return told | {"samples": ANSWERS, "metrics": ("pass@1", f"pass@{ANSWERS}")}
 
 
 def family_suites(described: Iterable[dict[str, Any]]) -> list[Suite]:
@@ -173,6 +173,7 @@ def family_suites(described: Iterable[dict[str, Any]]) -> list[Suite]:
             tuple(suite["tasks"]),
             Path(suite["include"]) if suite["include"] else None,
             suite["trusted"],
+            suite.get("environment"),
         )
         for suite in described
     ]

@@ -20,6 +20,7 @@ from bloomery.recipes.judges import Judge, Judges, judge_from, with_judge
 from bloomery.recipes.measured import Compared, Evaluation, Ranked
 from bloomery.recipes.opening import opened
 from bloomery.recipes.plan import Plan
+from bloomery.recipes.playing import player
 from bloomery.recipes.responsible import RESPONSIBLE, of_files, of_model
 from bloomery.recipes.suites import chosen, with_rows
 
@@ -170,6 +171,7 @@ def measured(found: Found, suites: list[Suite], asked: Asked, judges: Judges, be
     engine = NativeEngine(loaded)
     judging = judges.measuring(loaded, engine, suites)
     told: dict[str, Any] = {"model": found.name, "seed": asked.seed, "judging": judging, "beside": beside}
+    told["play"] = player(loaded, lambda text: None)
     return score(engine, loaded.tokenizer, suites, **told)
 
 

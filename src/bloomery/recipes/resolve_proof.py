@@ -35,6 +35,7 @@ def proof_values(loaded: Loaded, family: Family | None, start: Start, objective:
         "eval.grader": as_set(loaded, "eval.grader", _own_grader(loaded)),
         "asked.eval_every": as_set(loaded, "eval.every", {every.unit: every.value} if every else None),
         "eval.watch": as_set(loaded, "eval.watch", recipe.eval.watch),
+        "eval.answers": as_set(loaded, "eval.answers", recipe.eval.answers),
         "eval.judge": as_set(loaded, "eval.judge", _judge(loaded)),
         "eval.suites": _judged(loaded, _suites(loaded, family, start, objective)),
     }

@@ -16,6 +16,7 @@ from bloomery.core.validation import checked, place_in
 from bloomery.core.yaml import load_yaml
 from bloomery.families.suites import Suite
 from bloomery.recipes.data_section import absolute
+from bloomery.recipes.environments import of_suite
 from bloomery.recipes.proof_sections import whole_grader
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def whole_suite(suite: Suite, base: Path, trusted: bool, own: bool = True) -> di
         found["metrics"] = [
             one if isinstance(one, str) else whole_grader(one, base, trusted, own) for one in suite.metrics
         ]
+    found["environment"] = suite.environment and of_suite(suite.environment, base, trusted)
     if suite.include:
         found["include"] = str(base / suite.include)
     found["tasks"] = [str(base / one) if suite.kind == "inspect" and ".py" in one else one for one in suite.tasks]

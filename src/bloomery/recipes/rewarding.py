@@ -11,7 +11,6 @@ from bloomery.core.errors import InputError, Where
 from bloomery.core.files import write_text
 from bloomery.graders.nested import walk
 from bloomery.recipes.judges import Judges
-from bloomery.recipes.plan import Plan
 
 if TYPE_CHECKING:
     from bloomery.graders.payload import Grader
@@ -41,13 +40,11 @@ def is_remote(spec: Mapping[str, Any]) -> bool:
     return any("url" in part or isinstance(part.get("judge"), Mapping) for part in parts)
 
 
-def own_reward(plan: Plan) -> dict[str, Any] | None:
-    """The reward as a grader of held-out answers: where it is checked, asks no server, and one answer is all."""
+def checked_reward(spec: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The reward as a grader of held-out answers: where it is checked, and asks no server."""
     from bloomery.graders.load import load_grader
 
-    told = plan.section("rollouts")
-    found: dict[str, Any] | None = None if told.get("environment") else told.get("reward")
-    return found if found and not is_remote(found) and load_grader(found).verified else None
+    return spec if spec and not is_remote(spec) and load_grader(spec).verified else None
 
 
 def told_to(trainer: Trainer) -> Callable[[int, dict[str, float]], None]:

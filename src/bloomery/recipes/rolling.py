@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +16,12 @@ from bloomery.data.sources import iter_records
 from bloomery.recipes.collecting import collecting
 from bloomery.recipes.configure import source_specs
 from bloomery.recipes.going import begun, go, top_of
-from bloomery.recipes.held import Held
 from bloomery.recipes.held_rows import evaluation_rows
 from bloomery.recipes.prepare import Prepared
 from bloomery.recipes.pulling import pull
 from bloomery.recipes.rewarding import saying, told_to
 from bloomery.recipes.rollouts import RL
+from bloomery.recipes.watched import watched
 from bloomery.rl.config import RolloutSettings
 from bloomery.rl.log import RolloutLog
 
@@ -50,7 +50,7 @@ class DomainTasks:
             source.name: prepared.tables[source.name] for source in plan.sources if source.role == "domain"
         }
         self._specs, self._base = source_specs(plan), Path(plan.get("base"))
-        self._prompter = Prompter(tokenizer, "auto")
+        self.prompter = Prompter(tokenizer, "auto")
 
     @property
     def sources(self) -> frozenset[str]:
@@ -68,27 +68,13 @@ class DomainTasks:
         chosen = [places[int(one)] for one in drawn]
         return [self._task(name, index, f"{name}:again{again}:{index}", again) for name, index in chosen]
 
-    def held(self, held: Iterable[Held], most: int) -> list[Task]:
-        """The first held-out rows of each source, `most` together, as tasks that are not trained on."""
-        from bloomery.evals.prompts import messages_of
-        from bloomery.evals.suites import read_jsonl
-        from bloomery.rl.rollouts import Task
-        from bloomery.rl.watching import AGAIN
-
-        rows = [(one.name, row) for one in held if one.role == "domain" for row in read_jsonl(one.path)][:most]
-        prompts = [np.array(self._prompter.prompt(messages_of(row)), np.int32) for _, row in rows]
-        return [
-            Task(name, f"{name}:held:{number}", row, prompt, AGAIN)
-            for number, ((name, row), prompt) in enumerate(zip(rows, prompts, strict=True))
-        ]
-
     def _task(self, source: str, index: int, group: str, again: int = 0) -> Task:
         from bloomery.evals.prompts import messages_of
         from bloomery.rl.rollouts import Task
 
         table = self._tables[source]
         row = self._rows[source][int(table.store.records[int(table.documents()[index])])]
-        return Task(source, group, row, np.array(self._prompter.prompt(messages_of(row)), np.int32), again)
+        return Task(source, group, row, np.array(self.prompter.prompt(messages_of(row)), np.int32), again)
 
     @cached_property
     def _rows(self) -> Mapping[str, list[dict[str, Any]]]:
@@ -120,13 +106,15 @@ def rolling(
             raise InputError("`objective: rl` trains in one process so far", fix="run it without torchrun")
         collector = plain = collecting(told, settings, loaded, run.folder, saying(trainer))
         rolled.begin(collector)  # whatever comes now, it is closed
+        context = int(getattr(loaded.config, "max_position_embeddings", 0) or 1 << 30)
+        held = [] if told["orchestrators"] else watched(told, prepared.held, tasks.prompter, context, trainer)
         if not told["orchestrators"] and not begun(run.folder):
             go(plan, collector, tasks, run.seed, trainer)
-        watched = tasks.held(prepared.held, told["watch"])
         if settings.resample:
             collector = Resampling(collector, partial(tasks.fresh, run.seed), settings.resample)
-        if watched and not told["orchestrators"]:
-            collector = Watching(collector, plain, watched, plan.get("eval.every"), top_of(told["reward"]))
+        if held:
+            top = told["environment"]["right"] if told["environment"] else top_of(told["reward"])
+            collector = Watching(collector, plain, held, plan.get("eval.every"), top)
         rolled.begin(collector)
         rolled.pull = pull(plan, trainer, run.seed)
         rolled.told = told_to(trainer)

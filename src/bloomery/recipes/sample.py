@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from bloomery.core.errors import InputError
 from bloomery.data.builtin import BUILTINS
 from bloomery.data.config import SourceSpec
 from bloomery.data.readers import Record
 from bloomery.data.shapes import Columns, detect, to_example
+from bloomery.data.turns import plain
 from bloomery.recipes.data_section import absolute
 from bloomery.recipes.load import Loaded
 from bloomery.recipes.mixing import source_names, spec_of
@@ -40,6 +43,9 @@ CHARACTERS_PER_TOKEN = 4.0
 USUAL_DOCUMENT = 256
 """Tokens of the document that a token is typically in: instruction rows of 175 tokens have 250, weighted by token."""
 
+ANSWERED = ("messages", "instruction", "prompt")
+"""Shapes whose rows end with an answer."""
+
 Kind = Literal["text", "sft", "mixed", "preference", "judged", "unknown"]
 
 
@@ -59,6 +65,9 @@ class Sample:
     columns: str = ""
     typical: float = 0.0
     """Characters of the document that a character is typically in: the mean length, weighted by length."""
+    answers: tuple[str, ...] = ()
+    """What the rows end with, where that is an answer; `answer` is about how many tokens one has, 0 without any."""
+    answer: float = 0.0
 
     @property
     def tokens(self) -> float:
@@ -104,7 +113,18 @@ def sample_source(spec: Mapping[str, Any], base: Path) -> Sample:
     characters = sum(map(len, texts))
     typical = sum(len(text) ** 2 for text in texts) / max(1, characters)
     count = len(records) * factor
-    return Sample(columns.trained_as, count, characters * factor, ended, excerpt, columns=shown, typical=typical)
+    answers = tuple(_answers(records, columns))
+    answer = sum(map(len, answers)) / CHARACTERS_PER_TOKEN / max(1, len(answers))
+    told = (columns.trained_as, count, characters * factor, ended, excerpt)
+    return Sample(*told, columns=shown, typical=typical, answers=answers, answer=answer)
+
+
+def _answers(records: Iterable[Record], columns: Columns) -> Iterator[str]:
+    """The answers that rows end with."""
+    for record in records if columns.trained_as in ANSWERED else ():
+        with contextlib.suppress(InputError):  # a row that is skipped
+            *_, last = to_example(record, columns).messages
+            yield plain(last["content"])[:EXCERPT]
 
 
 def _again(record: Record, columns: Columns) -> list[str]:
@@ -122,12 +142,15 @@ def measured(samples: Mapping[str, Sample], tokenizer: Path | None) -> dict[str,
     from tokenizers import Tokenizer
 
     encode = Tokenizer.from_file(str(file)).encode
-    return {
-        name: replace(sample, density=len(sample.excerpt) / max(1, len(encode(sample.excerpt).ids)))
-        if sample.excerpt
-        else sample
-        for name, sample in samples.items()
-    }
+
+    def counted(sample: Sample) -> Sample:
+        density = len(sample.excerpt) / max(1, len(encode(sample.excerpt).ids))
+        said = "\n".join(sample.answers)[:EXCERPT]
+        part = len(said) / max(1, sum(map(len, sample.answers)) + len(sample.answers))
+        answer = len(encode(said).ids) / max(1e-9, part * len(sample.answers)) if said else 0.0
+        return replace(sample, density=density, answer=answer)
+
+    return {name: counted(sample) if sample.excerpt else sample for name, sample in samples.items()}
 
 
 def document_tokens(samples: Mapping[str, Sample]) -> Value:

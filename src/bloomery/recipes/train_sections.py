@@ -138,6 +138,8 @@ class EnvironmentSection(Section):
     """Processes that the environments of a step are spread over; one that dies takes its own rollouts along."""
     passed: list[str] = []
     """Names of environment variables that its process may see."""
+    right: float = 0.5
+    """From this reward on a held-out task counts as done, in pass@1 and in what went from right to wrong."""
 
 
 class RolloutSection(Section):

@@ -20,7 +20,7 @@ AGAIN = 97
 class Watching(Over):
     """Collects by `inner`, and at every `every`th step by `plain` what the policy does with `held`, once each.
 
-    `top` is the reward of a right answer, None where nothing tells it.
+    `top` is the reward from which an answer is right, None where nothing tells it.
     """
 
     plain: Collector

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from bloomery.data.config import SourceSpec
 from bloomery.data.overlap import Evaluated, without
 from bloomery.data.render import Renderer
 from bloomery.data.similar import clusters
-from bloomery.data.split import holdout
+from bloomery.data.split import holdout, holdout_rows
 from bloomery.data.store import TokenStore, build_store
 
 FIRST, LAST = "ka lo mi tu re so".split(), "ban dor fel gin hum jat kes".split()
@@ -107,3 +108,12 @@ def test_documents_can_give_way_to_an_evaluation(renderer: Renderer, tmp_path: P
     kept = without(store, None, [Evaluated(store.digests[[2, 5]])])
     assert kept.tolist() == [0, 1, 3, 4, 6, 7, 8, 9]
     assert without(store, np.array([5, 6]), [Evaluated(store.digests[[2, 5]])]).tolist() == [6]
+
+
+def test_rows_are_held_out_by_their_place_where_all_say_the_same() -> None:
+    games: Any = SimpleNamespace(n_docs=60)
+    found = holdout_rows(games, seed=3)
+    assert len(found.heldout) == 12 and sorted([*found.train, *found.heldout]) == [*range(60)]
+    assert holdout_rows(games, seed=3).heldout.tolist() == found.heldout.tolist()
+    alone: Any = SimpleNamespace(n_docs=1)
+    assert holdout_rows(alone).train.tolist() == [0] and not len(holdout_rows(alone).heldout)

@@ -151,7 +151,7 @@ class _Process:
         if "ready" not in told:
             end(process)
             reason = told.get("broken", f"its process ended, or took longer than {START_SECONDS:g} s")
-            message = f"the environment `{self._program.name}` cannot be used: {reason}"
+            message = f"the environment `{self._program.name}` of {self._program.file.name} cannot be used: {reason}"
             raise InputError(message, where=Where(self._program.file), fix="change `rollouts.environment`")
         self.drives = bool(told.get("drives"))
         self._process, self._lines, self._waiting = process, queue.SimpleQueue(), {}

@@ -27,17 +27,17 @@ def main() -> None:
     out = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)  # what an environment prints must not mix with its answers
     job = json.loads(sys.stdin.readline())
+    drives = False
     try:
         made = load(Path(job["file"]), job["class"])
         if "tasks" in job:
             for row in itertools.islice(made.tasks(job["tasks"], **job["kwargs"]), job["tasks"]):
                 out.write(_json({"row": row}) + "\n")
         else:
-            tried(made, job["kwargs"])  # what it cannot be made with is said before anything is sampled
+            drives = tried(made, job["kwargs"])  # what it cannot do is said before anything is sampled
     except BaseException as error:
         out.write(_json({"broken": named(error)}) + "\n")
         return
-    drives = hasattr(made, "run") and not hasattr(made, "step")
     out.write(_json({"ready": True, "drives": drives}) + "\n")
     if "tasks" not in job:
         _serve(made, job["kwargs"], out)
@@ -58,14 +58,47 @@ def load(file: Path, name: str) -> Any:
     return found
 
 
-def tried(made: Any, kwargs: dict[str, Any]) -> None:
-    """Make an environment, in the main thread, where packages may do once what they do nowhere else."""
-    close = getattr(made(**kwargs), "close", None)
+class Incomplete(Exception):
+    """An environment without a method that it is asked by; the text says which."""
+
+
+def tried(made: Any, kwargs: dict[str, Any]) -> bool:
+    """Make an environment, in the main thread, where packages may do once what they do nowhere else.
+
+    Tells whether it drives its rollouts itself. Raises `Incomplete` where it can do neither that nor be asked.
+    """
+    one = made(**kwargs)
+    drives = _can(one, "run") and not _can(one, "step")
+    for name in ("run",) if drives else ("reset", "step"):
+        _refuse_without(one, name)
+    close = getattr(one, "close", None)
 
     async def closed() -> None:
         await result(close() if callable(close) else None)
 
     asyncio.run(closed())
+    return drives
+
+
+METHODS = {"reset": ("row", "seed"), "step": ("message",), "run": ("task", "base_url", "api_key")}
+"""What an environment is asked by, and what with."""
+
+
+def _can(one: Any, name: str) -> bool:
+    return callable(getattr(one, name, None))
+
+
+def _refuse_without(one: Any, name: str) -> None:
+    told = f"`{name}({', '.join(METHODS[name])})`"
+    if not _can(one, name):
+        other = "" if _can(one, "reset") or _can(one, "step") else ", nor `run(task, base_url, api_key)`"
+        raise Incomplete(f"it has no {told}{other}")
+    try:
+        inspect.signature(getattr(one, name)).bind(*METHODS[name])
+    except TypeError as error:
+        raise Incomplete(f"its `{name}` cannot be called as {told}: {error}") from None
+    except ValueError:
+        pass  # one that tells no signature is tried when it runs
 
 
 def _serve(made: Any, kwargs: dict[str, Any], out: Any) -> None:
@@ -150,7 +183,7 @@ def _plain(value: Any) -> Any:
 
 def named(error: BaseException) -> str:
     """An exception in one line."""
-    return f"{type(error).__name__}: {error}"[:500]
+    return str(error) if isinstance(error, Incomplete) else f"{type(error).__name__}: {error}"[:500]
 
 
 if __name__ == "__main__":
