@@ -13,6 +13,7 @@ import pytest
 from killed import start, wait
 from orchestrating import KEY, orchestrate
 from tiny import bloomery, weights, workshop
+from together import places
 
 from bloomery.core.events import read_events
 
@@ -56,15 +57,12 @@ def free_port() -> int:
 
 def two(here: Path, *arguments: str, killed: int | None = None) -> list[int]:
     """The exit statuses of two processes that do a verb together; one may kill itself in its fourth step."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("MASTER_ADDR", "127.0.0.1")
-        environment.setenv("MASTER_PORT", str(free_port()))
-        environment.setenv("WORLD_SIZE", "2")
-        started = []
-        for rank in ("0", "1"):
-            environment.setenv("RANK", rank)
-            environment.setenv("LOCAL_RANK", rank)
-            at = "bloomery.train.trainer:train_step" if killed == int(rank) else ""
+    started = []
+    for rank, place in enumerate(places()):
+        at = "bloomery.train.trainer:train_step" if killed == rank else ""
+        with pytest.MonkeyPatch.context() as environment:
+            for name, value in place.items():
+                environment.setenv(name, value)
             started.append(start(here, *arguments, at=at, times=4))
     return [wait(one) for one in started]
 

@@ -1,13 +1,22 @@
-"""Threads in place of processes: what each rank of a run does, and the texts that they gather."""
+"""Several ranks of a run: where each of two processes stands; threads in place of them, and what these gather."""
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 Found = TypeVar("Found")
+
+
+def places() -> list[dict[str, str]]:
+    """What torchrun puts into the environment of each of two processes."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1]), "WORLD_SIZE": "2"}
+    return [meeting | {"RANK": rank, "LOCAL_RANK": rank, "OMP_NUM_THREADS": "1"} for rank in "01"]
 
 
 class Table:
