@@ -7,7 +7,6 @@ imported everything; `tests/e2e/test_hold.py` has two that torchrun starts.
 from __future__ import annotations
 
 import json
-import socket
 import sys
 from dataclasses import replace
 from functools import partial
@@ -20,6 +19,7 @@ from killed import begin, wait
 from safetensors.numpy import load_file
 from safetensors.torch import load_file as torch_load
 from safetensors.torch import save_file
+from together import places
 from toys import ToyPreferences, ToySource, toy_config, toy_job, toy_model, toy_preferences, toy_rows
 
 from bloomery.core.events import read_events
@@ -99,14 +99,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert [wait(process) for process, _ in both] == [0, 0], told
     train_here(root / "passed", alone, WHOLE)
     return root
-
-
-def places() -> list[dict[str, str]]:
-    """What torchrun puts into the environment of each of two processes."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1]), "WORLD_SIZE": "2"}
-    return [meeting | {"RANK": rank, "LOCAL_RANK": rank, "OMP_NUM_THREADS": "1"} for rank in "01"]
 
 
 def two_processes(root: Path) -> None:

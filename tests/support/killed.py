@@ -38,7 +38,7 @@ PATIENCE = 100.0
 
 
 def start(folder: Path, *arguments: str, at: str = "", times: int = 1, number: int = signal.SIGKILL) -> BaseProcess:
-    """Start a verb in `folder`, its output in `said.txt` there.
+    """Start a verb in `folder`, its output in `said.txt` there, of the rank R of several in `said-R.txt`.
 
     It sends itself the signal `number` when it calls the function `at` ("module:name") for the `times`th time.
     """
@@ -80,7 +80,8 @@ def until(true: Callable[[], bool], process: BaseProcess) -> None:
 
 def _verb(folder: str, arguments: tuple[str, ...], at: str, times: int, number: int, environ: dict[str, str]) -> None:
     _enter(folder, environ)
-    said = os.open("said.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    name = f"said-{environ['RANK']}.txt" if "RANK" in environ else "said.txt"
+    said = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
         os.dup2(said, stream.fileno())

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from bloomery.launch.local import this_place
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 """The option of verbs whose result programs read."""
 
@@ -40,7 +42,9 @@ def print_table(headings: list[str], rows: list[list[str]], empty: str) -> None:
 
 def finish(result: Any, as_json: bool = False) -> None:
     """Print a result of `recipes/run.py` and exit with its status where it has one."""
-    if as_json:
+    if not this_place().first:
+        pass  # the first of several processes tells it
+    elif as_json:
         print_json(result.to_json())
     else:
         typer.echo(str(result))

@@ -29,11 +29,16 @@ def _start(plan: Plan, trainer: Trainer, seed: int) -> Start:
     from bloomery.recipes.training import load_start
     from bloomery.rl.pull import Start
     from bloomery.train.module import TrainModule
+    from bloomery.train.place import place
+    from bloomery.train.precision import to_bf16
 
+    world = trainer.world
     size, temperature = trainer.config.micro_tokens, trainer.config.optim.policy.temperature
     if not keeps_start(plan):
-        return Start(trainer.module, size, temperature, partial(adapters_off, trainer.module.model))
-    loaded = load_start(plan, seed, trainer.world)
-    now = next(trainer.module.parameters())
-    loaded.model.to(now.device, now.dtype)
-    return Start(TrainModule(loaded), size, temperature)
+        return Start(trainer.module, world, size, temperature, partial(adapters_off, trainer.module.model))
+    loaded = load_start(plan, seed, world)
+    module = TrainModule(loaded)
+    place(module, loaded, world, trainer.bf16)
+    if trainer.bf16 and world.size == 1:
+        to_bf16(loaded.model)
+    return Start(module, world, size, temperature)

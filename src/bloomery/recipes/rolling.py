@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bloomery.core.errors import InputError
 from bloomery.core.rows import TokenRow
 from bloomery.data.rows import RowTable
 from bloomery.data.sources import iter_records
@@ -19,6 +18,7 @@ from bloomery.recipes.going import begun, go, top_of
 from bloomery.recipes.held_rows import evaluation_rows
 from bloomery.recipes.prepare import Prepared
 from bloomery.recipes.pulling import pull
+from bloomery.recipes.ranks import across
 from bloomery.recipes.rewarding import saying, told_to
 from bloomery.recipes.rollouts import RL
 from bloomery.recipes.watched import watched
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from bloomery.models.load import Loaded
     from bloomery.recipes.feed import BlendSource
     from bloomery.recipes.training import ArmRun
-    from bloomery.rl.loop import RolloutSource
+    from bloomery.rl.loop import Collector, RolloutSource
     from bloomery.rl.rollouts import Task
+    from bloomery.train.parallel import World
     from bloomery.train.trainer import Trainer
 
 SAMPLING = (
@@ -86,7 +87,7 @@ class DomainTasks:
 
 
 def rolling(
-    prepared: Prepared, run: ArmRun, source: BlendSource, loaded: Loaded
+    prepared: Prepared, run: ArmRun, source: BlendSource, loaded: Loaded, world: World
 ) -> tuple[RolloutSource, Callable[[Trainer], None]] | None:
     """The source of steps, and what is done when the weights are in place; None for another objective."""
     plan = prepared.plan
@@ -99,12 +100,14 @@ def rolling(
     told = plan.section("rollouts")
     tasks = DomainTasks(prepared, loaded.tokenizer)
     settings = RolloutSettings(seed=run.seed, **{name: told[name] for name in SAMPLING})
-    rolled = RolloutSource(source, tasks, settings, RolloutLog(run.folder))
+    rolled = RolloutSource(source, tasks, settings, RolloutLog(run.folder) if world.first else None)
 
     def before(trainer: Trainer) -> None:
-        if trainer.world.size > 1:
-            raise InputError("`objective: rl` trains in one process so far", fix="run it without torchrun")
-        collector = plain = collecting(told, settings, loaded, run.folder, saying(trainer))
+        if world.size > 1:
+            collector: Collector = across(plan, run, settings, trainer)
+        else:
+            collector = collecting(told, settings, loaded, run.folder, saying(trainer))
+        plain = collector
         rolled.begin(collector)  # whatever comes now, it is closed
         context = int(getattr(loaded.config, "max_position_embeddings", 0) or 1 << 30)
         held = [] if told["orchestrators"] else watched(told, prepared.held, tasks.prompter, context, trainer)

@@ -9,6 +9,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from bloomery.core.errors import InputError, Where
+from bloomery.launch.local import this_place
 from bloomery.recipes import environments, pushing
 from bloomery.recipes.load import Loaded
 from bloomery.recipes.machine import Machine
@@ -115,6 +116,18 @@ def _sampling(loaded: Loaded, plan: Plan) -> Iterator[Problem]:
         yield Problem(message, loaded.place("rollouts.orchestrators"), "set the variable BLOOMERY_TOKEN")
 
 
+def _processes(loaded: Loaded, plan: Plan) -> Iterator[Problem]:
+    """What cannot go together with a run of several processes."""
+    size, staleness = this_place().size, plan.get("rollouts.staleness")
+    if size > 1 and plan.get("rollouts.workers"):
+        message = f"`rollouts.workers`: each of the {size} processes of this run samples its own share already"
+        fix = "remove it; `rollouts.staleness: 1` samples beside training in every process"
+        yield Problem(message, loaded.place("rollouts.workers"), fix)
+    elif size > 1 and staleness > 1:
+        message = f"`rollouts.staleness: {staleness}`: the {size} processes of this run collect one step at a time"
+        yield Problem(message, loaded.place("rollouts.staleness"), "set 0 or 1, or run it in one process")
+
+
 def check(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
     """A reward without the objective, the objective without a reward, and graders that cannot be made."""
     if plan.get("objective") != RL:
@@ -133,6 +146,7 @@ def check(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
         message = f"`objective: {RL}` learns from rewards, and there is no `reward`"
         yield Problem(message, loaded.place("objective"), "add one, such as `reward: {type: string_check}`")
     yield from _sampling(loaded, plan)
+    yield from _processes(loaded, plan)
     yield from pushing.check(loaded, plan)
     if plan.get("start.kind") == "scaffold":
         message = f"`objective: {RL}` learns from its own answers, and a scaffold gives none worth a reward"

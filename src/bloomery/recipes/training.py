@@ -86,11 +86,11 @@ def _quantised(folder: str, world: World) -> Loaded:
     return load_quantised(folder, str(world.device))
 
 
-def _adapted_start(plan: Plan, seed: int, world: World | None = None) -> Loaded:
+def adapted_start(plan: Plan, seed: int, world: World | None = None, device: str = "cpu") -> Loaded:
     """`load_start`, with fresh adapters where the method trains those."""
     from bloomery.models.lora import LoraSettings, add_lora
 
-    loaded = load_start(plan, seed, world)
+    loaded = load_start(plan, seed, world, device)
     if plan.get("method") != "full":
         settings = plan.section("lora")
         told = settings["rank"], settings["alpha"], settings["dropout"], _targets(settings)
@@ -116,7 +116,7 @@ def train_arm(
     plan = prepared.plan
     result, loaded = train_steps(prepared, run, world, events, held_out, quiet)
     if result.finished and world.first and not run.weights.exists():
-        whole = loaded if world.size == 1 and plan.get("method") != "qlora" else _adapted_start(plan, run.seed)
+        whole = loaded if world.size == 1 and plan.get("method") != "qlora" else adapted_start(plan, run.seed)
         export_weights(plan, run, whole, result.checkpoint)
     return result
 
@@ -137,10 +137,10 @@ def train_steps(
 
     plan, first = lengthened(prepared.plan, _root(run), world), world.first
     _refuse_edited(prepared, run)
-    loaded = _adapted_start(plan, run.seed, world)
+    loaded = adapted_start(plan, run.seed, world)
     config = train_config(plan, run.arm, run.seed)
     drawn = prepared.source(run.arm, run.seed)
-    rolled = rolling(prepared, run, drawn, loaded)
+    rolled = rolling(prepared, run, drawn, loaded, world)
     log = _log(run, events) if first else None
     trackers = Trackers(plan.get("report_to") if first else [], run.name, run.folder, config.to_json())
     with contextlib.closing(trackers):

@@ -57,11 +57,13 @@ class Ahead:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for _, future in self._queue:
+        # One that samples between steps ends the step under way: other processes may take part in it.
+        cancels = self._collector.between_turns
+        for _, future in self._queue if cancels else ():
             future.cancel()
         if self._pool is not None:
             self._collector.stop()
-            self._pool.shutdown(cancel_futures=True)
+            self._pool.shutdown(cancel_futures=cancels)
 
     def _begun(self, tasks: Sequence[Task], step: int) -> Future[Collected]:
         if self._pool is not None:

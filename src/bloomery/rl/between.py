@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 from bloomery.graders.payload import Grader
 from bloomery.rl.outage import heed
+from bloomery.rl.rollouts import Rollout, Task
+
+Groups = list[list[Rollout]]
 
 
 class BetweenSteps:
@@ -20,6 +24,19 @@ class BetweenSteps:
     version: int
     between_turns: ClassVar[bool] = False
 
+    def collect(self, tasks: Sequence[Task], step: int) -> tuple[Groups, dict[str, float]]:
+        """`group` rollouts of each task, and the seconds that they took, by what took them."""
+        groups, spent = self.attempt(tasks, step)
+        return groups, added(spent, self.seen(groups, step))
+
+    @abstractmethod
+    def attempt(self, tasks: Sequence[Task], step: int, first: int = 0) -> tuple[Groups, dict[str, float]]:
+        """`collect` for some of a step's tasks, of which the first is the step's task number `first`."""
+
+    def seen(self, groups: Groups, step: int) -> dict[str, float]:
+        """What follows from all the rollouts of a step, whoever made them."""
+        return {}
+
     def publish(self, version: int) -> None:
         """Sample with the weights as they are now."""
         self.renew(version)
@@ -32,3 +49,8 @@ class BetweenSteps:
     def stop(self) -> None:
         """A step comes to its end by itself, unless a grader waits for its server."""
         heed(self.grader, stopping=True)
+
+
+def added(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+    """The figures of both; what has the same name is summed."""
+    return {name: one.get(name, 0.0) + other.get(name, 0.0) for name in {**one, **other}}

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from bloomery.core.files import write_text
-from bloomery.graders.payload import Grader, Sample, Score
+from bloomery.graders.payload import Grader, Sample
 
 KEPT = 16
 """Answers in the fixed set."""
@@ -37,9 +37,9 @@ class Drift:
             told = json.loads(path.read_text(encoding="utf-8"))
             self.kept = [(Sample(**one["sample"]), float(one["score"])) for one in told]
 
-    def see(self, samples: Sequence[Sample], scores: Sequence[Score], step: int) -> dict[str, float]:
-        """Take in a step's scored answers. Every `every` steps: `judge_drift`, the mean change of the set's scores,
-        and `judge_moved`, the mean size of the change."""
+    def see(self, samples: Sequence[Sample], scores: Sequence[float | None], step: int) -> dict[str, float]:
+        """Take in a step's answers and their scores. Every `every` steps: `judge_drift`, the mean change of the set's
+        scores, and `judge_moved`, the mean size of the change."""
         if not self.kept:
             self._keep(samples, scores)
             return {}
@@ -57,12 +57,12 @@ class Drift:
             return {}
         return {"judge_drift": float(np.mean(apart)), "judge_moved": float(np.mean(np.abs(apart)))}
 
-    def _keep(self, samples: Sequence[Sample], scores: Sequence[Score]) -> None:
+    def _keep(self, samples: Sequence[Sample], scores: Sequence[float | None]) -> None:
         """The first of each distinct answer, so that the set is as wide as the step."""
         found: dict[str, tuple[Sample, float]] = {}
         for sample, score in zip(samples, scores, strict=True):
-            if score.aggregate_reward_score is not None:
-                found.setdefault(json.dumps(sample.messages), (sample, score.aggregate_reward_score))
+            if score is not None:
+                found.setdefault(json.dumps(sample.messages), (sample, score))
         self.kept = [*found.values()][:KEPT]
         told = [{"sample": asdict(sample), "score": score} for sample, score in self.kept]
         write_text(self.folder / FILE, json.dumps(told, ensure_ascii=False), mode=0o600)

@@ -7,17 +7,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from bloomery.engine.protocol import Completion, Sampling
+from bloomery.engine.protocol import Completion, Request, Sampling
 from bloomery.evals.prompts import messages_of
 from bloomery.evals.rows import reference_of
 from bloomery.graders.payload import Grader, Sample, Score
-from bloomery.rl.between import BetweenSteps
+from bloomery.rl.between import BetweenSteps, Groups
 from bloomery.rl.config import RolloutSettings
 from bloomery.rl.drift import Drift
 from bloomery.rl.rollouts import Rollout, Task, too_long
 from bloomery.rl.turns import Tree, Turn
 
-Groups = list[list[Rollout]]
 ROUND = 982_451_653
 """Between the seeds of a step's rounds: a prime far above the steps of any run."""
 
@@ -25,8 +24,8 @@ ROUND = 982_451_653
 class Sampler(Protocol):
     """What of an engine rollouts need."""
 
-    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
-        """One answer for each prompt, in order."""
+    def answer(self, requests: Sequence[Request]) -> list[Completion]:
+        """One answer for each request, in order."""
         ...
 
 
@@ -43,25 +42,35 @@ class Inside(BetweenSteps):
     end: Callable[[], None] = lambda: None
     version: int = 0
 
-    def collect(self, tasks: Sequence[Task], step: int) -> tuple[Groups, dict[str, float]]:
+    def attempt(self, tasks: Sequence[Task], step: int, first: int = 0) -> tuple[Groups, dict[str, float]]:
         """`group` rollouts of each task, and the seconds that sampling and grading took."""
         began = time.perf_counter()
-        groups = self._sampled(tasks, step)
+        groups = self._sampled(tasks, step, first)
         sampled = time.perf_counter()
-        graded, told = self._graded(groups, step)
-        return graded, {"sampling_s": sampled - began, "grading_s": time.perf_counter() - sampled} | told
+        graded = self._graded(groups, step)
+        return graded, {"sampling_s": sampled - began, "grading_s": time.perf_counter() - sampled}
+
+    def seen(self, groups: Groups, step: int) -> dict[str, float]:
+        """What a judge's drift is, and the seconds that it took to ask for it."""
+        flat = [one for group in groups for one in group]
+        if self.drift is None or not flat:
+            return {}
+        began = time.perf_counter()
+        told = self.drift.see([sample_of(one, step) for one in flat], [one.reward for one in flat], step)
+        return told | {"grading_s": time.perf_counter() - began}
 
     def close(self) -> None:
         """End the engine, where it is one of processes."""
         self.end()
 
-    def _sampled(self, tasks: Sequence[Task], step: int) -> Groups:
+    def _sampled(self, tasks: Sequence[Task], step: int, first: int) -> Groups:
         size, settings = self.settings.group, self.settings
         prompts = [task.prompt.tolist() for task in tasks for _ in range(size)]
         again = tasks[0].again if tasks else 0
         seed = settings.seed * 1_000_003 + step + again * ROUND
         sampling = Sampling(settings.max_tokens, temperature=settings.temperature, seed=seed)
-        answers = iter(self.engine.generate(prompts, sampling)) if prompts else iter(())
+        requests = [Request(prompt, sampling, number=number) for number, prompt in enumerate(prompts, first * size)]
+        answers = iter(self.engine.answer(requests) if requests else [])
         return [[self._rollout(task, number, next(answers)) for number in range(size)] for task in tasks]
 
     def _rollout(self, task: Task, number: int, answer: Completion) -> Rollout:
@@ -75,13 +84,11 @@ class Inside(BetweenSteps):
         tree = Tree([turn])
         return Rollout(task, number, tree, finish == "stop", why=dropped, penalty=too_long(tree, self.settings))
 
-    def _graded(self, groups: Groups, step: int) -> tuple[Groups, dict[str, float]]:
-        """The same with their rewards, and what a judge's drift is; a grader that fails leaves None."""
+    def _graded(self, groups: Groups, step: int) -> Groups:
+        """The same with their rewards; a grader that fails leaves None."""
         samples = [sample_of(one, step) for group in groups for one in group]
-        found = self.grader.grade(samples) if samples else []
-        told = self.drift.see(samples, found, step) if self.drift and samples else {}
-        scores = iter(found)
-        return [[_scored(one, next(scores)) for one in group] for group in groups], told
+        scores = iter(self.grader.grade(samples) if samples else [])
+        return [[_scored(one, next(scores)) for one in group] for group in groups]
 
 
 def _scored(rollout: Rollout, score: Score) -> Rollout:

@@ -80,7 +80,8 @@ class RolloutSource:
     drawn: RowSource
     tasks: Tasks
     settings: RolloutSettings
-    log: RolloutLog
+    log: RolloutLog | None
+    """None where another process writes it."""
     running: Running = field(default_factory=Running)
     collector: Collector | None = None
     pull: Pull | None = None
@@ -127,7 +128,8 @@ class RolloutSource:
                 rows = token_rows([one for group in groups for one in group], self.settings.norm)
                 rows, pulled = self.pull(rows, groups, drawn.step) if self.pull else (rows, {})
                 groups = back_to_start(groups) if self.pull and self.pull.waits else groups
-                self.log.write(drawn.step, groups)
+                if self.log is not None:
+                    self.log.write(drawn.step, groups)
                 self.told(drawn.step, figures(groups, judged) | staleness(groups, drawn.step) | spent | pulled)
                 replay = [row for row in drawn.rows if row.source not in self.tasks.sources]
                 state = drawn.state | {RUNNING: self.running.value} | ({WAITS: self.pull.waits} if self.pull else {})

@@ -19,6 +19,7 @@ from bloomery.core.rows import Floats, TokenRow
 from bloomery.rl.rollouts import Rollout, sampled_rows
 from bloomery.train.batch import make_micro_batch, split_step
 from bloomery.train.module import TrainModule
+from bloomery.train.parallel import World
 
 Say = Callable[[Sequence[TokenRow]], list[Floats]]
 """Rows of rollouts -> float32[T] each: the start's log-probability of every sampled token, 0 elsewhere."""
@@ -26,9 +27,11 @@ Say = Callable[[Sequence[TokenRow]], list[Floats]]
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The start, asked by the trainer's own forward. `within` is where `module` is the start (adapters off)."""
+    """The start, asked by the trainer's own forward, each process about its part of the rows. `within` is where
+    `module` is the start (adapters off)."""
 
     module: TrainModule
+    world: World
     micro_tokens: int
     temperature: float = 1.0
     within: Callable[[], AbstractContextManager[Any]] = nullcontext
@@ -39,11 +42,11 @@ class Start:
         found = [np.zeros(len(row), np.float32) for row in rows]
         if not rows:
             return found
-        device, was_training = next(self.module.parameters()).device, self.module.training
+        was_training = self.module.training
         self.module.eval()
         with self.within():
-            for chosen in split_step(rows, self.micro_tokens, 1, self.module.packing)[0]:
-                batch = make_micro_batch([rows[i] for i in chosen], device, self.module.packing, rows[0])
+            for chosen in split_step(rows, self.micro_tokens, self.world.size, self.module.packing)[self.world.rank]:
+                batch = make_micro_batch([rows[i] for i in chosen], self.world.device, self.module.packing, rows[0])
                 logp = self.module.score(batch, self.temperature)[0].float().cpu().numpy()
                 begin = 0
                 for i in chosen:  # positions lie in the batch in the order of its rows
@@ -51,7 +54,14 @@ class Start:
                     found[i][at] = logp[begin : begin + len(at)]
                     begin += len(at)
         self.module.train(was_training)
-        return found
+        return self._of_all(found)
+
+    def _of_all(self, found: list[Floats]) -> list[Floats]:
+        """What all processes found; each row is asked about by one of them, and is 0 with the others."""
+        if self.world.size == 1:
+            return found
+        whole = self.world.total(torch.from_numpy(np.concatenate(found)).to(self.world.device)).cpu().numpy()
+        return np.split(whole, np.cumsum([len(one) for one in found])[:-1])
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bloomery.rl.advantages import fewest, is_level
+from bloomery.rl.between import added
 from bloomery.rl.loop import Groups
 from bloomery.rl.over import Over
 from bloomery.rl.rollouts import Rollout, Task, rewards
@@ -39,7 +40,7 @@ class Resampling(Over):
                 break
             last, also = self.inner.collect(wanted, step)
             groups += last
-            spent = {name: spent.get(name, 0.0) + also.get(name, 0.0) for name in {**spent, **also}}
+            spent = added(spent, also)
         return groups, spent | {"resampled_groups": float(len(groups) - len(tasks))}
 
 

@@ -19,7 +19,7 @@ from bloomery.core.errors import InputError
 from bloomery.engine.protocol import Completion, Request, Sampling
 from bloomery.evals.prompts import messages_of
 from bloomery.graders.payload import Grader, text_of
-from bloomery.rl.between import BetweenSteps
+from bloomery.rl.between import BetweenSteps, Groups
 from bloomery.rl.bridge import Bridge, Opening
 from bloomery.rl.config import RolloutSettings, StepSettings
 from bloomery.rl.environments.interface import Answer, Call, Do, Host, Malformed, number, opened, stepped
@@ -28,7 +28,6 @@ from bloomery.rl.playing import Playing, reply_of
 from bloomery.rl.rollouts import Rollout, Task
 from bloomery.rl.turns import Turn
 
-Groups = list[list[Rollout]]
 OUTAGE = 5
 """Steps in a row in which no environment worked, after which the run ends: waiting would train nothing."""
 
@@ -63,11 +62,11 @@ class Stepping(BetweenSteps):
     failed: int = field(default=0, init=False)
     """Steps in a row without a rollout that could be scored."""
 
-    def collect(self, tasks: Sequence[Task], step: int) -> tuple[Groups, dict[str, float]]:
+    def attempt(self, tasks: Sequence[Task], step: int, first: int = 0) -> tuple[Groups, dict[str, float]]:
         """`group` rollouts of each task, and the seconds that sampling, environments and grading took."""
         size, spent = self.settings.group, {"sampling_s": 0.0, "environment_s": 0.0, "grading_s": 0.0}
         pairs = [(task, number) for task in tasks for number in range(size)]
-        live = [Playing(task, number, seat) for seat, (task, number) in enumerate(pairs)]
+        live = [Playing(task, number, seat) for seat, (task, number) in enumerate(pairs, first * size)]
         until = time.monotonic() + self.steps.deadline
         with _timed(spent, "environment_s"):
             self._reset(live, step)
@@ -81,7 +80,6 @@ class Stepping(BetweenSteps):
         self.host.clear()
         with _timed(spent, "grading_s"):
             done = self._scored(live, step)
-        self._watch(done)
         return [done[at : at + size] for at in range(0, len(done), size)], spent | _counts(live)
 
     def close(self) -> None:
@@ -185,14 +183,16 @@ class Stepping(BetweenSteps):
         by_one = {id(one): score for one, score in zip(whole, scores, strict=True)}
         return [one.finished(settings, by_one.get(id(one)), graded=True) for one in live]
 
-    def _watch(self, done: Sequence[Rollout]) -> None:
-        """End a run whose environments have stopped to work."""
+    def seen(self, groups: Groups, step: int) -> dict[str, float]:
+        """Nothing. Raises `InputError` where environments have stopped to work."""
+        done = [one for group in groups for one in group]
         self.failed = 0 if not done or any(one.reward is not None for one in done) else self.failed + 1
         if self.failed >= OUTAGE:
             raise InputError(
                 f"no rollout of {OUTAGE} steps could be scored: {done[0].reason}",
                 fix="mend the environment or its reward, then `bloomery resume`",
             )
+        return {}
 
 
 class _timed:

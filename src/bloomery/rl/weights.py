@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
+from torch.distributed.tensor import DTensor
 
 from bloomery.models.load import Loaded
 
@@ -30,6 +31,23 @@ def copied(loaded: Loaded) -> tuple[Loaded, Renew]:
             mine.copy_(theirs)
 
     return own, renew
+
+
+def whole(trained: Mapping[str, torch.Tensor], model: torch.nn.Module | None) -> Renew:
+    """What renews a model by trained weights of which each process holds some rows; all of them call it together.
+
+    A process that samples nothing has no `model`, and gives its rows to the others.
+    """
+    mine = dict(model.named_parameters()) if model is not None else {}
+
+    @torch.no_grad()
+    def renew(version: int) -> None:
+        for name, tensor in trained.items():
+            full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+            if mine:
+                mine[name].copy_(full)
+
+    return renew
 
 
 def _tensors(model: torch.nn.Module) -> list[torch.Tensor]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
 
 import torch
 import torch.distributed as dist
@@ -12,6 +15,9 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
 from bloomery.core.errors import InputError
+
+PATIENCE = timedelta(days=7)
+"""How long texts are waited for; a process that ends is noticed at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +69,26 @@ class World:
         dist.broadcast(data, src=0)
         return bytes(data.tolist()).decode()
 
+    def gathering(self) -> Callable[[str], list[str]]:
+        """What gives each process the texts of all, by rank. Texts go their own way, so that they may be gathered in a
+        thread beside a step, and may be waited for as long as it takes."""
+        if self.size == 1:
+            return lambda text: [text]
+        return partial(_gather, dist.new_group(backend="gloo", timeout=PATIENCE))
+
     def _wire(self) -> torch.device:
         return self.device if self.device.type == "cuda" else torch.device("cpu")
+
+
+def _gather(group: dist.ProcessGroup, text: str) -> list[str]:
+    own = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
+    lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(group.size())]
+    dist.all_gather(lengths, torch.tensor([len(own)]), group=group)
+    padded = torch.zeros(int(max(lengths)), dtype=torch.uint8)
+    padded[: len(own)] = own
+    found = [torch.empty_like(padded) for _ in lengths]
+    dist.all_gather(found, padded, group=group)
+    return [bytes(one[: int(length)].numpy()).decode() for one, length in zip(found, lengths, strict=True)]
 
 
 def join_world(device: str = "auto") -> World:

@@ -42,17 +42,10 @@ class Masters:
         self.parameters: dict[str, nn.Parameter] = own
         if bf16:
             self.parameters = {name: nn.Parameter(p.detach().float().clone()) for name, p in own.items()}
-            self._to_bf16(module)
+            to_bf16(module)
             self._compute = [p for p in module.parameters() if p.requires_grad]
             for compute, master in zip(self._compute, self.parameters.values(), strict=True):
                 compute.register_post_accumulate_grad_hook(_moving_grad_to(master))
-
-    @staticmethod
-    def _to_bf16(module: nn.Module) -> None:
-        for parameter in module.parameters():
-            if not parameter.is_floating_point():  # weights in 4 bits stay as they are
-                continue
-            parameter.data = parameter.data.to(torch.bfloat16)
 
     @torch.no_grad()
     def refresh(self) -> None:
@@ -64,6 +57,14 @@ class Masters:
         """Forget all gradients."""
         for parameter in self.parameters.values():
             parameter.grad = None
+
+
+def to_bf16(module: nn.Module) -> None:
+    """Parameters in bf16, in place; buffers keep their precision."""
+    for parameter in module.parameters():
+        if not parameter.is_floating_point():  # weights in 4 bits stay as they are
+            continue
+        parameter.data = parameter.data.to(torch.bfloat16)
 
 
 def _moving_grad_to(master: nn.Parameter) -> Callable[[torch.Tensor], None]:

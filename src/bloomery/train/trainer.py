@@ -31,6 +31,7 @@ class Trainer:
         self.job, self.config, self.world = job, job.config, job.world
         torch.manual_seed(job.config.seed)
         bf16 = job.config.precision == "bf16" or (job.config.precision == "auto" and native_bf16(job.world.device))
+        self.bf16 = bf16
         if job.config.activation_checkpointing:
             job.loaded.model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
         self.module = TrainModule(job.loaded)

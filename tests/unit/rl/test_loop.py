@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from bloomery.core.rows import Floats, TokenRow
-from bloomery.engine.protocol import Completion, Sampling
+from bloomery.engine.protocol import Completion, Request
 from bloomery.graders.payload import Sample, Score
 from bloomery.rl.config import RolloutSettings
 from bloomery.rl.inside import Inside
@@ -55,11 +55,11 @@ class Speaker:
 
     context = 64
 
-    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
-        self.asked = sampling
+    def answer(self, requests: Sequence[Request]) -> list[Completion]:
+        self.asked = requests[0].sampling
         return [
             Completion((100 + i, 2), np.array([-0.5 - i, -0.25], np.float32), "stop" if i % 4 else "length", 0.1)
-            for i, _ in enumerate(prompts)
+            for i in (one.number for one in requests)
         ]
 
     def score(self, rows: Sequence[TokenRow]) -> list[Floats]:
@@ -111,6 +111,7 @@ def test_an_unscorable_rollout_is_in_no_baseline_and_no_row(tmp_path: Path) -> N
     assert [row.row_id for row in batch.rows[:-1]] == ["tasks:0:0:0:0", "tasks:0:0:1:0", "tasks:0:0:3:0"]
     worth = [float(row.advantage[-1]) for row in batch.rows[:-1] if row.advantage is not None]
     assert worth == pytest.approx([2 / 3, -1 / 3, -1 / 3])  # the mean of three, not of four
+    assert rolled.log is not None
     why = [one["why"] for one in rolled.log.read(0)]
     assert why[2] == "unscorable: timed out" and why[4] == "too few of its group were scored"
 
@@ -119,7 +120,7 @@ def test_answers_that_were_cut_off_can_be_left_out(tmp_path: Path) -> None:
     rolled = source(tmp_path, [1.0, 1.0, 0.0, 1.0] * 2, overlong="drop")
     [batch] = rolled.steps(0, 1)
     assert "tasks:0:0:0:0" not in [row.row_id for row in batch.rows]
-    assert next(rolled.log.read(0))["why"] == "cut off"
+    assert rolled.log is not None and next(rolled.log.read(0))["why"] == "cut off"
 
 
 def test_every_rollout_counts_alike_where_that_is_asked(tmp_path: Path) -> None:
@@ -154,7 +155,7 @@ def test_it_goes_on_where_the_blend_does(tmp_path: Path) -> None:
 def test_rollouts_lie_in_a_file_a_step_for_their_owner_only(tmp_path: Path) -> None:
     rolled = source(tmp_path, [1.0, 0.0, None, 0.0] * 2)
     list(rolled.steps(4, 6))
-    assert rolled.log.steps() == [4, 5]
+    assert rolled.log is not None and rolled.log.steps() == [4, 5]
     path = tmp_path / "rollouts" / "step-000004.jsonl"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     first = json.loads(path.read_text().splitlines()[0])

@@ -82,7 +82,8 @@ def test_a_judge_is_asked_again_about_the_same_answers_and_its_change_is_told(tm
     server = Server()
     drift = Drift(lambda: server, tmp_path, every=4)
     first = samples(40)
-    assert drift.see(first, server.grade(first), 0) == {} and len(drift.kept) == KEPT
+    scores = [one.aggregate_reward_score for one in server.grade(first)]
+    assert drift.see(first, scores, 0) == {} and len(drift.kept) == KEPT
     assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600
     server.shift = -0.25
     again = Drift(lambda: server, tmp_path, every=4)  # a resumed run has the same set

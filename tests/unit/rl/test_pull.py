@@ -16,6 +16,7 @@ from bloomery.rl.inside import Inside
 from bloomery.rl.pull import Pull, Start, divergence
 from bloomery.rl.rollouts import Task, sampled_rows
 from bloomery.train.module import TrainModule
+from bloomery.train.parallel import World
 
 GROUPS = [[attempt(1.0, 2, task("g"), n, why="trained", advantage=1.0) for n in range(2)]]
 
@@ -41,10 +42,10 @@ def test_the_start_says_of_its_own_answers_what_it_said_and_adapters_do_not_coun
         for name, parameter in loaded.model.named_parameters():
             if "lora_B" in name:
                 parameter.fill_(0.5)
-    module = TrainModule(loaded)
-    start = Start(module, 60, 0.8, lambda: adapters_off(loaded.model))
+    module, alone = TrainModule(loaded), World(0, 1, torch.device("cpu"))
+    start = Start(module, alone, 60, 0.8, lambda: adapters_off(loaded.model))
     assert divergence(rows, start(rows)) < 1e-7
-    assert divergence(rows, Start(module, 60, 0.8)(rows)) > 1e-3  # the adapters are on again
+    assert divergence(rows, Start(module, alone, 60, 0.8)(rows)) > 1e-3  # the adapters are on again
 
 
 def test_it_is_measured_as_often_as_asked_and_changes_nothing_by_that() -> None:
