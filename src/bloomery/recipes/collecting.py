@@ -60,7 +60,7 @@ def _stepping(told: Mapping[str, Any], settings: RolloutSettings, loaded: Loaded
     if host is None:
         return _driven(told, settings, loaded, folder, say)
     grader, _ = reward(told, folder, say) if told["reward"] else (None, None)
-    steps = StepSettings(own["turns"], own["tokens"] or MOST_TOKENS, own["deadline"])
+    steps = StepSettings(own["turns"], own["tokens"] or MOST_TOKENS, own["deadline"], own["at_once"])
     bridge, decode = Bridge(Prompter(loaded.tokenizer, "auto")), _decoder(loaded.tokenizer)
     engine, renew, end = _engine(told, settings, loaded, folder)
     return Stepping(engine, host, bridge, settings, steps, decode, grader, renew, end)
@@ -97,7 +97,12 @@ def _driven(told: Mapping[str, Any], settings: RolloutSettings, loaded: Loaded, 
     terms = Terms(deadline=own["deadline"] + 60, turns=own["turns"], tokens=own["tokens"] or Terms().tokens)
     outer = Outer("127.0.0.1", port, Rights(token), terms)
     found = _gateway(outer, told, settings, loaded, folder, say)
-    job = {"gateway": f"http://127.0.0.1:{port}", "token": token, "places": PLACES, "seconds": own["deadline"]}
+    job = {
+        "gateway": f"http://127.0.0.1:{port}",
+        "token": token,
+        "places": own["at_once"] or PLACES,
+        "seconds": own["deadline"],
+    }
     found.push = Driving(program_of(own), job | {"graded": found.grader is not None}, found.journal)
     return found
 

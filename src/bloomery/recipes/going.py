@@ -6,6 +6,7 @@ base rate    of some tasks' answers by the start: none right teaches nothing, ne
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -53,6 +54,8 @@ class Base:
     right: float | None
     low: float = 0.0
     high: float = 1.0
+    why: str = ""
+    """Why most of those that could not be scored could not."""
 
     @property
     def differs(self) -> bool:
@@ -162,13 +165,15 @@ def base(groups: Sequence[Sequence[Rollout]], top: float | None) -> Base:
     """The start's scores, and how often they are full marks."""
     scores = tuple(tuple(one.reward for one in group if one.reward is not None) for group in groups)
     flat, tasks = [score for one in scores for score in one], sum(map(bool, scores))
+    reasons = Counter(one.reason for group in groups for one in group if one.reward is None)
+    why = reasons.most_common(1)[0][0] if reasons else ""
     if top is None or not flat:
-        return Base(scores, None)
+        return Base(scores, None, why=why)
     right = sum(score >= top - 1e-9 for score in flat) / len(flat)
     from bloomery.core.intervals import wilson
 
     bounds = wilson(round(right * tasks), tasks)
-    return Base(scores, right, min(bounds.low, right), max(bounds.high, right))
+    return Base(scores, right, min(bounds.low, right), max(bounds.high, right), why)
 
 
 def cost_of(groups: Sequence[Sequence[Rollout]], spent: Mapping[str, float]) -> tuple[float, float] | None:
@@ -181,7 +186,8 @@ def cost_of(groups: Sequence[Sequence[Rollout]], spent: Mapping[str, float]) -> 
 def refusal(found: Base) -> InputError | None:
     """Why nothing would be learned, and what to do instead; None where something would."""
     if not any(found.scores):
-        return InputError("no answer of the start could be scored", fix="`bloomery grade validate` says why")
+        fix = "mend that; `bloomery grade validate` tries a grader, `bloomery explain` an environment"
+        return InputError(f"no answer of the start could be scored: {found.why or 'none was sampled'}", fix=fix)
     if found.right is not None and found.right > NEARLY_ALL:
         fix = "give harder tasks, or set `rollouts.go: anyway`"
         return InputError("the start gets nearly all tasks right: rewards are not needed", fix=fix)

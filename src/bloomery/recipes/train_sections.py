@@ -136,6 +136,8 @@ class EnvironmentSection(Section):
     """Seconds after which a rollout that is not over is unscorable."""
     processes: int = Field(default=1, ge=1, le=256)
     """Processes that the environments of a step are spread over; one that dies takes its own rollouts along."""
+    at_once: int | None = Field(default=None, ge=1)
+    """Most rollouts that are in environments at the same time, as a server's limit has it. Default: all of a step's."""
     passed: list[str] = []
     """Names of environment variables that its process may see."""
     right: float = 0.5

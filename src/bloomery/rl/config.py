@@ -63,8 +63,11 @@ MOST_TOKENS = 1 << 30
 @dataclass(frozen=True, slots=True)
 class StepSettings:
     """When a rollout in an environment ends: after so many `turns` of the model's, so many sampled `tokens` in all of
-    them, or `deadline` seconds after the step began; the first two are the model's doing, the last is nobody's."""
+    them, or `deadline` seconds after it and those beside it began; the first two are the model's doing, the last is
+    nobody's."""
 
     turns: int = 8
     tokens: int = MOST_TOKENS
     deadline: float = 600.0
+    at_once: int | None = None
+    """Rollouts that are in environments at the same time; None for all of a step's."""

@@ -67,6 +67,15 @@ class Stepping(BetweenSteps):
         size, spent = self.settings.group, {"sampling_s": 0.0, "environment_s": 0.0, "grading_s": 0.0}
         pairs = [(task, number) for task in tasks for number in range(size)]
         live = [Playing(task, number, seat) for seat, (task, number) in enumerate(pairs, first * size)]
+        most = self.steps.at_once or max(1, len(live))
+        for start in range(0, len(live), most):
+            self._play(live[start : start + most], step, spent)
+        with _timed(spent, "grading_s"):
+            done = self._scored(live, step)
+        return [done[at : at + size] for at in range(0, len(done), size)], spent | _counts(live)
+
+    def _play(self, live: Sequence[Playing], step: int, spent: dict[str, float]) -> None:
+        """From their beginning to the end of the last."""
         until = time.monotonic() + self.steps.deadline
         with _timed(spent, "environment_s"):
             self._reset(live, step)
@@ -78,9 +87,6 @@ class Stepping(BetweenSteps):
                 self._step([one for one in open_ones if one.goes_on], until)
                 self._end([one for one in open_ones if not one.goes_on])
         self.host.clear()
-        with _timed(spent, "grading_s"):
-            done = self._scored(live, step)
-        return [done[at : at + size] for at in range(0, len(done), size)], spent | _counts(live)
 
     def close(self) -> None:
         """End the environments, and the engine, where it is one of processes."""

@@ -19,7 +19,7 @@ from bloomery.rl.config import RolloutSettings, StepSettings
 from bloomery.rl.environments.apart import Apart, Program, rows_of
 from bloomery.rl.environments.calculator import Calculator
 from bloomery.rl.environments.guess import Guess
-from bloomery.rl.environments.interface import Call, Host
+from bloomery.rl.environments.interface import Answer, Call, Host
 from bloomery.rl.environments.near import Near
 from bloomery.rl.environments.repair import Repair
 from bloomery.rl.rollouts import Rollout, Task, token_rows
@@ -103,6 +103,23 @@ def test_the_same_seed_gives_the_same_rollouts_and_another_step_others() -> None
     assert told(1) == told(1) != told(2)
     hidden = [one["turns"][1]["added"] for one in told(1) if len(one["turns"]) > 1]
     assert hidden[:3] == [hidden[0]] * 3  # rollouts of one task look for the same number
+
+
+def test_no_more_rollouts_than_may_be_there_at_once_and_each_as_without_that() -> None:
+    class Counting(Near):
+        most = 0
+
+        def ask(self, calls: Sequence[Call]) -> list[Answer]:
+            self.most = max(self.most, len(calls))
+            return super().ask(calls)
+
+    def played(**steps: int) -> tuple[list[object], int]:
+        host = Counting(environments_of(Guess))
+        made = stepping(host, Scripted(["It is 5."]), group=3, turns=4, **steps)
+        return [one.told() for one in flat(made, [task("a"), task("b")], 1)], host.most
+
+    (whole, all_six), (few, two) = played(), played(at_once=2)
+    assert (all_six, two) == (6, 2) and few == whole
 
 
 @pytest.mark.parametrize(
