@@ -101,17 +101,37 @@ def load_lora(model: nn.Module, folder: Path) -> list[str]:
     """
     fields, tensors = read_adapter(folder)
     names = _inject(model, fields)
+    _fill(model, tensors, folder)
+    return names
+
+
+def renew_lora(model: nn.Module, folder: Path) -> None:
+    """Overwrite the adapters that `model` has by those of a peft folder, in place. Raises as `load_lora` does."""
+    _fill(model, read_adapter(folder)[1], folder)
+
+
+def is_adapted(model: nn.Module) -> bool:
+    """Whether adapters are in it."""
+    return next(iter(_adapters(model)), None) is not None
+
+
+def rank_of(model: nn.Module) -> int:
+    """The rank of the adapters that are in it."""
+    adapted: Any = model
+    return int(adapted.peft_config[ADAPTER].r)
+
+
+@torch.no_grad()
+def _fill(model: nn.Module, tensors: dict[str, Tensor], folder: Path) -> None:
     parameters = dict(_adapters(model))
     wanted = {name: PREFIX + name.replace(f".{ADAPTER}.", ".") for name in parameters}
     if set(wanted.values()) != set(tensors):
         other = sorted(set(wanted.values()) ^ set(tensors))[0]
         raise InputError(f"does not fit the base model: `{other}` is on one side only", where=Where(folder))
-    with torch.no_grad():
-        for name, key in wanted.items():
-            if parameters[name].shape != tensors[key].shape:
-                raise InputError(f"does not fit the base model: `{key}` has another shape", where=Where(folder))
-            parameters[name].copy_(tensors[key])
-    return names
+    for name, key in wanted.items():
+        if parameters[name].shape != tensors[key].shape:
+            raise InputError(f"does not fit the base model: `{key}` has another shape", where=Where(folder))
+        parameters[name].copy_(tensors[key])
 
 
 @contextmanager

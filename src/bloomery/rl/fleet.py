@@ -1,8 +1,7 @@
 """Rollout workers: processes of their own that sample, with weights that the trainer publishes as files.
 
-Each version is a folder with one safetensors file, written beside its place and renamed, so that a worker sees whole
-versions only. A request carries its seed and number, so how many workers there are changes answers no more than how
-prompts fall into batches does. A worker that dies is started again, and asked again.
+A request carries its seed and number, so how many workers there are changes answers no more than how prompts fall into
+batches does. A worker that dies is started again, and asked again. What they read is `published.py`'s.
 """
 
 from __future__ import annotations
@@ -10,47 +9,37 @@ from __future__ import annotations
 import base64
 import json
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import torch
-from safetensors.torch import save_file
 
 from bloomery.core.errors import BloomeryError, InputError
-from bloomery.core.files import building_folder
 from bloomery.core.sandbox import end
 from bloomery.core.secret import without_secrets
 from bloomery.engine.protocol import Completion, Request, Sampling
-from bloomery.models.export import DTYPES, export_model
 from bloomery.models.load import Loaded
-
-WEIGHTS = "weights.safetensors"
+from bloomery.rl.published import Published
 
 
 class Fleet:
-    """`count` workers over the weights of `loaded`, which `renew` publishes under `folder`; an engine that answers."""
+    """`count` workers over the weights of `loaded`, which `renew` publishes under `folder`; an engine that answers.
 
-    def __init__(self, loaded: Loaded, folder: Path, count: int) -> None:
-        """Raises `InputError` for a model with adapters, whose weights are not those of a folder."""
-        if any(".lora_" in name for name, _ in loaded.model.named_parameters()):
-            raise InputError("`rollouts.workers` sample with whole weights", fix="use `method: full`, or no workers")
-        self._model, self._folder = loaded.model, folder
+    With `keep` they go on from the turn before, as the native engine does.
+    """
+
+    def __init__(self, loaded: Loaded, folder: Path, count: int, *, keep: bool = False) -> None:
+        self._published = Published(loaded, folder)
         self._context = int(getattr(loaded.config, "max_position_embeddings", 0) or 1 << 30)
-        shutil.rmtree(folder, ignore_errors=True)  # of an earlier process; the run folder has one writer
-        folder.mkdir(mode=0o700, parents=True)
-        dtype = next(self._model.parameters()).dtype
-        export_model(loaded, folder / "model", dtype={each: name for name, each in DTYPES.items()}[dtype])
-        device = str(next(self._model.parameters()).device)
-        self._workers = [_Worker(folder / "model", device, count) for _ in range(count)]
+        device = str(next(loaded.model.parameters()).device)
+        job = {**self._published.start(), "dtype": self._published.dtype, "device": device, "keep": keep}
+        self._workers = [_Worker(job, count) for _ in range(count)]
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="bloomery-worker")
-        self._version = ""
 
     @property
     def context(self) -> int:
@@ -58,16 +47,8 @@ class Fleet:
         return self._context
 
     def renew(self, version: int) -> None:
-        """Publish the weights as they are now; the version before is removed, since nobody samples with it any more."""
-        name = f"v{version:08d}"
-        if name == self._version:
-            return
-        with building_folder(self._folder / name, {"version": version}, mode=0o700) as building:
-            held = {key: tensor.detach().cpu().contiguous() for key, tensor in self._model.named_parameters()}
-            save_file(held, building / WEIGHTS)
-        if self._version:
-            shutil.rmtree(self._folder / self._version)
-        self._version = name
+        """Publish the weights as they are now: the next answers are sampled with them."""
+        self._published.renew(version)
 
     def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
         """One answer for each prompt, in order."""
@@ -78,7 +59,7 @@ class Fleet:
         may be the same. Raises `BloomeryError` for a worker that dies twice."""
         each = -(-len(requests) // len(self._workers)) or 1
         parts = [requests[at : at + each] for at in range(0, len(requests), each)]
-        weights = self._folder / self._version / WEIGHTS if self._version else None
+        weights = self._published.newest
         asked = [
             self._pool.submit(worker.answer, part, weights)
             for worker, part in zip(self._workers, parts, strict=False)  # a few requests leave workers idle
@@ -90,14 +71,14 @@ class Fleet:
         for worker in self._workers:
             worker.close()
         self._pool.shutdown(cancel_futures=True)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._published.close()
 
 
 class _Worker:
     """One process; started when it is first asked."""
 
-    def __init__(self, model: Path, device: str, count: int) -> None:
-        self._job = {"model": str(model), "device": device}
+    def __init__(self, job: Mapping[str, Any], count: int) -> None:
+        self._job = dict(job)
         self._threads = str(max(1, (os.cpu_count() or 1) // (count + 1)))
         self._process: subprocess.Popen[bytes] | None = None
         self._closed = False
@@ -177,13 +158,3 @@ def _completion(told: dict[str, Any]) -> Completion:
     logprobs = np.frombuffer(base64.b64decode(told["logprobs"]), "<f4").astype(np.float32)
     ids, reason, seconds = tuple(told["ids"]), told["finish_reason"], told["seconds"]
     return Completion(ids, logprobs, reason, seconds, told["first"], stopped=told["stopped"])
-
-
-def load_weights_into(model: torch.nn.Module, file: Path) -> None:
-    """Put published weights into a model of the same kind, in place. Raises `KeyError` where one is missing."""
-    from safetensors.torch import load_file
-
-    held = load_file(file)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(held[name])

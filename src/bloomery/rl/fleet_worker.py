@@ -1,6 +1,6 @@
 """A rollout worker: reads a model's folder, then answers requests with the weights it is told, a line of JSON each.
 
-{"model", "device"}, then {"weights": file or null, "requests"} -> {"answers"} or {"error"}
+{"model", "adapter", "dtype", "device", "keep"}, then {"weights": folder or null, "requests"} -> {"answers"}, {"error"}
 """
 
 from __future__ import annotations
@@ -9,43 +9,51 @@ import base64
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import torch
 
 from bloomery.core.errors import BloomeryError
-from bloomery.core.files import read_json
 from bloomery.engine.native import NativeEngine
 from bloomery.engine.protocol import Completion, Request, Sampling
 from bloomery.models.export import DTYPES
-from bloomery.models.load import load_model
-from bloomery.rl.fleet import load_weights_into
+from bloomery.models.load import Loaded, load_model
+from bloomery.models.lora import load_lora
+from bloomery.rl.published import load_version
 
 
 def main() -> None:
     """Answer standard input until it ends."""
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
-    job = json.loads(sys.stdin.readline())
-    folder = Path(job["model"])
-    dtype = DTYPES[read_json(folder / "config.json")["dtype"]]
-    try:  # the trainer has compared the model with its own logits already
-        loaded = load_model(folder, dtype=dtype, device=job["device"], check=False)
+    job, held = json.loads(sys.stdin.readline()), None
+    try:
+        loaded = _opened(job)
     except BloomeryError as error:
         _say(out, {"error": str(error)})
         return
-    loaded.model.eval()
-    engine, held = NativeEngine(loaded), None
+    engine = NativeEngine(loaded, keep=job["keep"])
     for line in sys.stdin:
         asked = json.loads(line)
-        if asked["weights"] != held:
-            load_weights_into(loaded.model, Path(asked["weights"]))
-            held = asked["weights"]
         try:
+            if asked["weights"] != held:
+                load_version(loaded.model, Path(asked["weights"]))
+                engine.forget()
+                held = asked["weights"]
             _say(out, {"answers": [_told(one) for one in engine.answer(_requests(asked))]})
         except BloomeryError as error:
             _say(out, {"error": str(error)})
+
+
+def _opened(job: Mapping[str, Any]) -> Loaded:
+    """The model that the job names; the trainer has compared it with its own logits already."""
+    loaded = load_model(job["model"], dtype=DTYPES[job["dtype"]], device=job["device"], check=False)
+    if job["adapter"]:
+        load_lora(loaded.model, Path(job["adapter"]))
+    loaded.model.eval()
+    return loaded
 
 
 def _say(out: IO[bytes], told: dict[str, Any]) -> None:
