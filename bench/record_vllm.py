@@ -1,13 +1,16 @@
-"""Records what a real vLLM server answers to our client, for `tests/unit/engine/test_vllm.py` to replay.
+r"""Records what a real vLLM server answers to our client, for `tests/unit/engine/test_vllm.py` to replay.
 
-    BLOOMERY_VLLM="/path/bin/python -m vllm.entrypoints.openai.api_server" python bench/record_vllm.py
+    BLOOMERY_VLLM="/path/bin/python -m vllm.entrypoints.openai.api_server" \
+    PYTHONPATH=tests/support python bench/record_vllm.py [plain] [adapters] [policy]
 
-Run it again when vLLM changes what it answers; the test then says what no longer holds.
+Run it again when vLLM changes what it answers; the test then says what no longer holds. Without arguments all three
+servers are recorded, with some the others stay as they were.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 import threading
 from collections.abc import Callable
@@ -17,15 +20,14 @@ from typing import Any
 
 import httpx2
 import numpy as np
-import torch
+from vllm_replay import policy, sampled
 
 from bloomery.core.errors import BloomeryError
 from bloomery.core.rows import TokenRow
 from bloomery.engine.protocol import Grammar, Request, Sampling, Token
 from bloomery.engine.vllm import VllmClient, VllmEngine, VllmService
 from bloomery.engine.vllm_server import VllmServer
-from bloomery.models.load import load_model
-from bloomery.models.lora import LoraSettings, add_lora, save_lora
+from bloomery.models.lora import save_lora
 
 ROOT = Path(__file__).parents[1]
 EMBER = ROOT / "families/ember/posttrained"
@@ -34,6 +36,7 @@ PROMPTS = ([1, 350, 266, 500, 200, 37], [1, 410, 29, 35], [90, 91, 17])
 SCHEMA = (
     '{"type": "object", "properties": {"a": {"enum": ["x", "y"]}}, "required": ["a"], "additionalProperties": false}'
 )
+Seen = list[dict[str, Any]]
 PLAIN = ["--dtype", "float32", "--enforce-eager", "--max-model-len", "64"]
 
 
@@ -74,39 +77,67 @@ def adapter_asks(engine: VllmEngine, adapter: Path) -> None:
     refused(lambda: engine.load_adapter("none", adapter / "nowhere"))
 
 
+def policy_asks(engine: VllmEngine, place: Path) -> None:
+    """What the tests ask of a policy in training."""
+    engine.find_mode()
+    for _ in sampled(engine, policy(), place / "policy"):
+        pass
+
+
 def refused(ask: Callable[[], Any]) -> None:
     """An ask that the server may refuse; the refusal is recorded like any answer."""
     with suppress(BloomeryError):
         ask()
 
 
+def plain(seen: Seen, place: Path) -> str:
+    """A server without adapters."""
+    with VllmServer(EMBER, place / "log", arguments=PLAIN) as server:
+        engine_asks(recording(VllmEngine, server, seen, "plain"))
+        service_asks(recording(VllmService, server, seen, "plain"))
+        return version(server)
+
+
+def adapters(seen: Seen, place: Path) -> str:
+    """A server with adapters that are loaded and dropped."""
+    save_lora(policy().model, place / "adapter", base="ember")
+    with VllmServer(EMBER, place / "log", arguments=PLAIN, adapters=8) as server:
+        adapter_asks(recording(VllmEngine, server, seen, "adapters"), place / "adapter")
+        return version(server)
+
+
+def trained(seen: Seen, place: Path) -> str:
+    """A server that samples for a policy in training; its cache holds blocks of 32 tokens."""
+    more = ["--max-model-len", "512", "--block-size", "32", "--enable-prefix-caching"]
+    with VllmServer(EMBER, place / "log", arguments=[*PLAIN, *more], adapters=4) as server:
+        policy_asks(recording(VllmEngine, server, seen, "policy"), place)
+        return version(server)
+
+
+RECORDERS = {"plain": plain, "adapters": adapters, "policy": trained}
+
+
+def version(server: VllmServer) -> str:
+    """Which vLLM it is."""
+    return str(httpx2.get(server.url + "/version").json()["version"])
+
+
 def main() -> None:
-    """Start two servers, one of them with adapters, and write what passed."""
-    seen: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as place:
-        loaded = load_model(EMBER)
-        add_lora(loaded.model, LoraSettings(rank=4), 1)
-        generator = torch.Generator().manual_seed(0)
-        for name, parameter in loaded.model.named_parameters():
-            if ".lora_B." in name:
-                parameter.data = torch.randn(parameter.shape, generator=generator) * 0.02
-        save_lora(loaded.model, Path(place) / "adapter", base="ember")
-        with VllmServer(EMBER, Path(place) / "log", arguments=PLAIN) as server:
-            engine_asks(recording(VllmEngine, server, seen, "plain"))
-            service_asks(recording(VllmService, server, seen, "plain"))
-        with VllmServer(EMBER, Path(place) / "log", arguments=PLAIN, adapters=8) as server:
-            adapter_asks(recording(VllmEngine, server, seen, "adapters"), Path(place) / "adapter")
-            version = httpx2.get(server.url + "/version").json()["version"]
-    text = (
-        json.dumps({"vllm": version, "seen": seen}, indent=1)
-        .replace(place, "/recorded")
-        .replace(str(ROOT), "/recorded")
-    )
-    TARGET.write_text(text + "\n")
-    print(f"wrote {TARGET}: {len(seen)} answers of vLLM {version}")
+    """Start the servers that are asked for, and write what passed."""
+    wanted = sys.argv[1:] or [*RECORDERS]
+    found = json.loads(TARGET.read_text()) if TARGET.is_file() else {"seen": []}
+    for name in wanted:
+        seen: Seen = []
+        with tempfile.TemporaryDirectory() as place:
+            found["vllm"] = RECORDERS[name](seen, Path(place))
+            text = json.dumps(seen).replace(place, "/recorded").replace(str(ROOT), "/recorded")
+        found["seen"] = [one for one in found["seen"] if one["server"] != name] + json.loads(text)
+        print(f"{name}: {len(seen)} answers of vLLM {found['vllm']}")
+    TARGET.write_text(json.dumps(found, indent=1) + "\n")
+    print(f"wrote {TARGET}")
 
 
-def recording(kind: type[Any], server: VllmServer, seen: list[dict[str, Any]], name: str) -> Any:
+def recording(kind: type[Any], server: VllmServer, seen: Seen, name: str) -> Any:
     """A client of `kind` whose every exchange goes to `seen`."""
 
     def keep(answer: httpx2.Response) -> None:

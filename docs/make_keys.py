@@ -28,6 +28,7 @@ SECTIONS = {
     "OptimSection": "`optim`",
     "PreferenceSection": "`preference`",
     "RolloutSection": "`rollouts`",
+    "ServerSection": "`rollouts.server`",
     "PushSection": "`rollouts.push`",
     "EnvironmentSection": "`rollouts.environment`",
     "Memory": "`memory`",

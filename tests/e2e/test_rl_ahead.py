@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from fake_vllm import fake_vllm
 from killed import start, wait
 from orchestrating import KEY, orchestrate
 from tiny import bloomery, weights
@@ -52,6 +53,22 @@ def test_a_worker_changes_nothing_but_the_place_where_answers_are_sampled(here: 
     assert refused.status == 2 and "more is for `orchestrators`" in " ".join(refused.out.split())
 
 
+def test_a_worker_of_adapters_gives_the_bytes_that_none_gives(here: Path) -> None:
+    (here / "rl.yaml").write_text(RECIPE.replace("budget: 5", "method: lora\nlora: {rank: 4}\nbudget: 3"))
+    runs = here / "runs"
+    for more in (["name=here"], ["name=worker", "rollouts.workers=1"]):
+        done = bloomery("run", "rl.yaml", "rollouts.staleness=0", "steps=[train]", *more, within=here)
+        assert done.status == 0, done.err
+    assert [event["staleness"] for event in events(runs / "worker")] == [0, 0, 0]
+    written = [path.relative_to(runs / "here") for path in (runs / "here").rglob("*.safetensors")]
+    written += [path.relative_to(runs / "here") for path in (runs / "here" / "rollouts").iterdir()]
+    assert len(written) >= 4, written
+    for name in written:
+        assert (runs / "here" / name).read_bytes() == (runs / "worker" / name).read_bytes(), name
+    refused = bloomery("explain", "rl.yaml", "rollouts.workers=1", "method=qlora", within=here)
+    assert "write `method: lora`" in " ".join(refused.out.split())
+
+
 def test_orchestrators_are_ahead_and_their_rollouts_are_graded_here(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,6 +89,31 @@ def test_orchestrators_are_ahead_and_their_rollouts_are_graded_here(
     assert len(found) == 5 and all(event["unscorable"] == 0 and 0 <= event["reward"] <= 1 for event in found)
     assert max(event["staleness_high"] for event in found) <= 3
     assert set(heard) == {403}, "rewards are given here, and a session's key gives none"
+
+
+def test_orchestrators_are_answered_by_a_vllm_server_with_the_adapters_in_training(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    monkeypatch.setenv("BLOOMERY_TOKEN", KEY)
+    stop, heard = threading.Event(), list[int]()
+    worker = threading.Thread(target=orchestrate, args=(port, stop, heard), daemon=True)
+    with fake_vllm(here / "tiny", KEY) as (fake, url):
+        server = f"engine: vllm, server: {{url: '{url}', token: {{env: BLOOMERY_TOKEN}}}}"
+        told = RECIPE.replace("staleness: 1", f"orchestrators: '127.0.0.1:{port}', {server}")
+        (here / "rl.yaml").write_text(told.replace("budget: 5", "method: lora\nlora: {rank: 4}\nbudget: 3"))
+        worker.start()
+        done = bloomery("run", "rl.yaml", "steps=[train]", within=here)
+        stop.set()
+        worker.join(30)
+    assert done.status == 0, done.err
+    found = events(here / "runs" / "rl")
+    assert [event["unscorable"] for event in found] == [0, 0, 0] and max(e["staleness_high"] for e in found) == 1
+    assert len(set(fake.loaded)) == 4 and fake.engine.adapters.names == ()
+    sampled = fake.answers[2:]  # after those that find out which log-probabilities it tells
+    assert all(asked == newest != "" for asked, newest, _ in sampled), "nobody samples before there are weights"
 
 
 def test_a_run_that_waits_for_orchestrators_stops_when_it_is_asked_to_and_goes_on_later(

@@ -53,7 +53,7 @@ class NativeEngine:
         self.memory = memory or MEMORY.get(kind, MEMORY["cuda"])
         config: Any = loaded.config
         self._context = int(getattr(config, "max_position_embeddings", 0) or 1 << 30)
-        self.stop_ids = _end_ids(self.model, config)
+        self.stop_ids = end_ids(self.model, config)
         self.adapters = Adapters(self.model)
         self.forward = shared_forward(self.model, self.head)
         self.cached = self.ragged or cache_agrees(self.model)
@@ -141,12 +141,16 @@ class NativeEngine:
         ]
 
     @torch.inference_mode()
-    def score(self, rows: Sequence[TokenRow]) -> list[Floats]:
-        """float32[T] for each row, in order: log-probability of `ids[t]` given `ids[:t]`; 0 at t = 0."""
+    def score(self, rows: Sequence[TokenRow], temperature: float = 1.0) -> list[Floats]:
+        """float32[T] for each row, in order: log-probability of `ids[t]` given `ids[:t]`; 0 at t = 0.
+
+        Logits are divided by `temperature`, as where answers are sampled.
+        """
         found: dict[int, Floats] = {}
         for batch, hidden, real in self._read([row.ids for row in rows], [f"row `{row.row_id}`" for row in rows]):
             ids = torch.cat([torch.from_numpy(rows[i].ids[1:]) for i in batch]).long().to(self.device)
-            logp, _ = token_logprobs(hidden[:, :-1][real[:, 1:]], self.head, ids)
+            heat = None if temperature == 1 else torch.full(ids.shape, temperature, device=self.device)
+            logp, _ = token_logprobs(hidden[:, :-1][real[:, 1:]], self.head, ids, heat)
             pieces = logp.float().cpu().split([len(rows[i]) - 1 for i in batch])
             for i, piece in zip(batch, pieces, strict=True):
                 found[i] = np.concatenate([np.zeros(1, np.float32), piece.numpy()])
@@ -205,7 +209,7 @@ def _cut(order: list[int], lengths: list[int], most_tokens: int) -> Iterator[lis
         yield batch
 
 
-def _end_ids(model: Any, config: Any) -> tuple[int, ...]:
+def end_ids(model: Any, config: Any) -> tuple[int, ...]:
     """End-of-text ids by the generation config, else by the model's config."""
     for source in (getattr(model, "generation_config", None), config):
         ids = getattr(source, "eos_token_id", None)

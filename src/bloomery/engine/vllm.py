@@ -34,6 +34,8 @@ Result = TypeVar("Result")
 
 AT_ONCE = 64
 """Requests under way at once; vLLM batches them by itself. Ours."""
+IDLE = 1.0
+"""Seconds for which an unused connection is kept: vLLM closes it after five, and a request sent then is lost."""
 PATIENCE = 600.0
 """Longest wait in seconds for a whole answer, or between two tokens of one that streams."""
 
@@ -58,9 +60,9 @@ class VllmClient:
         patience: float = PATIENCE,
     ) -> None:
         # Not `core/http.py`: it reads whole replies and connects anew for each, while answers stream here over
-        # connections that are kept. The address is a program's own, not one that a row or a recipe names.
+        # connections that are kept. The address is a program's own or its recipe's, never one that a row names.
         headers = {"authorization": f"Bearer {token}"} if token else {}
-        limits = httpx2.Limits(max_connections=AT_ONCE)
+        limits = httpx2.Limits(max_connections=AT_ONCE, keepalive_expiry=IDLE)
         self.http = httpx2.Client(
             base_url=url,
             headers=headers,
@@ -68,7 +70,7 @@ class VllmClient:
             limits=limits,
             trust_env=False,
         )
-        self.url, self.mode, self.exact, self.scores = url, mode, exact, scores
+        self.url, self.token, self.mode, self.exact, self.scores = url, token, mode, exact, scores
         self.model, self._context = self._find(model)
 
     @property
@@ -80,13 +82,14 @@ class VllmClient:
         """Close the connections; the server goes on."""
         self.http.close()
 
-    def load_adapter(self, name: str, folder: Path) -> None:
+    def load_adapter(self, name: str, folder: Path, *, new: bool = False) -> None:
         """Load a LoRA adapter from a folder that the server sees, in place of one of the same name.
 
+        A `new` name is refused where there is one already. What may be replaced, vLLM 0.32 reads again for every batch.
         Raises `InputError` where the server was started without `--enable-lora`, or refuses the adapter.
         """
-        body = {"lora_name": name, "lora_path": str(folder.resolve()), "load_inplace": True}
-        self.ask("/v1/load_lora_adapter", body)
+        body = {"lora_name": name, "lora_path": str(folder.resolve())}
+        self.ask("/v1/load_lora_adapter", body if new else {**body, "load_inplace": True})
 
     def drop_adapter(self, name: str) -> None:
         """Unload an adapter."""
@@ -155,8 +158,19 @@ class VllmEngine(VllmClient):
 
     def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling, adapter: str = "") -> list[Completion]:
         """One answer for each prompt; an answer is cut where the context ends. `seconds` holds its queue too."""
-        bodies = [self.body(prompt, sampling, number, adapter) for number, prompt in enumerate(prompts)]
-        return self._all(self._answer, bodies)
+        return self.answer([Request(prompt, sampling, adapter, number) for number, prompt in enumerate(prompts)])
+
+    def answer(self, requests: Sequence[Request]) -> list[Completion]:
+        """One answer for each request, in order: `generate` where each is sampled in its own way."""
+        return self._all(
+            self._answer, [self.body(one.prompt, one.sampling, one.number, one.adapter) for one in requests]
+        )
+
+    def find_mode(self) -> Mode:
+        """The server's `--logprobs-mode`, which nothing tells: whether a temperature changes log-probabilities."""
+        both = [self.body([0], Sampling(1, temperature=heat, top_logprobs=1), 0) for heat in (1.0, 2.0)]
+        plain, hot = (max(logp for _, logp in self._answer(body).top[0]) for body in both)
+        return "raw_logprobs" if abs(plain - hot) < 1e-3 else "processed_logprobs"
 
     def score(self, rows: Sequence[TokenRow], adapter: str = "") -> list[Floats]:
         """float32[T] for each row: log-probability of `ids[t]` given `ids[:t]`; 0 at t = 0."""

@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shlex
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 import weakref
 from collections.abc import Sequence
-from importlib import util
 from pathlib import Path
 from types import TracebackType
 
@@ -22,31 +19,17 @@ from bloomery.core.errors import BloomeryError, InputError, Where
 from bloomery.core.http import Access, Caps, Http, HttpError
 from bloomery.core.secret import without_secrets
 from bloomery.engine.vllm import VllmEngine, VllmService
+from bloomery.engine.vllm_command import COMMAND, RANKS, vllm_command
 from bloomery.models import guard
 
-COMMAND = "BLOOMERY_VLLM"
-"""Environment variable with the command that starts vLLM's API server, where it lies in an environment of its own."""
 OWN = Http(Access(private=True), Caps(connect=5.0, read=5.0, total=5.0))
 """Asks a server of ours, on loopback, whether it is well."""
-MODULE = ("-m", "vllm.entrypoints.openai.api_server")
 START_SECONDS = 600.0
 """Longest wait for a server to answer: it reads the weights and compiles; 20 s for ember, minutes for a large one."""
 GRACE = 10.0
 """Seconds between asking a server to stop and killing it."""
 TAIL = 15
 """Lines of its log that an error shows."""
-
-
-def vllm_command() -> list[str]:
-    """How to start vLLM here. Raises `InputError` where it is not installed and `BLOOMERY_VLLM` names none."""
-    if given := os.environ.get(COMMAND):
-        return shlex.split(given)
-    if util.find_spec("vllm") is not None:
-        return [sys.executable, *MODULE]
-    raise InputError(
-        "vLLM is not installed here",
-        fix=f"install it in its own environment, and name it: export {COMMAND}='/path/bin/python {' '.join(MODULE)}'",
-    )
 
 
 class VllmServer:
@@ -143,7 +126,7 @@ class VllmServer:
         grammar = {"backend": "guidance", "disable_any_whitespace": True}
         found += ["--structured-outputs-config", json.dumps(grammar)]
         if self.adapters:
-            found += ["--enable-lora", "--max-lora-rank", str(self.adapters)]
+            found += ["--enable-lora", "--max-lora-rank", str(_rank(self.adapters))]
         return found + self.arguments
 
     def _environment(self) -> dict[str, str]:
@@ -183,6 +166,11 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         if sign == signal.SIGTERM:
             time.sleep(0.5)  # its children see that it is gone
     process.wait(GRACE)
+
+
+def _rank(wanted: int) -> int:
+    """The lowest rank that vLLM can be started for and that holds `wanted`; it refuses one above all."""
+    return next((rank for rank in RANKS if rank >= wanted), wanted)
 
 
 def _free_port() -> int:

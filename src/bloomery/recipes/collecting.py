@@ -12,14 +12,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bloomery.core.errors import InputError
 from bloomery.recipes import pushing
 from bloomery.recipes.environments import host_of, program_of
 from bloomery.recipes.rewarding import reward
 from bloomery.recipes.rollouts import KEY
+from bloomery.recipes.vllm_rollouts import vllm_sampler
 from bloomery.rl.config import MOST_TOKENS, RolloutSettings, StepSettings
 
 if TYPE_CHECKING:
     from bloomery.engine.native import NativeEngine
+    from bloomery.engine.service import NativeService
     from bloomery.models.load import Loaded
     from bloomery.rl.fleet import Fleet
     from bloomery.rl.forced import Forced
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from bloomery.rl.leases import Terms
     from bloomery.rl.loop import Collector
     from bloomery.rl.outside import Outside
+    from bloomery.rl.vllm_sampler import SamplingService, VllmSampler
     from bloomery.rl.weights import Renew
 
 PLACES = 64
@@ -68,17 +72,21 @@ def _stepping(told: Mapping[str, Any], settings: RolloutSettings, loaded: Loaded
 
 def _engine(
     told: Mapping[str, Any], settings: RolloutSettings, loaded: Loaded, folder: Path
-) -> tuple[NativeEngine | Fleet, Renew, Callable[[], None]]:
-    """What samples: workers of their own, an engine over a copy of the weights, or over those in training."""
+) -> tuple[NativeEngine | Fleet | VllmSampler, Renew, Callable[[], None]]:
+    """What samples: a vLLM server, workers, an engine over a copy of the weights, or over those in training."""
     from bloomery.engine.native import NativeEngine
     from bloomery.rl.fleet import Fleet
     from bloomery.rl.weights import copied, shared
 
+    if told["engine"] == "vllm":
+        sampler = vllm_sampler(told, settings.temperature, loaded, folder)
+        return sampler, sampler.renew, sampler.close
+    keep = bool(told["environment"])  # whose turns go on from each other
     if told["workers"]:
-        fleet = Fleet(loaded, folder / "policy", told["workers"])
+        fleet = Fleet(loaded, folder / "policy", told["workers"], keep=keep)
         return fleet, fleet.renew, fleet.close
     own, renew = copied(loaded) if settings.staleness else (loaded, shared)
-    engine = NativeEngine(own, keep=bool(told["environment"]))  # whose turns go on from each other
+    engine = NativeEngine(own, keep=keep)
 
     def changed(version: int) -> None:
         renew(version)
@@ -93,6 +101,9 @@ def _driven(told: Mapping[str, Any], settings: RolloutSettings, loaded: Loaded, 
     from bloomery.rl.gateway import Rights
     from bloomery.rl.leases import Terms
 
+    if told["workers"]:
+        said = "`rollouts.workers` sample what is asked here, and this environment asks by itself"
+        raise InputError(said, fix="remove `workers`, or write `engine: vllm`")
     own, token, port = told["environment"], secrets.token_urlsafe(32), free_port()
     terms = Terms(deadline=own["deadline"] + 60, turns=own["turns"], tokens=own["tokens"] or Terms().tokens)
     outer = Outer("127.0.0.1", port, Rights(token), terms)
@@ -133,16 +144,14 @@ def _gateway(
     outer: Outer, told: Mapping[str, Any], settings: RolloutSettings, loaded: Loaded, folder: Path, say: Say
 ) -> Outside:
     """The gateway over the weights in training; its journal lies in the run folder, readable by its owner only."""
-    from bloomery.engine.service import NativeService
     from bloomery.evals.prompts import Prompter
     from bloomery.rl.gateway import Gateway
     from bloomery.rl.journal import Journal
     from bloomery.rl.outside import Door, Outside
-    from bloomery.rl.weights import copied
     from bloomery.serve.desk import Model
 
-    own, renew = copied(loaded) if settings.staleness else (loaded, None)
-    journal, service = Journal(folder / "journal.sqlite", outer.terms), NativeService(own)
+    service, renew = _service(told, settings, loaded, folder)
+    journal = Journal(folder / "journal.sqlite", outer.terms)
     grader, _ = reward(told, folder, say) if told["reward"] else (None, None)
     prompter, forced = Prompter(loaded.tokenizer, "auto"), _forced(settings)
     model = Model("policy", prompter, loaded.tokenizer, int(time.time()), "fp_policy")
@@ -150,6 +159,20 @@ def _gateway(
     made = partial(Gateway, service, model, prompter, journal, outer.rights, forced=forced)
     door = Door(made, outer.host, outer.port, shut=True)  # until the weights of the newest checkpoint are in place
     return Outside(journal, service, door, settings, say, None, grader, renew)
+
+
+def _service(
+    told: Mapping[str, Any], settings: RolloutSettings, loaded: Loaded, folder: Path
+) -> tuple[NativeService | SamplingService, Renew | None]:
+    """What answers a gateway's calls, and what renews its weights, where they are not those in training themselves."""
+    from bloomery.engine.service import NativeService
+    from bloomery.rl.weights import copied
+
+    if told["engine"] == "vllm":
+        sampler = vllm_sampler(told, settings.temperature, loaded, folder)
+        return sampler.service(), sampler.renew
+    own, renew = copied(loaded) if settings.staleness else (loaded, None)
+    return NativeService(own), renew
 
 
 def _forced(settings: RolloutSettings) -> Forced:

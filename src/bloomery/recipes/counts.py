@@ -84,7 +84,7 @@ def _rollouts_key(plan: Plan, machine: str) -> str:
     """Changes with the start, the rows of the domain, what bounds an answer, who grades it, and who samples."""
     tokenizer = plan.get("start.tokenizer")
     domain = [_key(source, tokenizer) for source in plan.sources if source.role == "domain"]
-    names = ("group", "max_tokens", "temperature", "environment", "workers", "reward")
+    names = ("group", "max_tokens", "temperature", "environment", "engine", "workers", "reward")
     return canonical_hash([domain, plan.get("start.ref"), [plan.get(f"rollouts.{one}") for one in names], machine])
 
 

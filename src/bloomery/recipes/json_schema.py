@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from bloomery.data import config
-from bloomery.recipes import data_section, proof_sections, scaffold_section, schema, train_sections
+from bloomery.recipes import data_section, proof_sections, scaffold_section, schema, server_section, train_sections
 from bloomery.recipes.schema import Recipe
 
 
@@ -58,7 +58,8 @@ def _owners(name: str) -> tuple[str, ...]:
 def _field_texts() -> dict[tuple[str, str], str]:
     """(class, field) -> the string under the field, read from the source: importing does not keep it."""
     found: dict[tuple[str, str], str] = {}
-    for module in (schema, scaffold_section, data_section, train_sections, proof_sections, config):
+    modules = (schema, scaffold_section, data_section, train_sections, server_section, proof_sections, config)
+    for module in modules:
         for node in ast.parse(_source(module)).body:
             if isinstance(node, ast.ClassDef):
                 found |= {(node.name, field): text for field, text in _texts_of(node)}

@@ -64,7 +64,13 @@ def _attempts(
     from bloomery.recipes.collecting import collecting
 
     settings = replace(settings, max_tokens=suite.max_new_tokens, temperature=suite.temperature)
-    told = {"orchestrators": None, "environment": suite.environment, "reward": suite.grader, "workers": 0}
+    told = {
+        "orchestrators": None,
+        "environment": suite.environment,
+        "reward": suite.grader,
+        "workers": 0,
+        "engine": "native",
+    }
     found: list[list[Attempt]] = []
     with TemporaryDirectory(prefix="bloomery-") as folder:  # of the journal, where rollouts drive themselves
         collector = collecting(told | {"outage": OUTAGE, "rescore": 0}, settings, loaded, Path(folder), say)

@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 
 from bloomery.core.errors import InputError, Where
 from bloomery.launch.local import this_place
-from bloomery.recipes import environments, pushing
+from bloomery.recipes import environments, pushing, vllm_rollouts
 from bloomery.recipes.load import Loaded
 from bloomery.recipes.machine import Machine
 from bloomery.recipes.plan import Plan, Value
@@ -37,8 +37,9 @@ def settings(loaded: Loaded, objective: str) -> dict[str, Value]:
         for name in type(told).model_fields
     }
     if told.staleness is None:
-        why = "workers sample the next step while this one is trained" if told.workers else "sampled when it is trained"
-        values["rollouts.staleness"] = Value(int(told.workers > 0), "stage default", why)
+        beside = told.workers > 0 or told.engine == "vllm"
+        why = "the next step is sampled while this one is trained" if beside else "sampled when it is trained"
+        values["rollouts.staleness"] = Value(int(beside), "stage default", why)
     values["rollouts.environment"] = Value(environments.settled(loaded), values["rollouts.environment"].origin)
     return values | {"rollouts.reward": Value(_grader(loaded), "user")}
 
@@ -102,9 +103,9 @@ def _sampling(loaded: Loaded, plan: Plan) -> Iterator[Problem]:
     if context and longest >= context and "max_tokens" in (loaded.data.get("rollouts") or {}):
         message = f"`rollouts.max_tokens: {longest}` leaves no room for a prompt in a context of {context:,}"
         yield Problem(message, loaded.place("rollouts.max_tokens"), f"set less than {context}")
-    if plan.get("rollouts.workers") and plan.get("method") != "full":
-        message = f"`rollouts.workers` sample with whole weights, and `method` is {plan.get('method')}"
-        yield Problem(message, loaded.place("rollouts.workers"), "remove it, or write `method: full`")
+    if plan.get("rollouts.workers") and plan.get("method") == "qlora":
+        message = "`rollouts.workers` read whole weights from a folder, and `method: qlora` trains beside 4 bits"
+        yield Problem(message, loaded.place("rollouts.workers"), "remove it, or write `method: lora`")
     if outside and plan.get("rollouts.workers"):
         message = "`rollouts.workers` sample what is asked here, and with `rollouts.orchestrators` they ask"
         yield Problem(message, loaded.place("rollouts.workers"), "remove one of the two")
@@ -148,6 +149,7 @@ def check(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
     yield from _sampling(loaded, plan)
     yield from _processes(loaded, plan)
     yield from pushing.check(loaded, plan)
+    yield from vllm_rollouts.check(loaded, plan)
     if plan.get("start.kind") == "scaffold":
         message = f"`objective: {RL}` learns from its own answers, and a scaffold gives none worth a reward"
         yield Problem(message, loaded.place("start"), "start from a trained checkpoint")

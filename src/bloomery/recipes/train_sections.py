@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from bloomery.core.errors import InputError
 from bloomery.core.secret import Secret
 from bloomery.recipes.fields import Amount, Piece, Section, Size, Tokens
+from bloomery.recipes.server_section import ServerSection
 
 
 class ScheduleSection(Section):
@@ -181,9 +182,13 @@ class RolloutSection(Section):
     """Divides the logits where answers are sampled, and where they are trained."""
     workers: int = Field(default=0, ge=0, le=64)
     """Processes that sample, each with the weights of the last step but `staleness`; 0: this one does."""
+    engine: Literal["native", "vllm"] = "native"
+    """What samples: the engine that shares the weights in training, or a vLLM server that gets the adapters."""
+    server: ServerSection | None = None
+    """The vLLM server; without it one is started."""
     staleness: int | None = Field(default=None, ge=0, le=64)
     """How many steps older the weights that sample may be than those that they train: so many are collected ahead. More
-    than 1 is for orchestrators that are slow. Default: 1 with `workers`, else 0."""
+    than 1 is for orchestrators that are slow. Default: 1 with `workers` or vLLM, else 0."""
     resample: int = Field(default=0, ge=0, le=16)
     """How often in a step groups without any difference are replaced by those of new tasks, drawn evenly from the
     domain (DAPO's dynamic sampling, with an end)."""

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from bloomery.core.errors import InputError
-from bloomery.engine.service import NativeService
 from bloomery.evals.prompts import messages_of
 from bloomery.evals.rows import reference_of
 from bloomery.graders.payload import Grader, Sample, Score
@@ -124,12 +123,24 @@ class Worker(Protocol):
         ...
 
 
+class Answers(Protocol):
+    """What answers the gateway, and ends with it."""
+
+    def forget(self) -> None:
+        """The weights have changed: no turn goes on from one that has ended."""
+        ...
+
+    def stop(self) -> None:
+        """Answer nothing any more."""
+        ...
+
+
 @dataclass(slots=True)
 class Outside:
     """Collects what orchestrators do. `say` tells a person that a step waits for them."""
 
     journal: Journal
-    service: NativeService
+    service: Answers
     door: Door
     settings: RolloutSettings
     say: Callable[[str], None] = lambda text: None

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from vllm_replay import TOKEN, Replay, replaying
 
 from bloomery.core.errors import BloomeryError, InputError
 from bloomery.core.rows import TokenRow
@@ -21,75 +21,16 @@ from bloomery.engine.vllm_wire import check, read_tokens, seed_of, told_exactly
 from bloomery.models.load import load_model
 
 EMBER = Path(__file__).parents[3] / "families/ember/posttrained"
-RECORDED = json.loads((Path(__file__).parent / "vllm_recorded.json").read_text())
 PROMPTS = ([1, 350, 266, 500, 200, 37], [1, 410, 29, 35], [90, 91, 17])
 SCHEMA = (
     '{"type": "object", "properties": {"a": {"enum": ["x", "y"]}}, "required": ["a"], "additionalProperties": false}'
 )
-TOKEN = "the-token"
-
-
-class Replay(BaseHTTPRequestHandler):
-    """Answers a request as vLLM did when it was asked the same; anything else is a mistake of the test's client."""
-
-    server_name = "plain"
-    instead: dict[str, tuple[int, str]] = {}
-    """Path -> answer given in place of the recorded one."""
-    drop = False
-    times: dict[str, int] = {}
-    """How often each request came: the same one may be answered otherwise later."""
-
-    def do_GET(self) -> None:
-        self.reply(None)
-
-    def do_POST(self) -> None:
-        self.reply(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-
-    def reply(self, body: Any) -> None:
-        if self.headers.get("authorization") != f"Bearer {TOKEN}":
-            self.send(401, "application/json", '{"error":"Unauthorized"}')
-        elif self.path in self.instead:
-            status, text = self.instead[self.path]
-            self.send(status, "application/json", text)
-        else:
-            same = [
-                s
-                for s in RECORDED["seen"]
-                if (s["server"], s["path"], s["body"]) == (self.server_name, self.path, body)
-            ]
-            if same:
-                key = f"{self.server_name} {self.path} {json.dumps(body)}"
-                self.times[key] = self.times.get(key, -1) + 1
-                one = same[min(self.times[key], len(same) - 1)]
-                self.send(one["status"], one["type"], one["text"])
-            else:
-                self.send(418, "text/plain", f"not recorded: {json.dumps(body)}")
-
-    def send(self, status: int, kind: str, text: str) -> None:
-        raw = text.encode()
-        self.send_response(status)
-        self.send_header("content-type", kind)
-        self.send_header("content-length", str(len(raw)))
-        self.end_headers()
-        self.wfile.write(raw[: len(raw) // 2] if self.drop and "stream" in kind else raw)
-        if self.drop:
-            self.close_connection = True
-
-    def log_message(self, *_: Any) -> None:
-        pass
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Replay)
-    thread = threading.Thread(target=httpd.serve_forever, args=(0.01,))
-    thread.start()
-    monkeypatch.setattr(Replay, "instead", {})
-    monkeypatch.setattr(Replay, "times", {})
-    yield f"http://127.0.0.1:{httpd.server_port}"
-    httpd.shutdown()
-    thread.join()
-    httpd.server_close()
+def server() -> Iterator[str]:
+    with replaying() as url:
+        yield url
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ import httpx2
 import pytest
 
 from bloomery.core.errors import BloomeryError, InputError
-from bloomery.engine.vllm_server import VllmServer, vllm_command
+from bloomery.engine.vllm_command import vllm_command
+from bloomery.engine.vllm_server import VllmServer
 
 EMBER = Path(__file__).parents[3] / "families/ember"
 FAKE = """
@@ -117,7 +118,7 @@ open({str(pids)!r}, "w").write(f"{{os.getpid()}} {{child.pid}}"); print("loading
 
 def test_what_is_not_installed_is_named_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BLOOMERY_VLLM", raising=False)
-    monkeypatch.setattr("bloomery.engine.vllm_server.util.find_spec", lambda name: None)
+    monkeypatch.setattr("bloomery.engine.vllm_command.util.find_spec", lambda name: None)
     with pytest.raises(InputError, match="vLLM is not installed here"):
         vllm_command()
     monkeypatch.setenv("BLOOMERY_VLLM", "/nowhere/python -m vllm.entrypoints.openai.api_server")
