@@ -21,15 +21,20 @@ class OpenEnv:
 
     An answer is the action: with `field`, its text under that name (`message` of an echo); without, JSON as the
     server's schema has it. `show` names a field of what is observed that the model sees; without, it sees all of it.
-    `begin` goes along with every reset.
+    `begin` goes along with every reset. `invalid` is the reward of an answer that is no action.
     """
 
     def __init__(
-        self, url: str, field: str | None = None, show: str | None = None, begin: Mapping[str, Any] | None = None
+        self,
+        url: str,
+        field: str | None = None,
+        show: str | None = None,
+        begin: Mapping[str, Any] | None = None,
+        invalid: float = 0.0,
     ) -> None:
         self._client = GenericEnvClient(base_url=url)
         self._url, self._field, self._show, self._begin = url, field, show, dict(begin or {})
-        self._told: str | None = None
+        self._invalid = invalid
 
     @classmethod
     def tasks(cls, rows: int, url: str, field: str | None = None, **kwargs: Any) -> Any:
@@ -54,13 +59,13 @@ class OpenEnv:
         said = str(message["content"]).strip()
         action = {self._field: said} if self._field else _mapping(said)
         if action is None:
-            return [{"role": "user", "content": "That is no JSON object."}], 0.0, False, {}
+            return [{"role": "user", "content": "That is no JSON object."}], self._invalid, False, {}
         try:
             found = await self._client.step(action)
         except RuntimeError as error:  # of the client's, with the server's code
             if REFUSED not in str(error):
                 raise
-            return [{"role": "user", "content": "That is none of the actions."}], 0.0, False, {}
+            return [{"role": "user", "content": "That is none of the actions."}], self._invalid, False, {}
         return [{"role": "user", "content": self._seen(found.observation)}], found.reward, bool(found.done), {}
 
     async def close(self) -> None:
