@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from bloomery.engine.protocol import Completion, Grammar, Sampling, TooFewTokens
+from bloomery.engine.protocol import Completion, Grammar, Sampling
 from bloomery.evals.prompts import Prompter
 from bloomery.graders.ask import Question, Said
 
@@ -53,9 +53,9 @@ class EngineJudge:
                 continue
             groups.setdefault(_sampling(question, room), []).append((at, prompt))
         for sampling, asked in groups.items():
-            said = self._answered([prompt for _, prompt in asked], sampling)
-            for (at, _), one in zip(asked, said, strict=True):
-                found[at] = one
+            answers = self.engine.generate([prompt for _, prompt in asked], sampling)
+            for (at, _), answer in zip(asked, answers, strict=True):
+                found[at] = self._said(answer)
         return found
 
     def embed(self, texts: Sequence[str]) -> list[list[float]]:
@@ -65,13 +65,6 @@ class EngineJudge:
             if not 0 < len(row) <= self.engine.context:
                 raise ValueError(f"a text has {len(row):,} tokens; the context holds 1 to {self.engine.context:,}")
         return [[float(value) for value in vector] for vector in self.engine.embed(rows)]
-
-    def _answered(self, prompts: list[list[int]], sampling: Sampling) -> list[Said]:
-        try:
-            return [self._said(answer) for answer in self.engine.generate(prompts, sampling)]
-        except TooFewTokens as error:
-            problem = f"the judge's reply may have {error.limit} tokens, and its form needs {error.least}"
-            return [Said(problem=problem)] * len(prompts)
 
     def _said(self, answer: Completion) -> Said:
         if answer.finish_reason == "length":

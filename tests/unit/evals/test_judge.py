@@ -60,7 +60,7 @@ def test_an_engine_is_held_to_the_form_of_the_reply(tokenizer: Any) -> None:
     said = judge([Question([{"role": "user", "content": f"which? {n}"}], LABEL) for n in range(3)])
     assert all(json.loads(one.text)["better"] in ("first", "second") for one in said)
     cut = judge([Question([{"role": "user", "content": "?"}], LABEL, sampling={"max_completion_tokens": 2})])
-    assert "may have 2 tokens, and its form needs" in cut[0].problem
+    assert "cut at its length limit" in cut[0].problem
     rows = judge.embed(["item 3", "item 3", "crowns"])
     assert rows[0] == pytest.approx(rows[1], abs=1e-5) and rows[0] != pytest.approx(rows[2], abs=1e-3)
     with pytest.raises(ValueError, match="a text has"):
