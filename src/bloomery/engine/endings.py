@@ -22,8 +22,8 @@ PLAIN = ord("z")
 LAST_ASCII = 127
 AGAIN = 4
 """How often a closing may lead to a state that was seen: a list of so many items is not made of ever new ones."""
-LONGEST, LOOKS = 4096, 10_000
-"""Bytes, and bytes tried out (15 µs each), after which an ending is given up."""
+LONGEST, LOOKS = 4096, 2000
+"""Bytes, and bytes tried out (15 µs each), after which an ending is given up: other requests wait meanwhile."""
 WORDS = 64
 """Long words that fill a text of a least length."""
 MEMBERS = 256
@@ -66,7 +66,7 @@ class Endings:
         """A whole answer without the members of JSON objects that it may lack: no search tells which are needed."""
         try:
             value = json.loads(self._tokenizer.decode_str(list(whole.ids)))
-        except ValueError:
+        except (ValueError, RecursionError):
             return whole
         members = [(one, key) for one in _objects(value) for key in one]
         for one, key in members[:MEMBERS]:

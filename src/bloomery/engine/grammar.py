@@ -16,7 +16,9 @@ from bloomery.engine.protocol import Grammar, UnusableGrammar
 KEPT = 32
 """Compiled grammars that are kept: the n answers of a request, and requests of one program, have the same."""
 NEAR = 256
-"""Tokens before its limit from which an answer is watched that it can still end, at about the cost of a mask each."""
+"""Tokens before its limit from which an answer is watched that it can still end."""
+CLOSE = 16
+"""Spare tokens from which it is watched at every token; before, after each quarter of what it has to spare."""
 SAME = 8
 """Tokens that may fall away from the front of an ending before another one is looked for."""
 
@@ -36,7 +38,8 @@ class Grammars:
     def matcher(self, grammar: Grammar) -> Matcher:
         """Follows one answer. Raises `UnusableGrammar` with the reason, a JSON schema's with the keyword."""
         matcher, shortest = self._compiled(grammar)
-        return Matcher(matcher.deep_copy(), self.vocabulary, self._endings, shortest)
+        needed = len(shortest) if grammar.texts and shortest is not None else 0
+        return Matcher(matcher.deep_copy(), self.vocabulary, self._endings, shortest, needed)
 
     def _compile(self, grammar: Grammar) -> tuple[Any, Ending | None]:
         """(llguidance's matcher at the beginning, the shortest answer that is found)."""
@@ -56,10 +59,15 @@ class Grammars:
             if isinstance(error, UnusableGrammar):
                 raise
             notes = [str(error)]
+        matcher = LLMatcher(self._tokenizer, "" if notes else text, log_level=0)
+        if not notes and matcher.is_error():  # what is told only when it is built: a grammar that has no answer
+            notes = [matcher.get_error()]
         if notes:
             reason = _reworded(str(notes[0]))
             raise UnusableGrammar(f"the {grammar.kind.replace('_', ' ')} cannot be used: {reason}", fix="correct it")
-        matcher = LLMatcher(self._tokenizer, text, log_level=0)
+        if grammar.texts:
+            known = (self._endings.checked(matcher, self._tokenizer.tokenize_str(text)) for text in grammar.texts)
+            return matcher, min((one for one in known if one is not None), key=len, default=None)
         return matcher, self._endings.shortest(matcher)
 
 
@@ -82,7 +90,7 @@ def _reworded(reason: str) -> str:
         return f"{', '.join(f'`{key}`' for key in keys)} cannot be held to"
     if reason.startswith("oneOf constraints"):
         return "`oneOf` whose branches are not plainly apart; use `anyOf`"
-    line = reason.splitlines()[-1 if reason.startswith("regex parse error") else 0].removeprefix("error: ")
+    line = reason.splitlines()[-1 if "regex parse error" in reason else 0].strip().removeprefix("error: ")
     about = "`pattern`: " if reason.startswith(("regex parse error", "lookarounds")) else ""
     return about + line.replace("Unknown format: ", "`format` cannot be held to: ")
 
@@ -90,13 +98,19 @@ def _reworded(reason: str) -> str:
 class Matcher:
     """What may follow in one answer."""
 
-    def __init__(self, matcher: Any, vocabulary: int, endings: Endings, shortest: Ending | None) -> None:
+    def __init__(
+        self, matcher: Any, vocabulary: int, endings: Endings, shortest: Ending | None, needed: int = 0
+    ) -> None:
         from llguidance.torch import allocate_token_bitmask
 
         self._matcher, self._bits = matcher, allocate_token_bitmask(1, vocabulary)
         self._endings, self._ending = endings, shortest
         self.least = 0 if shortest is None else len(shortest)
         """Tokens of the shortest whole answer that was found; 0 where none was."""
+        self.needed = needed
+        """Tokens that every answer has; 0 where that is not known."""
+        self._watched = shortest is not None
+        self._looks_from = max(NEAR, 4 * self.least)
 
     def mask(self, logits: Tensor) -> None:
         """Set the logits fp32[V] of tokens that may not come to minus infinity, in place."""
@@ -110,13 +124,19 @@ class Matcher:
     def within(self, token: int, left: int) -> int:
         """`token`, or another one where no answer is found that ends within `left` tokens after it.
 
-        An answer that may have many more tokens is left alone, as is one whose end is further off already.
+        An answer that may have many more tokens is left alone, as is one whose end is further off already, or was not
+        found: it is not looked for again.
         """
-        if left > max(NEAR, 4 * self.least):
+        if not self._watched or left > self._looks_from:
             self._ending = None  # not followed
             return token
         now = self._ending or self._endings.find(self._matcher)
-        if now is None or len(now) > left + 1:
+        spare = -1 if now is None else left + 1 - len(now)
+        if now is None or spare < 0:
+            self._watched = False
+            return token
+        if spare > CLOSE:
+            self._ending, self._looks_from = None, left - spare // 4
             return token
         self._ending = self._after(token, now, left)
         if self._ending is not None:

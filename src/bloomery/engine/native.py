@@ -102,8 +102,8 @@ class NativeEngine:
         self.adapters.check(request.adapter)
         stops = self.stop_ids if sampling.stop_ids is None else sampling.stop_ids
         matcher = self.grammars.matcher(sampling.grammar) if sampling.grammar is not None else None
-        if matcher is not None and matcher.least > limit:
-            raise TooFewTokens(limit, matcher.least)
+        if matcher is not None and matcher.needed > limit:
+            raise TooFewTokens(limit, matcher.needed)
         return Running(request, told, limit, frozenset(stops), matcher)
 
     @property

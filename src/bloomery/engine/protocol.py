@@ -23,6 +23,8 @@ class Grammar:
 
     kind: Literal["json_schema", "regex", "lark"]
     text: str
+    texts: tuple[str, ...] = ()
+    """All answers there are, where they are known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,11 +176,11 @@ class UnusableGrammar(InputError):
 
 
 class TooFewTokens(InputError):
-    """Fewer tokens than any answer of the asked form was found to need: `least`."""
+    """Fewer tokens than the shortest answer of the asked form needs: `least`."""
 
     def __init__(self, limit: int, least: int) -> None:
         super().__init__(
-            f"`max_new_tokens: {limit}` cannot hold an answer of this form: the shortest found has {least} tokens",
+            f"`max_new_tokens: {limit}` cannot hold an answer of this form: the shortest has {least} tokens",
             fix=f"set it to {least} or more; where the context ends before, shorten the prompt",
         )
         self.limit, self.least = limit, least

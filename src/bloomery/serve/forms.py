@@ -21,11 +21,13 @@ def structured(asked: StructuredOutputs) -> tuple[Grammar, str]:
     if name == "schema_":
         key = f"{KEY}.json"
         return schema_grammar(_schema(value, key), key), key
+    texts: tuple[str, ...] = ()
     if name == "choice":
+        texts = tuple(value)
         value = "start: " + " | ".join(json.dumps(one, ensure_ascii=False) for one in value)
     if len(value) > SCHEMA:
         raise Refusal(400, f"`{key}` is larger than {SCHEMA >> 10} KB", param=key, code="invalid_value")
-    return Grammar("regex" if name == "regex" else "lark", value), key
+    return Grammar("regex" if name == "regex" else "lark", value, texts), key
 
 
 def _schema(given: dict[str, Any] | str, key: str) -> dict[str, Any]:

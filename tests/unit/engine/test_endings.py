@@ -104,12 +104,35 @@ def test_every_answer_ends_whatever_its_limit(engine: NativeEngine, schema: dict
 
 
 def test_fewer_tokens_than_any_answer_needs_are_refused_with_the_least(engine: NativeEngine) -> None:
-    grammar = json_schema({"const": {"name": "a rather long name"}})
-    least = engine.grammars.matcher(grammar).least
+    texts = ("a rather long answer", "a long one")
+    grammar = Grammar("lark", 'start: "a rather long answer" | "a long one"', texts)
+    least = engine.grammars.matcher(grammar).needed
+    assert least == len(engine.tokenizer("a long one", add_special_tokens=False)["input_ids"])
     with pytest.raises(TooFewTokens, match=rf"max_new_tokens: {least - 1}`.* {least} tokens"):
         engine.generate([[3]], Sampling(least - 1, grammar=grammar))
     [answer] = engine.generate([[3]], Sampling(least, grammar=grammar))
     assert answer.finish_reason == "stop" and len(answer.ids) == least
+
+
+def test_a_shortest_answer_that_is_only_found_refuses_nothing(engine: NativeEngine) -> None:
+    schema = {
+        "anyOf": [{"type": "object", "properties": {"a_long_key": {"type": "string"}}, "required": ["a_long_key"]}]
+    }
+    [answer] = engine.generate([[3]], Sampling(2, grammar=json_schema(schema)))
+    assert answer.finish_reason == "length" and len(answer.ids) == 2
+
+
+def test_an_ending_that_is_not_found_is_not_looked_for_again(
+    grammars: Grammars, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[object] = []
+    monkeypatch.setattr(grammars._endings, "find", lambda *_: looked.append(1))
+    for text in ("(ab|cd){3000}", "[a-z]{3000}"):
+        matcher = grammars.matcher(Grammar("regex", text))
+        looked.clear()
+        for left in range(200, 0, -1):
+            assert matcher.within(5, left) == 5
+        assert len(looked) <= 1
 
 
 def test_an_answer_far_from_its_limit_is_left_alone(grammars: Grammars, monkeypatch: pytest.MonkeyPatch) -> None:

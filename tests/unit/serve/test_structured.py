@@ -40,7 +40,8 @@ def test_each_form_becomes_a_grammar(path: str) -> None:
     assert json.loads(grammar_of(path, {"json": json.dumps(SCHEMA), "regex": None}).text) == SCHEMA
     assert grammar_of(path, {"regex": "[a-z]+"}) == Grammar("regex", "[a-z]+")
     assert grammar_of(path, {"grammar": GBNF}) == Grammar("lark", GBNF)
-    assert grammar_of(path, {"choice": ['a "b"', "ü"]}) == Grammar("lark", 'start: "a \\"b\\"" | "ü"')
+    texts = ('a "b"', "ü")
+    assert grammar_of(path, {"choice": [*texts]}) == Grammar("lark", 'start: "a \\"b\\"" | "ü"', texts)
 
 
 @pytest.mark.parametrize("path", [CHAT, TEXT])
