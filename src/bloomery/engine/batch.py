@@ -46,6 +46,8 @@ class RaggedBatch:
         self._beginnings: dict[tuple[str, bytes], list[Running]] = {}
         self._awaited: set[int] = set()
         self._leaving: list[Running] = []
+        self._outdated: set[int] = set()
+        """Requests that had begun when the weights changed."""
         self._begun: list[Running] = []
         """Whose prompts were read by others, up to the last token: the next step tells their first one."""
 
@@ -72,10 +74,12 @@ class RaggedBatch:
 
     @torch.inference_mode()
     def forget(self) -> None:
-        """Free what rests."""
+        """Free what rests, and let nobody go on from what runs: it goes on with what it has, and is free at its end."""
         for request in sorted(self._resting, key=lambda one: -_slot(one).row):  # no row then moves into a hole
             self._free(request)
         self._resting.clear()
+        self._outdated |= {id(request) for request in (*self.running, *self._leaving)}
+        self._beginnings.clear()
 
     def _fill(self, waiting: deque[Running]) -> None:
         put_off: list[Running] = []
@@ -127,19 +131,24 @@ class RaggedBatch:
         """A row of its own, with the donor's first tokens before or in it."""
         while self._resting and len(self.running) + len(self._resting) >= self.rows and self._resting[0] is not donor:
             self._free(self._resting.pop(0))
-        beginning = None if donor is None or shared < KEPT else self._beginning(donor, shared)
-        tokens = len(request.prompt) + request.limit - (0 if beginning is None else shared)
+        tokens = len(request.prompt) + request.limit
+        if donor is not None and shared >= KEPT and (slot := self._taken(tokens - shared, donor)) is not None:
+            beginning = self._beginning(donor, shared)
+            if beginning is not None:
+                self.slots.go_on(slot, beginning, shared)
+                return slot
+            self.slots.give(slot)
+        slot = self._taken(tokens, donor)
+        if slot is not None and donor is not None:
+            self.slots.repeat(_slot(donor), slot, shared)
+        return slot
+
+    def _taken(self, tokens: int, donor: Running | None) -> Slot | None:
+        """A row, if need be of what rests longest, but for the donor."""
         slot = self.slots.take(tokens)
         while slot is None and self._resting and self._resting[0] is not donor:
             self._free(self._resting.pop(0))
             slot = self.slots.take(tokens)
-        if slot is None:
-            if beginning is not None:
-                self.slots.spare(beginning)
-        elif beginning is not None:
-            self.slots.go_on(slot, beginning, shared)
-        elif donor is not None:
-            self.slots.repeat(_slot(donor), slot, shared)
         return slot
 
     def _beginning(self, donor: Running, shared: int) -> Slot | None:
@@ -154,7 +163,7 @@ class RaggedBatch:
     def _leave(self, request: Running) -> None:
         """A request's end: its row rests or is free."""
         slot = _slot(request)
-        if not self.keep or request.cancelled or slot.past < SHARED:
+        if not self.keep or request.cancelled or slot.past < SHARED or id(request) in self._outdated:
             self._free(request)
             return
         if slot.row < slot.slab.ready:
@@ -176,6 +185,9 @@ class RaggedBatch:
 
     def _forget(self, request: Running) -> None:
         """Nobody goes on from it any more."""
+        if id(request) in self._outdated:
+            self._outdated.remove(id(request))
+            return
         alike = self._beginnings[_beginning(request)]
         alike.remove(request)
         if not alike:

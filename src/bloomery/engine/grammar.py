@@ -60,8 +60,8 @@ class Grammars:
                 raise
             notes = [str(error)]
         matcher = LLMatcher(self._tokenizer, "" if notes else text, log_level=0)
-        if not notes and matcher.is_error():  # what is told only when it is built: a grammar that has no answer
-            notes = [matcher.get_error()]
+        if not notes and (not any(matcher.compute_bitmask()) or matcher.is_error()):  # told when it is first asked
+            notes = ["there is no answer of this form"]
         if notes:
             reason = _reworded(str(notes[0]))
             raise UnusableGrammar(f"the {grammar.kind.replace('_', ' ')} cannot be used: {reason}", fix="correct it")
@@ -90,7 +90,8 @@ def _reworded(reason: str) -> str:
         return f"{', '.join(f'`{key}`' for key in keys)} cannot be held to"
     if reason.startswith("oneOf constraints"):
         return "`oneOf` whose branches are not plainly apart; use `anyOf`"
-    line = reason.splitlines()[-1 if "regex parse error" in reason else 0].strip().removeprefix("error: ")
+    lines = reason.splitlines()
+    line = next((one for one in lines if one.startswith("error: ")), lines[0]).removeprefix("error: ")
     about = "`pattern`: " if reason.startswith(("regex parse error", "lookarounds")) else ""
     return about + line.replace("Unknown format: ", "`format` cannot be held to: ")
 

@@ -162,9 +162,14 @@ def test_answers_have_the_form(engine: NativeEngine, grammar: Grammar, pattern: 
     "grammar",
     [
         Grammar("json_schema", '{"type": "nope"}'), Grammar("regex", "(a"), Grammar("lark", "start: x"),
-        Grammar("lark", "root ::= (x"),
+        Grammar("lark", "root ::= (x"), Grammar("regex", r"[^\s\S]"),
     ],
 )  # fmt: skip
 def test_a_grammar_that_cannot_be_used_is_refused(engine: NativeEngine, grammar: Grammar) -> None:
     with pytest.raises(InputError, match="cannot be used"):
         engine.generate([[3]], Sampling(grammar=grammar))
+
+
+def test_a_regex_that_cannot_be_used_is_told_by_what_is_wrong_with_it(engine: NativeEngine) -> None:
+    with pytest.raises(InputError, match=r"look-around, .* is not supported"):
+        engine.generate([[3]], Sampling(grammar=Grammar("regex", "(?=a)b")))

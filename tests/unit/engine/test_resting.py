@@ -67,6 +67,36 @@ def test_changed_weights_are_not_mixed_with_older_ones() -> None:
     assert kept.ids == fresh.ids and np.allclose(kept.logprobs, fresh.logprobs, atol=1e-6)
 
 
+def test_what_runs_when_weights_change_is_no_beginning_of_others() -> None:
+    loaded = tiny("llama")
+    engine = NativeEngine(loaded, keep=True)
+    scheduler, answers = engine.scheduler(), [Answer() for _ in range(3)]
+    longer = Sampling(12, temperature=1.0, stop_ids=())
+
+    def ask(answer: Answer, prompt: list[int]) -> None:
+        scheduler.waiting.append(engine.accept(Request(prompt, longer), answer.take, scheduler.backend.fits))
+
+    ask(answers[0], PROMPT)
+    for _ in range(4):
+        scheduler.step()
+    with torch.no_grad():
+        for parameter in loaded.model.parameters():
+            parameter.mul_(1.5)
+    scheduler.backend.forget()
+    ask(answers[1], [*PROMPT, 40])
+    while scheduler.busy:
+        scheduler.step()
+    ask(answers[2], [*PROMPT, *answers[0].ids, 41])
+    while scheduler.busy:
+        scheduler.step()
+    fresh = NativeEngine(loaded)
+    for answer, prompt in zip(answers[1:], ([*PROMPT, 40], [*PROMPT, *answers[0].ids, 41]), strict=True):
+        [wanted] = answered(fresh, [Request(prompt, longer)])
+        assert answer.ids == wanted.ids and np.allclose(answer.logprobs, wanted.logprobs, atol=1e-5)
+    scheduler.backend.forget()
+    assert held(scheduler) == 0
+
+
 @pytest.mark.parametrize(("rows", "memory"), [(3, None), (4, 6), (None, None)])
 def test_conversations_answer_as_each_alone_whatever_rests(rows: int | None, memory: int | None) -> None:
     fresh = NativeEngine(tiny("llama"))
