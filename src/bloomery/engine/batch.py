@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from bloomery.engine.adapters import Adapters
-from bloomery.engine.protocol import Token
 from bloomery.engine.ragged import Forward, Part, Prefill, decode_part, prefill_part, recorded
 from bloomery.engine.running import Running
 from bloomery.engine.slots import Shape, Slot, Slots
@@ -170,7 +169,7 @@ class RaggedBatch:
             self.slots.rest(slot)
         self._forget(request)
         read = np.concatenate([request.prompt, request.ids])[: slot.past]
-        kept = Running(replace(request.request, prompt=read.tolist()), _nobody, 0, frozenset())
+        kept = Running(replace(request.request, prompt=read.tolist()), lambda _: None, 0, frozenset())
         kept.slot, request.slot = slot, None
         self._resting.append(kept)
         self._beginnings.setdefault(_beginning(kept), []).append(kept)
@@ -283,10 +282,6 @@ def layer_shapes(model: nn.Module) -> dict[int, Shape]:
 
 def _beginning(request: Running) -> tuple[str, bytes]:
     return request.request.adapter, request.prompt[:SHARED].tobytes()
-
-
-def _nobody(token: Token) -> None:
-    """Listens to what rests."""
 
 
 def _slot(request: Running) -> Slot:

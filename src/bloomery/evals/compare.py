@@ -168,9 +168,11 @@ def _interval(kind: str, columns: Array, found: Interval, examples: int) -> Inte
     """The interval, but without bounds from too few examples, and never of no width because no score happened to move.
 
     Resampling pairs that all stood still draws stillness only. With n of them, moves in one direction
-    rarer than Clopper and Pearson's bound, about 3.7 / n, would be missed once in forty times.
+    rarer than Clopper and Pearson's bound, about 3.7 / n, would be missed once in forty times. What is no share, as a
+    number of turns, has no such bound.
     """
-    if kind == "bpb" or np.any(columns[:, 0] != columns[:, 1]):
+    share = bool(np.all((columns >= 0) & (columns <= 1)))
+    if kind == "bpb" or not share or np.any(columns[:, 0] != columns[:, 1]):
         return enough(found, examples)
     unseen = clopper_pearson(0, len(columns)).high
     return enough(Interval(found.estimate, found.estimate - unseen, found.estimate + unseen), examples)

@@ -52,7 +52,7 @@ class Rolled:
         reward = [value for _, value in self.of("reward")]
         few = max(1, len(reward) // 10)
         first, last = sum(reward[:few]) / few, sum(reward[-few:]) / few
-        moved = f"Mean reward {first:.3g} in the first {few} steps, {last:.3g} in the last."
+        moved = f"Mean reward {first:.3g} in the first {few} step{'' if few == 1 else 's'}, {last:.3g} in the last."
         took = self.seconds()
         whole = sum(took.values())
         shares = ", ".join(f"{name} {value / whole:.0%}" for name, value in took.items()) if whole else ""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bloomery.rl.turns import Tree
 
 AT_ONCE = 64
-"""Rollouts that are under way at once: a server of environments must have as many places."""
+"""Rollouts that are under way at once, unless the environment's `at_once` says fewer."""
 OUTAGE = 1800.0
 """Seconds that a grader may wait for its server."""
 

@@ -94,8 +94,8 @@ class EvalSection(Section):
     watch: Tokens | None = None
     """Tokens of each held-out set that are then read. Default: what a twentieth of the run's computing pays for."""
     answers: int = Field(default=400, ge=40)
-    """With `objective: rl`: answers, or rollouts of several turns, to the held-out tasks of a source in all. Half of
-    them go to tasks that are attempted four times, for pass@4, the rest to others, once each."""
+    """With `objective: rl`: answers, or rollouts of several turns, to the held-out tasks of a source in all: 40 or
+    more. Half of them go to tasks that are attempted four times, for pass@4, the rest to others, once each."""
     judge: str | dict[str, Any] | None = None
     """Who judges where a grader asks a model and names none: a run, a folder or FAMILY/STAGE, or a server:
     `{url, model, key: {env: NAME}}`."""

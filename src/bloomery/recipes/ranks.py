@@ -29,15 +29,16 @@ def across(plan: Plan, run: ArmRun, settings: RolloutSettings, trainer: Trainer)
     from bloomery.rl.weights import whole
 
     told, world = plan.section("rollouts"), trainer.world
-    makers = 1 if told["orchestrators"] or _drives(told["environment"]) else world.size
+    places = (told["environment"] or {}).get("at_once") or world.size
+    makers = 1 if told["orchestrators"] or _drives(told["environment"]) else min(world.size, places)
     inner: Maker = Elsewhere()
     model = None
     if world.rank < makers:
-        inner, model = _maker(plan, run, settings, trainer, alone=makers == 1)
+        inner, model = _maker(plan, run, settings, trainer, makers)
     return Across(inner, whole(trainer.masters.parameters, model), world.rank, makers, world.gathering())
 
 
-def _maker(plan: Plan, run: ArmRun, settings: RolloutSettings, trainer: Trainer, *, alone: bool) -> tuple[Maker, Any]:
+def _maker(plan: Plan, run: ArmRun, settings: RolloutSettings, trainer: Trainer, makers: int) -> tuple[Maker, Any]:
     """A collector as one process has it, over a model of its own, and that model."""
     from bloomery.recipes.training import adapted_start
     from bloomery.rl.ranks import Whole
@@ -49,9 +50,11 @@ def _maker(plan: Plan, run: ArmRun, settings: RolloutSettings, trainer: Trainer,
         to_bf16(own.model)
     if not world.first:
         told = told | {"rescore": 0}  # the first process follows a judge's drift, for answers of all
+    if told["environment"] and (most := told["environment"].get("at_once")):  # of all processes together
+        told = told | {"environment": {**told["environment"], "at_once": most // makers}}
     # training does not touch the model: it needs no copy to be sampled meanwhile
     found: Any = collecting(told, replace(settings, staleness=0), own, run.folder, saying(trainer))
-    return (Whole(found) if alone else found), own.model
+    return (Whole(found) if makers == 1 else found), own.model
 
 
 def _drives(told: Mapping[str, Any] | None) -> bool:

@@ -32,7 +32,8 @@ def check(recipe: Recipe, plan: Plan) -> Iterator[Problem]:
         return
     if plan.get("method") != "lora":
         message = f"`{KEY}: vllm` samples with adapters over the start, and `method` is {plan.get('method')}"
-        fix = "write `method: lora`, or `engine: native` with `workers`"
+        workers = " with `workers`" if plan.get("method") == "full" else ""
+        fix = f"write `method: lora`, or `engine: native`{workers}"
         yield Problem(message, recipe.place("method") or recipe.place(KEY), fix)
     if told["workers"]:
         message = f"`rollouts.workers` are processes of the native engine, and `{KEY}` is vllm"

@@ -7,6 +7,7 @@ tells nothing of the policy, at any step. A few are counted and named; many are 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,13 +33,14 @@ NAMED = 3
 def watched(
     told: Mapping[str, Any], held: Iterable[Held], prompter: Prompter, context: int, trainer: Trainer
 ) -> list[Task]:
-    """The first held-out rows of each source, `rollouts.watch` together, as tasks that are not trained on.
+    """The first held-out rows of each source in turn, `rollouts.watch` together, as tasks that are not trained on.
 
     Those left out are told. Raises `InputError` where they are all of them, or more than a tenth.
     """
     from bloomery.evals.suites import read_jsonl
 
-    rows = [(one.name, row) for one in held if one.role == "domain" for row in read_jsonl(one.path)][: told["watch"]]
+    sources = [[(one.name, row) for row in read_jsonl(one.path)] for one in held if one.role == "domain"]
+    rows = [row for turn in zip_longest(*sources) for row in turn if row is not None][: told["watch"]]
     reward = None if told["environment"] else told["reward"]  # a transcript's, which no reference is
     tasks, left = sorted_out(rows, prompter, context, reward)
     if left:

@@ -17,7 +17,7 @@ REFUSED = "VALIDATION_ERROR"
 
 
 class OpenEnv:
-    """The server at `url`, which must allow as many environments at once as a step has rollouts.
+    """The server at `url`, which must allow as many environments at once as rollouts are played at once (`at_once`).
 
     An answer is the action: with `field`, its text under that name (`message` of an echo); without, JSON as the
     server's schema has it. `show` names a field of what is observed that the model sees; without, it sees all of it.
