@@ -97,7 +97,7 @@ class RaggedBatch:
             elif donor not in self._resting:
                 break
             else:  # its room is needed: once more without it
-                self._wake(donor)
+                self._resting.remove(donor)
                 self._free(donor)
         waiting.extendleft(reversed(put_off))
 
@@ -121,7 +121,7 @@ class RaggedBatch:
         slot = _slot(donor)
         if 2 * shared < slot.past or len(request.prompt) + request.limit > slot.slab.size + min(slot.skipped, shared):
             return None
-        self._wake(donor)
+        self._resting.remove(donor)
         self._forget(donor)
         self.slots.cut(slot, shared)
         return slot
@@ -173,9 +173,6 @@ class RaggedBatch:
         kept.slot, request.slot = slot, None
         self._resting.append(kept)
         self._beginnings.setdefault(_beginning(kept), []).append(kept)
-
-    def _wake(self, request: Running) -> None:
-        self._resting = [one for one in self._resting if one is not request]
 
     def _free(self, request: Running) -> None:
         self.slots.give(_slot(request))
@@ -231,8 +228,7 @@ class RaggedBatch:
         """Add the next chunks of prompts to the step, in the order of coming; the last token of a prompt is wanted."""
         left, reading = self.chunk, []
         for request in self.running:
-            slot = request.slot
-            assert slot is not None
+            slot = _slot(request)
             todo = len(request.prompt) - slot.past
             if slot.row < slot.slab.ready or not left or not todo:
                 continue

@@ -59,9 +59,10 @@ class Grammars:
             if isinstance(error, UnusableGrammar):
                 raise
             notes = [str(error)]
-        matcher = LLMatcher(self._tokenizer, "" if notes else text, log_level=0)
-        if not notes and (not any(matcher.compute_bitmask()) or matcher.is_error()):  # told when it is first asked
-            notes = ["there is no answer of this form"]
+        if not notes:
+            matcher = LLMatcher(self._tokenizer, text, log_level=0)
+            if not any(matcher.compute_bitmask()) or matcher.is_error():  # told when it is first asked
+                notes = ["there is no answer of this form"]
         if notes:
             reason = _reworded(str(notes[0]))
             raise UnusableGrammar(f"the {grammar.kind.replace('_', ' ')} cannot be used: {reason}", fix="correct it")
