@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bloomery.engine.adapters import Adapters
+from bloomery.engine.packed import Product
 from bloomery.engine.ragged import Forward, Part, Prefill, decode_part, prefill_part, recorded
 from bloomery.engine.running import Running
 from bloomery.engine.slots import Shape, Slot, Slots
@@ -33,10 +34,10 @@ class RaggedBatch:
 
     def __init__(
         self, model: nn.Module, forward: Forward, head: Head, adapters: Adapters, rows: int, budget: int,
-        keep: bool = False,
+        keep: bool = False, product: Product = nn.functional.linear,
     ) -> None:  # fmt: skip
         self.forward, self.head, self.adapters, self.rows, self.chunk = forward, head, adapters, rows, CHUNK
-        self.keep = keep
+        self.keep, self.product = keep, product
         self.device = next(model.parameters()).device
         self.slots = Slots(layer_shapes(model), budget, self.device)
         self.running: list[Running] = []
@@ -213,7 +214,7 @@ class RaggedBatch:
         self.adapters.activate([])
         if len(wanted) < len(ids):
             hidden = hidden[torch.tensor(wanted, dtype=torch.long, device=self.device)]
-        return raw_logits(hidden, self.head)
+        return raw_logits(hidden, self.head, self.product)
 
     def _answering(self) -> tuple[list[Part], list[int], list[Running]]:
         """(parts, last tokens, requests) of the rows that answer, slab by slab."""

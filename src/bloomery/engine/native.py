@@ -16,6 +16,7 @@ from bloomery.engine.adapters import Adapters
 from bloomery.engine.batch import RaggedBatch
 from bloomery.engine.decoder import cache_agrees, decoding_twin
 from bloomery.engine.grammar import Grammars
+from bloomery.engine.packed import product_for
 from bloomery.engine.padded import PaddedBatch
 from bloomery.engine.protocol import Answer, Completion, Request, Sampling, Token, TooFewTokens
 from bloomery.engine.running import Running
@@ -55,7 +56,8 @@ class NativeEngine:
         self._context = int(getattr(config, "max_position_embeddings", 0) or 1 << 30)
         self.stop_ids = end_ids(self.model, config)
         self.adapters = Adapters(self.model)
-        self.forward = shared_forward(self.model, self.head)
+        self.product = product_for(self.head.weight)
+        self.forward = shared_forward(self.model, self.head, self.product)
         self.cached = self.ragged or cache_agrees(self.model)
         self._grammars: Grammars | None = None
         self._idle: Scheduler | None = None
@@ -74,7 +76,7 @@ class NativeEngine:
         """A fresh set of requests; their keys and values live as long as it does."""
         if self.forward is not None:
             given = (self.model, self.forward, self.head, self.adapters, self.batch_rows, self.memory)
-            return Scheduler(RaggedBatch(*given, self.keep))
+            return Scheduler(RaggedBatch(*given, self.keep, self.product))
         return Scheduler(PaddedBatch(self.model, self.cached, self.batch_rows, BATCH_TOKENS))
 
     def forget(self) -> None:

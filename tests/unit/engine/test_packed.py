@@ -1,0 +1,94 @@
+"""Copies of weights for faster products: they give what the weights give, whatever changes these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from architectures import tiny
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bloomery.engine.native import NativeEngine
+from bloomery.engine.packed import Packed, product_for
+from bloomery.engine.protocol import Sampling
+
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
+
+
+def packed(dtype: torch.dtype, room: int = 1 << 20) -> Packed:
+    made = product_for(torch.zeros(2, 2, dtype=dtype))
+    if not isinstance(made, Packed):
+        pytest.skip("no such copies on this machine")
+    made.room = room
+    return made
+
+
+def close(product: Packed, weight: Tensor, bias: Tensor | None = None, rows: int = 5) -> None:
+    x = torch.randn(rows, weight.shape[1], dtype=weight.dtype)
+    with torch.inference_mode():
+        got, want = product(x, weight, bias), F.linear(x, weight, bias)
+    assert (got - want).abs().max() <= TOLERANCE[weight.dtype] * want.abs().max()
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("shape", [(7, 5), (96, 64), (64, 176), (1000, 64)])
+@pytest.mark.parametrize("rows", [1, 2, 33])
+def test_a_copy_multiplies_as_the_weight_does(dtype: torch.dtype, shape: tuple[int, int], rows: int) -> None:
+    product, weight = packed(dtype), torch.randn(shape, dtype=dtype)
+    close(product, weight, rows=rows)
+    close(product, weight, torch.randn(shape[0], dtype=dtype), rows)
+
+
+def by_optimiser(weight: nn.Parameter, fused: bool) -> None:
+    weight.grad = torch.ones_like(weight)
+    torch.optim.AdamW([weight], lr=0.5, fused=fused).step()
+
+
+@torch.no_grad()
+def in_place(weight: nn.Parameter) -> None:
+    weight.add_(1)
+
+
+def of_other_data(weight: nn.Parameter) -> None:
+    weight.data = weight.data + 1
+
+
+CHANGES: dict[str, Callable[[nn.Parameter], None]] = {
+    "fused": lambda weight: by_optimiser(weight, True),
+    "each": lambda weight: by_optimiser(weight, False),
+    "in place": in_place,
+    "other data": of_other_data,
+    "several at once": lambda weight: torch._foreach_copy_([weight.detach()], [torch.ones_like(weight)]),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_weight_that_changed_is_copied_again(change: str) -> None:
+    product, weight = packed(torch.float32), nn.Parameter(torch.randn(48, 32))
+    close(product, weight)
+    before = weight.detach().clone()
+    CHANGES[change](weight)
+    assert not torch.equal(before, weight)
+    close(product, weight)
+
+
+def test_weights_for_which_there_is_no_room_are_read_where_they_are() -> None:
+    product = packed(torch.float32, room=96 * 64 * 4)
+    first, second = torch.randn(96, 64), torch.randn(8, 64)
+    close(product, first)
+    close(product, second)
+    assert [copy is not None for *_, copy in product._copies.values()] == [True, False]
+
+
+def test_an_engine_answers_with_the_weights_of_the_moment() -> None:
+    loaded, sampling = tiny("llama"), Sampling(6, stop_ids=())
+    engine, prompts = NativeEngine(loaded), [[3, 4, 5], [6, 7]]
+    engine.generate(prompts, sampling)
+    optimiser = torch.optim.AdamW(loaded.model.parameters(), lr=0.05, fused=True)
+    for parameter in loaded.model.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    optimiser.step()
+    got, want = engine.generate(prompts, sampling), NativeEngine(loaded).generate(prompts, sampling)
+    assert [(one.ids, one.logprobs.tolist()) for one in got] == [(one.ids, one.logprobs.tolist()) for one in want]
