@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -202,3 +202,16 @@ def test_a_word_completes_a_match_where_there_is_one(text: str) -> None:
         spans, acting = near_pattern(*groups).spans(text), near_pattern(*groups, whole=False).spans(text)
         assert [(span.start, span.end) for span in spans] == [(span.start, span.end) for span in acting]
         assert all(span.start < span.acts < span.end for span in acting)
+
+
+ODD = "how to,h0w t0,cat,c4t,cát,ﬁ,dog,d0g,²,½,①,_,\u0301,\u200d, ,-,. ,nice,kitty,kit,7 cats,7,x,ª,ß,İ".split(",")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(ODD), max_size=14).map("".join))
+def test_what_every_match_holds_is_found_wherever_there_is_one(text: str) -> None:
+    """`re` and `regex` do not agree on what a letter of a word is."""
+    for groups in ([["how to"], ["cat", "7 cats", "kit*"]], [["dog"], ["how to"], ["cat", "kit*"]]):
+        near = near_pattern(groups, 20, len(groups) > 2, ["nice"])
+        assert len(near.needed) == len(groups)
+        assert near.spans(text) == replace(near, needed=()).spans(text)

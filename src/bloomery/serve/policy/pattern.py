@@ -8,6 +8,7 @@ may be released at once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -76,6 +77,8 @@ class Pattern:
     """It is ours, and known to take no time worth watching: what may begin is looked for without a limit."""
     even: bool | None = None
     """Whether what does not begin at the end of a text does not begin there once it has grown; None: find out."""
+    needed: tuple[re.Pattern[str], ...] = ()
+    """What every match holds, each somewhere in it: `re` is ten times as fast at finding that there is none."""
     whole: Any = field(init=False, repr=False, compare=False)
     pending: Any = field(init=False, repr=False, compare=False)
 
@@ -160,6 +163,8 @@ class Scan:
 
     def _settle(self, view: str, stop: int, edge: int, found: list[Span]) -> None:
         place = self.decided
+        if not all(one.search(view, place, edge) for one in self.pattern.needed):
+            return
         while place < stop:
             match = self.pattern.whole.search(view, place, edge, timeout=SECONDS)
             if match is None or match.start() >= stop:

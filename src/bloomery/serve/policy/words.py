@@ -7,6 +7,7 @@ white space, hyphens or underscores; a `*` at the end of an entry stands for up 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -40,6 +41,7 @@ def near_pattern(
     `whole` of it must not be seen, else from the word that completes it.
     """
     found = [_any_of(group) for group in groups]
+    needed = tuple(_signs_of(group) for group in sorted(groups, key=len))
     longest = sum(length for _, length in found) + gap * (len(found) - 1) + 1
     between = rf"{_BETWEEN}{{1,{gap}}}"
     sources = [source for source, _ in found]
@@ -52,7 +54,8 @@ def near_pattern(
     if whole:
         source = _joined(sources, f"{between}?", any_order)
         # A partial match is lost where a lazy repeat stands before a look behind: this one is greedy.
-        return Pattern(f"(?:{source}){alone}", reach, folded=True, begins=_joined(sources, between, any_order) + alone)
+        begins = _joined(sources, between, any_order) + alone
+        return Pattern(f"(?:{source}){alone}", reach, folded=True, begins=begins, needed=needed)
     source = _joined(sources, f"{between}?", any_order, f"(?P<{AT}>{{}})")
     last = range(len(sources)) if any_order else [len(sources) - 1]
     others = (_joined([*sources[:one], *sources[one + 1 :]], between, any_order) for one in last)
@@ -60,7 +63,8 @@ def near_pattern(
     sign = "|".join(sources[-2:] if any_order else sources[-2:-1])
     after = After(f"(?:{'|'.join(others)}){between}", sign, max(length for _, length in found))
     begins = "|".join(sources[one] for one in last)
-    return Pattern(f"(?:{source}){alone}", reach, folded=True, begins=begins, after=after, known=True, even=True)
+    source = f"(?:{source}){alone}"
+    return Pattern(source, reach, folded=True, begins=begins, after=after, known=True, even=True, needed=needed)
 
 
 def _joined(sources: Sequence[str], between: str, any_order: bool, last: str = "{}") -> str:
@@ -78,6 +82,24 @@ def _joined(sources: Sequence[str], between: str, any_order: bool, last: str = "
 
 def _any_of(entries: Iterable[str]) -> tuple[str, int]:
     """(source of a pattern for any of the entries, most characters it matches)."""
+    trees, longest = _trees(entries)
+    # A number is no word: `455` is not another spelling of a word unless an entry begins with a number itself.
+    a_letter = r"(?=[\w@$!|+]{0,11}?[^\W\d_])"
+    ways = [before + _group(tree) for before, tree in zip((a_letter, ""), trees, strict=True) if tree]
+    if not ways:
+        raise InputError("a word list has no words", fix="add some, or remove it")
+    return rf"(?<!\w)(?:{'|'.join(ways)})(?!\w)", longest
+
+
+def _signs_of(entries: Iterable[str]) -> re.Pattern[str]:
+    """What is found wherever an entry is, and elsewhere: of word bounds, on which `re` and `regex` differ, only that no
+    plain letter stands before it."""
+    ways = (_group(tree) for tree in _trees(entries)[0] if tree)
+    return re.compile(rf"(?<![a-z])(?:{'|'.join(ways)})")
+
+
+def _trees(entries: Iterable[str]) -> tuple[tuple[dict[str, Any], dict[str, Any]], int]:
+    """(letters of the entries as trees, those that begin with a number in the second; most characters of a match)."""
     trees: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
     longest = STEM
     for entry in entries:
@@ -87,12 +109,7 @@ def _any_of(entries: Iterable[str]) -> tuple[str, int]:
             node = node.setdefault(character, {})
         node[_END] = bool(node.get(_END)) or stem
         longest = max(longest, len(plain) + GAP * plain.count(" ") + STEM * stem)
-    # A number is no word: `455` is not another spelling of a word unless an entry begins with a number itself.
-    a_letter = r"(?=[\w@$!|+]{0,11}?[^\W\d_])"
-    ways = [before + _group(tree) for before, tree in zip((a_letter, ""), trees, strict=True) if tree]
-    if not ways:
-        raise InputError("a word list has no words", fix="add some, or remove it")
-    return rf"(?<!\w)(?:{'|'.join(ways)})(?!\w)", longest
+    return trees, longest
 
 
 def _plain(entry: str) -> tuple[str, bool]:
