@@ -1,11 +1,11 @@
 """This engine and transformers' `generate()` on the same tiny Llama and prompts, interleaved: tokens a second.
 
-    python bench/generate.py [--rounds 5] [--threads 2] [--dtype float32 bfloat16]
+    python bench/generate.py [--rounds 5] [--threads 2] [--dtype float32 bfloat16] [--large]
 
 Answers are sampled at temperature 1 among all tokens, and end nowhere before their length. In `mixed` each of 64
 requests has its own length; transformers pads prompts on the left, and answers until the longest is done: what is
 beyond a request's own length does not count. The profile sorts the time of operators by what they are for; Python is
-what is left of the wall time. Figures stand in docs/BENCH.md.
+what is left of the wall time. `--large` answers few requests with a model of 387M. Figures stand in docs/BENCH.md.
 """
 
 from __future__ import annotations
@@ -28,6 +28,16 @@ from bloomery.models.head import find_head
 from bloomery.models.load import Loaded
 
 VOCABULARY = 8192
+LARGE = {
+    "hidden_size": 896,
+    "intermediate_size": 4864,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 14,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 2048,
+    "tie_word_embeddings": True,
+    "vocab_size": 32768,
+}
 Work = list[tuple[list[int], int]]
 """(prompt, tokens wanted) of each request."""
 
@@ -153,15 +163,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--dtype", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument("--large", action="store_true")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     for dtype in given.dtype:
         torch.manual_seed(0)
-        config = LlamaConfig(**MODEL, vocab_size=VOCABULARY)
+        config = LlamaConfig(**LARGE) if given.large else LlamaConfig(**MODEL, vocab_size=VOCABULARY)
         model = LlamaForCausalLM(config).to(getattr(torch, dtype)).eval()
         engine = NativeEngine(Loaded(model, None, config, None, "padded", "", find_head(model)))
         assert engine.ragged
         print(f"{dtype}, {sum(p.numel() for p in model.parameters()) / 1e6:.1f}M parameters, chunk {batch.CHUNK}")
+        if given.large:
+            for rows in (1, 4, 16):
+                compare(f"{rows} requests of 32 + 24", engine, model, even(rows, 32, 24), given.rounds)
+            continue
         compare("64 requests of 32 + 128", engine, model, even(), given.rounds)
         compare("64 requests of mixed length", engine, model, mixed(), given.rounds)
         compare("one request of 32 + 128", engine, model, even(1), given.rounds)

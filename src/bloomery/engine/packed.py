@@ -25,8 +25,8 @@ Product = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """x [T, H], weight [O, H], bias [O] or None -> [T, O]."""
 ROOM = 2 << 30
 """Most bytes of copies that a model gets; weights beyond them are read where they are."""
-FEWEST = {torch.float32: 2, torch.bfloat16: 1}
-"""Rows from which a copy is used."""
+LARGE = 1 << 19
+"""Numbers of a weight from which one row in fp32 is multiplied twice: 744 us plain, 149 as two rows (896 to 4864)."""
 
 
 class Packed:
@@ -39,12 +39,14 @@ class Packed:
 
     def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """x [T, H], weight [O, H], bias [O] or None -> [T, O], without gradients."""
-        few = len(x) < FEWEST[self.dtype] or weight.dtype != self.dtype
-        copy = None if few else self._copy(weight)
+        alone = len(x) == 1 and self.dtype == torch.float32
+        usable = weight.dtype == self.dtype and (not alone or weight.numel() >= LARGE)
+        copy = self._copy(weight) if usable else None
         if copy is None:
             return F.linear(x, weight, bias)
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, copy, bias, "none", [], "")
-        return out
+        rows = x.repeat(2, 1) if alone else x
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(rows, copy, bias, "none", [], "")
+        return out[: len(x)]
 
     def _copy(self, weight: Tensor) -> Tensor | None:
         of, copied, copy = self._copies.get(id(weight), (None, (-1, -1), None))

@@ -33,7 +33,7 @@ def close(product: Packed, weight: Tensor, bias: Tensor | None = None, rows: int
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("shape", [(7, 5), (96, 64), (64, 176), (1000, 64)])
+@pytest.mark.parametrize("shape", [(7, 5), (96, 64), (64, 176), (1000, 600)])
 @pytest.mark.parametrize("rows", [1, 2, 33])
 def test_a_copy_multiplies_as_the_weight_does(dtype: torch.dtype, shape: tuple[int, int], rows: int) -> None:
     product, weight = packed(dtype), torch.randn(shape, dtype=dtype)
