@@ -16,7 +16,7 @@ from bloomery.engine.adapters import Adapters
 from bloomery.engine.batch import RaggedBatch
 from bloomery.engine.decoder import cache_agrees, decoding_twin
 from bloomery.engine.grammar import Grammars
-from bloomery.engine.packed import product_for
+from bloomery.engine.packed import install, product_for
 from bloomery.engine.padded import PaddedBatch
 from bloomery.engine.protocol import Answer, Completion, Request, Sampling, Token, TooFewTokens
 from bloomery.engine.running import Running
@@ -57,6 +57,7 @@ class NativeEngine:
         self.stop_ids = end_ids(self.model, config)
         self.adapters = Adapters(self.model)
         self.product = product_for(self.head.weight)
+        install(self.model, self.product)
         self.forward = shared_forward(self.model, self.head, self.product)
         self.cached = self.ragged or cache_agrees(self.model)
         self._grammars: Grammars | None = None

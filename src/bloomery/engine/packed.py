@@ -14,10 +14,11 @@ with a copy is (2 threads of an EPYC with AVX-512 bf16), by rows:
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
@@ -40,7 +41,7 @@ class Packed:
     def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """x [T, H], weight [O, H], bias [O] or None -> [T, O], without gradients."""
         alone = len(x) == 1 and self.dtype == torch.float32
-        usable = weight.dtype == self.dtype and (not alone or weight.numel() >= LARGE)
+        usable = weight.dtype == self.dtype and len(x) > 0 and (not alone or weight.numel() >= LARGE)
         copy = self._copy(weight) if usable else None
         if copy is None:
             return F.linear(x, weight, bias)
@@ -76,3 +77,17 @@ def product_for(weight: Tensor) -> Product:
         return F.linear
     fast = dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
     return Packed(dtype) if fast else F.linear
+
+
+def install(model: nn.Module, product: Product) -> None:
+    """Let the linear layers of a module tree multiply so from now on, those in adapters too, where no gradient is."""
+    for module in model.modules():
+        if type(module) is nn.Linear and product is not F.linear:
+            module.forward = partial(_multiplied, module, product)  # type: ignore[method-assign]
+
+
+def _multiplied(module: nn.Linear, product: Product, x: Tensor) -> Tensor:
+    """x [..., H] -> [..., O]."""
+    if torch.is_grad_enabled():
+        return F.linear(x, module.weight, module.bias)
+    return product(x.reshape(-1, x.shape[-1]), module.weight, module.bias).view(*x.shape[:-1], len(module.weight))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bloomery.engine.native import NativeEngine
-from bloomery.engine.packed import Packed, product_for
+from bloomery.engine.packed import Packed, install, product_for
 from bloomery.engine.protocol import Sampling
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
@@ -80,6 +80,19 @@ def test_weights_for_which_there_is_no_room_are_read_where_they_are() -> None:
     close(product, first)
     close(product, second)
     assert [copy is not None for *_, copy in product._copies.values()] == [True, False]
+
+
+def test_layers_in_adapters_use_copies_and_others_see_gradients() -> None:
+    inner = nn.Linear(24, 40)
+    model = nn.Sequential(nn.Sequential(inner), nn.Linear(40, 8, bias=False)).eval()
+    x = torch.randn(3, 5, 24)
+    want, product = model(x).detach(), packed(torch.float32)
+    install(model, product)
+    with torch.inference_mode():
+        assert torch.allclose(model(x), want, atol=1e-5) and len(product._copies) == 2
+        assert model(x[:0]).shape == (0, 5, 8)
+    model(x).sum().backward()
+    assert inner.weight.grad is not None
 
 
 def test_an_engine_answers_with_the_weights_of_the_moment() -> None:
