@@ -89,11 +89,11 @@ class VllmClient:
         Raises `InputError` where the server was started without `--enable-lora`, or refuses the adapter.
         """
         body = {"lora_name": name, "lora_path": str(folder.resolve())}
-        self.ask("/v1/load_lora_adapter", body if new else {**body, "load_inplace": True})
+        self._have("/v1/load_lora_adapter", body if new else {**body, "load_inplace": True})
 
     def drop_adapter(self, name: str) -> None:
         """Unload an adapter."""
-        self.ask("/v1/unload_lora_adapter", {"lora_name": name})
+        self._have("/v1/unload_lora_adapter", {"lora_name": name})
 
     def body(self, prompt: Sequence[int], sampling: Sampling, number: int, adapter: str = "") -> dict[str, Any]:
         """The request for one answer. Raises `InputError` for what cannot be honoured, and a prompt without room."""
@@ -137,20 +137,34 @@ class VllmClient:
             fix="see whether it runs, and its log",
         )
 
+    def _have(self, path: str, body: Mapping[str, Any]) -> None:
+        """Have something done that is no answer: nobody queues for it, so a server that is full is one that fails."""
+        try:
+            self.ask(path, body)
+        except Busy as error:
+            raise self.silent(error) from None
+
     def _find(self, wanted: str | None) -> tuple[str, int]:
         """The model to ask, and its context."""
         try:
             answer = self.http.get("/v1/models")
-        except httpx2.HTTPError as error:
+            self.told(answer)
+        except (httpx2.HTTPError, Busy) as error:
             raise self.silent(error) from None
-        self.told(answer)
-        served = {m["id"]: m.get("max_model_len") for m in answer.json()["data"]}
+        served = self._read(lambda: {m["id"]: m.get("max_model_len") for m in answer.json()["data"]})
         name = wanted or next(iter(served), "")
         if name not in served or not served[name]:
             raise InputError(
                 f"the vLLM server at {self.url} has no model `{name}`", fix=f"name one of {', '.join(served)}"
             )
         return name, int(served[name])
+
+    def _read(self, read: Callable[[], Result]) -> Result:
+        """What `read` makes of an answer. Raises `BloomeryError` where it is none of vLLM's."""
+        try:
+            return read()
+        except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
+            raise BloomeryError(f"the server at {self.url} answers otherwise than vLLM: {error}") from None
 
 
 class VllmEngine(VllmClient):
@@ -169,7 +183,10 @@ class VllmEngine(VllmClient):
     def find_mode(self) -> Mode:
         """The server's `--logprobs-mode`, which nothing tells: whether a temperature changes log-probabilities."""
         both = [self.body([0], Sampling(1, temperature=heat, top_logprobs=1), 0) for heat in (1.0, 2.0)]
-        plain, hot = (max(logp for _, logp in self._answer(body).top[0]) for body in both)
+        try:
+            plain, hot = (max(logp for _, logp in self._answer(body).top[0]) for body in both)
+        except Busy as error:
+            raise self.silent(error) from None
         return "raw_logprobs" if abs(plain - hot) < 1e-3 else "processed_logprobs"
 
     def score(self, rows: Sequence[TokenRow], adapter: str = "") -> list[Floats]:
@@ -193,12 +210,6 @@ class VllmEngine(VllmClient):
             return np.zeros(1, np.float32)
         answer = self.ask("/v1/completions", score_body(adapter or self.model, ids))
         return self._read(lambda: read_scores(answer, ids))
-
-    def _read(self, read: Callable[[], Result]) -> Result:
-        try:
-            return read()
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise BloomeryError(f"the server at {self.url} answers otherwise than vLLM: {error}") from None
 
     def _all(self, work: Callable[[Any], Any], given: Sequence[Any]) -> list[Any]:
         with ThreadPoolExecutor(max_workers=min(AT_ONCE, len(given)) or 1) as pool:

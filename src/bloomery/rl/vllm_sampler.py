@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 import numpy as np
@@ -97,12 +97,13 @@ class VllmSampler:
 
     def close(self) -> None:
         """Forget the adapters, and stop the server where it is ours."""
-        with suppress(BloomeryError):
+        with ExitStack() as last:  # whatever one of them raises, the others are done
+            last.callback(self._published.close)
+            last.callback(self._end)
+            last.callback(self._engine.close)
             if self.adapter:
-                self._engine.drop_adapter(self.adapter)
-        self._engine.close()
-        self._end()
-        self._published.close()
+                with suppress(BloomeryError):
+                    self._engine.drop_adapter(self.adapter)
 
     def _compare(self) -> None:
         """Raise `InputError` where the server answers with another model than the one in training."""

@@ -103,3 +103,37 @@ def test_an_answer_that_is_none_ends_the_run(loaded: Loaded, tmp_path: Path, sta
         Replay.instead["/v1/completions"] = (status, text if status != 200 else whole)
         with pytest.raises(BloomeryError, match=said):
             sampler.generate(PROMPTS[:1], SAMPLING)
+
+
+@pytest.mark.parametrize("verb", ["", "un"])
+def test_a_server_that_takes_no_adapter_is_named_and_everything_is_let_go(
+    loaded: Loaded, tmp_path: Path, verb: str
+) -> None:
+    ended: list[bool] = []
+    with replaying("policy") as url:
+        Replay.instead |= {f"/v1/{one}load_lora_adapter": (200, '"done"') for one in ("", "un")}
+        Replay.instead[f"/v1/{verb}load_lora_adapter"] = (503, '{"error": {"message": "full"}}')
+        published = Published(loaded, tmp_path / "policy")
+        sampler = VllmSampler(VllmEngine(url, TOKEN), published, loaded, 1.0, lambda: ended.append(True))
+        sampler._compare = lambda: None  # type: ignore[method-assign]
+        sampler.renew(1) if verb else None
+        with pytest.raises(BloomeryError, match="does not answer: full"):
+            sampler.renew(2)
+        sampler.close()
+    assert ended == [True] and not (tmp_path / "policy").exists()
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "said"),
+    [
+        (503, "{}", "does not answer"),
+        (200, "<html>", "answers otherwise than vLLM"),
+        (200, "{}", "answers otherwise than vLLM"),
+        (200, '{"data": ["a"]}', "answers otherwise than vLLM"),
+    ],
+)
+def test_an_address_of_something_else_is_no_traceback(status: int, text: str, said: str) -> None:
+    with replaying("policy") as url:
+        Replay.instead["/v1/models"] = (status, text)
+        with pytest.raises(BloomeryError, match=said):
+            VllmEngine(url, TOKEN)
