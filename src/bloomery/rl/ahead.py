@@ -34,6 +34,7 @@ class Ahead:
         # One that samples between steps has one step under way; orchestrators may claim tasks of all of them.
         at_once = depth + 1 if collector.between_turns else 1
         self._pool = ThreadPoolExecutor(at_once, thread_name_prefix="bloomery-rollouts") if depth else None
+        self._failed = False
 
     def collected(self, drawn: Iterable[tuple[StepRows, Sequence[Task]]]) -> Iterator[tuple[StepRows, Collected]]:
         """Each step with its rollouts, in order; what a collector raises comes where its step is wanted."""
@@ -67,10 +68,21 @@ class Ahead:
 
     def _begun(self, tasks: Sequence[Task], step: int) -> Future[Collected]:
         if self._pool is not None:
-            return self._pool.submit(self._collector.collect, tasks, step)
+            return self._pool.submit(self._collect, tasks, step)
         done: Future[Collected] = Future()
         done.set_result(self._collector.collect(tasks, step))
         return done
+
+    def _collect(self, tasks: Sequence[Task], step: int) -> Collected:
+        """What the collector brings. Once it has failed nobody wants a later step: in every process that takes part,
+        since they fail together and have one step under way."""
+        if self._failed:
+            raise Stopped
+        try:
+            return self._collector.collect(tasks, step)
+        except BaseException:
+            self._failed = True
+            raise
 
     def _next(self) -> tuple[StepRows, Collected]:
         step, future = self._queue.popleft()

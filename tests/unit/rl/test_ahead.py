@@ -21,9 +21,11 @@ class Recording:
     def __init__(self, between_turns: bool = False, fails: int = -1) -> None:
         self.between_turns, self.fails, self.version = between_turns, fails, -1
         self.stopped, self.most = threading.Event(), 0
+        self.begun: list[int] = []
         self._running, self._lock = 0, threading.Lock()
 
     def collect(self, tasks: Sequence[Task], step: int) -> tuple[list[list[Rollout]], dict[str, float]]:
+        self.begun.append(step)
         if step == self.fails:
             raise ValueError(f"step {step}")
         with self._lock:
@@ -81,3 +83,4 @@ def test_an_error_comes_where_its_step_is_wanted_and_ends_the_collecting(depth: 
     with pytest.raises(ValueError, match="step 2"):
         run(collector, depth, 0, 9)
     assert collector.version >= 1 and collector.stopped.is_set() is (depth > 0)
+    assert collector.begun == [0, 1, 2], "nobody waits for a step that comes after the one that failed"
