@@ -124,7 +124,8 @@ def _answers(records: Iterable[Record], columns: Columns) -> Iterator[str]:
     for record in records if columns.trained_as in ANSWERED else ():
         with contextlib.suppress(InputError):  # a row that is skipped
             *_, last = to_example(record, columns).messages
-            yield plain(last["content"])[:EXCERPT]
+            if last["role"] == "assistant":  # a task ends with a question
+                yield plain(last["content"])[:EXCERPT]
 
 
 def _again(record: Record, columns: Columns) -> list[str]:

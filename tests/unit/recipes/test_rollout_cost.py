@@ -14,6 +14,7 @@ from bloomery.recipes.explain import explain
 from bloomery.recipes.going import cost_of
 from bloomery.recipes.load import Loaded
 from bloomery.recipes.plan import Plan
+from bloomery.recipes.sample import sample_source
 
 from .conftest import CPU, rows
 
@@ -51,6 +52,13 @@ def test_answers_are_as_long_as_those_of_the_rows_and_never_longer_than_they_may
     asks(here)
     most, said = cost(recipe(RECIPE + REWARD + "rollouts: {max_tokens: 90}\n"))
     assert most > 2 * short and "90 sampled tokens, as many as it may" in said
+
+
+def test_what_a_conversation_asks_last_is_no_answer(here: Path) -> None:
+    asked = {"role": "user", "content": "a long question " * 9}
+    said = {"role": "assistant", "content": "yes"}
+    rows(here / "talks.jsonl", [{"messages": talk} for talk in ([asked, said], [asked], [asked, said, asked])])
+    assert sample_source({"path": str(here / "talks.jsonl")}, here).answers == ("yes",)
 
 
 def test_what_a_run_measured_is_taken_the_next_time_on_such_a_machine(recipe: Load, here: Path) -> None:
