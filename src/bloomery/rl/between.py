@@ -11,6 +11,8 @@ from bloomery.rl.outage import heed
 from bloomery.rl.rollouts import Rollout, Task
 
 Groups = list[list[Rollout]]
+SHARE = "stopped/"
+"""How the names of figures begin that are shares of the rollouts: they are averaged where others are summed."""
 
 
 class BetweenSteps:
@@ -54,3 +56,11 @@ class BetweenSteps:
 def added(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
     """The figures of both; what has the same name is summed."""
     return {name: one.get(name, 0.0) + other.get(name, 0.0) for name in {**one, **other}}
+
+
+def of_both(one: Mapping[str, float], groups: int, other: Mapping[str, float], more: int) -> dict[str, float]:
+    """The figures of `groups` groups and of `more` others: shares are of all their rollouts, all else is summed."""
+    found = added(one, other)
+    shares = [name for name in found if name.startswith(SHARE)]
+    weighed = {name: one.get(name, 0.0) * groups + other.get(name, 0.0) * more for name in shares}
+    return found | {name: value / (groups + more) for name, value in weighed.items()}

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bloomery.rl.advantages import fewest, is_level
-from bloomery.rl.between import added
+from bloomery.rl.between import of_both
 from bloomery.rl.loop import Groups
 from bloomery.rl.over import Over
 from bloomery.rl.rollouts import Rollout, Task, rewards
@@ -30,7 +30,7 @@ class Resampling(Over):
     times: int
 
     def collect(self, tasks: Sequence[Task], step: int) -> tuple[Groups, dict[str, float]]:
-        """Rollouts of the tasks and of those that took a place; figures are sums over all rounds."""
+        """Rollouts of the tasks and of those that took a place; figures are those of all rounds."""
         last, spent = self.inner.collect(tasks, step)
         groups = [*last]
         for again in range(1, self.times + 1):
@@ -39,8 +39,8 @@ class Resampling(Over):
             if not wanted:
                 break
             last, also = self.inner.collect(wanted, step)
+            spent = of_both(spent, len(groups), also, len(last))
             groups += last
-            spent = added(spent, also)
         return groups, spent | {"resampled_groups": float(len(groups) - len(tasks))}
 
 

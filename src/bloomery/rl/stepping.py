@@ -19,7 +19,7 @@ from bloomery.core.errors import InputError
 from bloomery.engine.protocol import Completion, Request, Sampling
 from bloomery.evals.prompts import messages_of
 from bloomery.graders.payload import Grader, text_of
-from bloomery.rl.between import BetweenSteps, Groups
+from bloomery.rl.between import SHARE, BetweenSteps, Groups
 from bloomery.rl.bridge import Bridge, Opening
 from bloomery.rl.config import RolloutSettings, StepSettings
 from bloomery.rl.environments.interface import Answer, Call, Do, Host, Malformed, number, opened, stepped
@@ -217,7 +217,7 @@ class _timed:
 def _counts(live: Sequence[Playing]) -> dict[str, float]:
     """Shares of rollouts that were stopped, by what stopped them."""
     stopped = [one.stopped for one in live if one.stopped]
-    return {f"stopped/{why}": stopped.count(why) / len(live) for why in sorted(set(stopped))}
+    return {f"{SHARE}{why}": stopped.count(why) / len(live) for why in sorted(set(stopped))}
 
 
 def _value(answer: Answer) -> Any:

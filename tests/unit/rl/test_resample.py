@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from attempts import Told, attempt, task
 
 from bloomery.rl.config import RolloutSettings
 from bloomery.rl.resample import Resampling, without_difference
-from bloomery.rl.rollouts import Task, rewards, too_long
+from bloomery.rl.rollouts import Rollout, Task, rewards, too_long
 
 
 def fresh(step: int, again: int, count: int) -> list[Task]:
@@ -20,6 +22,17 @@ def test_level_groups_are_followed_by_new_tasks_until_there_is_a_difference() ->
     assert told.asked == [["a", "b", "c"], ["7.1.0", "7.1.1"], ["7.2.0"], ["7.3.0"]]
     assert [group[0].task.group for group in groups] == ["a", "b", "c", "7.1.0", "7.1.1", "7.2.0", "7.3.0"]
     assert spent == {"sampling_s": 4.0, "resampled_groups": 4.0}
+
+
+def test_shares_stay_shares_of_all_rollouts_of_the_step() -> None:
+    class Shares(Told):
+        def collect(self, tasks: Sequence[Task], step: int) -> tuple[list[list[Rollout]], dict[str, float]]:
+            groups, spent = Told.collect(self, tasks, step)
+            return groups, spent | ({"stopped/turns": 1.0} if len(self.asked) == 1 else {"stopped/tokens": 0.5})
+
+    told = Shares({"a": [1.0, 0.0], "b": [0.0, 1.0], "c": [1.0, 1.0], "7.1.0": [0.0, 1.0]})
+    _, spent = Resampling(told, fresh, 3).collect([task(name) for name in "abc"], 7)
+    assert spent == {"sampling_s": 2.0, "stopped/turns": 0.75, "stopped/tokens": 0.125, "resampled_groups": 1.0}
 
 
 def test_nothing_is_asked_again_where_all_groups_differ_or_nothing_was_scored() -> None:
