@@ -47,7 +47,7 @@ class Program:
     passed: tuple[str, ...] = ()
 
     def started(self, script: Path, folder: str, job: Mapping[str, Any]) -> subprocess.Popen[bytes]:
-        """A process that runs `script` and has read `job` from its standard input."""
+        """A process that runs `script` and is told `job` on its standard input; one that died at once says nothing."""
         variables = environment(folder) | {name: os.environ[name] for name in self.passed if name in os.environ}
         try:
             process = subprocess.Popen(
@@ -59,8 +59,9 @@ class Program:
             raise InputError(message, fix="name an interpreter: path/to/venv/bin/python") from None
         assert process.stdin is not None
         told = {"file": str(self.file), "class": self.name, "kwargs": dict(self.kwargs), **job}
-        process.stdin.write(json.dumps(told).encode() + b"\n")
-        process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it died: whoever reads tells
+            process.stdin.write(json.dumps(told).encode() + b"\n")
+            process.stdin.flush()
         return process
 
 

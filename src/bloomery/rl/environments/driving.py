@@ -37,12 +37,20 @@ class Driving:
         self._stop.set()
         end(self._process)
         self._thread.join(30)
+        end(self._process)  # another one, where it was being started meanwhile
 
     def _started(self, number: int) -> subprocess.Popen[bytes]:
         told = {**self._job, "worker": f"environment-{number}"}
         return self._program.started(SCRIPT, self._folder.name, told)
 
     def _watch(self) -> None:
+        """Keep a process at work until it is closed; where that does not go on, nobody waits for it."""
+        try:
+            self._restart()
+        except BaseException as error:  # the thread that waits for rollouts raises it
+            self.error = error
+
+    def _restart(self) -> None:
         """Start another process where one dies; what it was at work on begins once more, as a fresh attempt."""
         number, quick = 0, 0
         while not self._stop.is_set():
