@@ -157,7 +157,7 @@ class _Process:
         self.drives = bool(told.get("drives"))
         self._process, self._lines, self._waiting = process, queue.SimpleQueue(), {}
         threading.Thread(target=_write, args=(process.stdin, self._lines), daemon=True).start()
-        threading.Thread(target=self._read, args=(process, self._waiting), daemon=True).start()
+        threading.Thread(target=self._read, args=(process, self._waiting, self._lines), daemon=True).start()
 
     def send(self, call: Call) -> _Sent:
         """Ask; where the process has died, rollouts that began in it get no answer."""
@@ -168,13 +168,15 @@ class _Process:
             except InputError as error:  # it could be loaded before: this is a fault of the machine, or of time
                 sent.settle(fault=error.message)
                 return sent
-        if self._process is None or (call.do != "reset" and call.seat not in self._seated):
+        number = next(self._numbers)
+        with self._lock:  # or it could die in between, and nobody would answer
+            alive = self._process is not None and (call.do == "reset" or call.seat in self._seated)
+            if alive:
+                self._seated.add(call.seat)
+                self._waiting[number] = sent
+        if not alive:
             sent.settle(fault="the environment's process died")
             return sent
-        self._seated.add(call.seat)
-        number = next(self._numbers)
-        with self._lock:
-            self._waiting[number] = sent
         told = {"id": number, "seat": call.seat, "do": call.do, "given": dict(call.given)}
         self._lines.put(json.dumps(told).encode() + b"\n")
         return sent
@@ -192,7 +194,9 @@ class _Process:
         self._lines.put(None)
         self._process, self.hangs = None, False
 
-    def _read(self, process: subprocess.Popen[bytes], waiting: dict[int, _Sent]) -> None:
+    def _read(
+        self, process: subprocess.Popen[bytes], waiting: dict[int, _Sent], lines: queue.SimpleQueue[bytes | None]
+    ) -> None:
         """Hand answers to those who wait, until the process ends or says what is no answer."""
         assert process.stdout is not None
         with contextlib.suppress(ValueError, KeyError, TypeError):
@@ -202,6 +206,7 @@ class _Process:
                     sent = waiting.pop(told["id"])
                 sent.settle(told.get("value"), f"the environment failed: {told['error']}" if "error" in told else "")
         end(process)
+        lines.put(None)  # there is nobody to write to
         with self._lock:
             if self._process is process:
                 self._process = None

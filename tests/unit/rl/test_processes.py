@@ -1,9 +1,10 @@
-"""The process of an environment that drives itself: what cannot be started again is told, and none stays behind."""
+"""Processes of environments: what cannot be started again is told, and nothing stays behind."""
 
 from __future__ import annotations
 
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from bloomery.core.errors import InputError
 from bloomery.rl.environments.apart import Apart, Program, rows_of
 from bloomery.rl.environments.driving import Driving
+from bloomery.rl.environments.interface import Call
 
 Started = subprocess.Popen[bytes]
 
@@ -83,3 +85,24 @@ def test_an_interpreter_that_ends_before_it_has_read_is_named(ask: Callable[[Pro
     file.write_text("class Own: pass\n")
     with pytest.raises(InputError, match="its process ended"):
         ask(Program(file, "Own", {"much": "a" * 300_000}, "/bin/false"))
+
+
+def test_a_process_that_died_leaves_no_thread(tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(
+        "import os\n"
+        "class Own:\n"
+        "    def reset(self, row, seed): return []\n"
+        "    def step(self, message): os._exit(3)\n"
+    )
+    before, apart = threading.active_count(), Apart(Program(file, "Own", {}), 20.0)
+    for _ in range(2):
+        apart.ask([Call(0, "reset", {"row": {}, "seed": 0})])
+        [answer] = apart.ask([Call(0, "step", {"message": {}})])
+        assert "died" in answer.fault
+        apart.clear()
+    until = time.monotonic() + 20
+    while threading.active_count() > before and time.monotonic() < until:
+        time.sleep(0.01)
+    apart.close()
+    assert threading.active_count() <= before
