@@ -44,6 +44,9 @@ class Metric:
     value: float
     type: Literal["Metric", "Reward"] = "Metric"
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", writable(self.name))
+
 
 @dataclass(frozen=True, slots=True)
 class Score:
@@ -53,6 +56,9 @@ class Score:
     aggregate_reward_score: float | None
     metrics_list: tuple[Metric, ...] = ()
     reason: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", writable(self.reason))
 
     def payload(self) -> dict[str, Any]:
         """The JSON form, with `metrics_list` and `reason` only where there are any."""
@@ -82,6 +88,11 @@ def text_of(message: Message) -> str:
     if isinstance(content, str):
         return content
     return "".join(str(part.get("text", "")) for part in content or [] if isinstance(part, Mapping))
+
+
+def writable(text: str) -> str:
+    """Text that a file can hold: `?` for half of a surrogate pair, which JSON can hold and what others say may."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def number_or_reason(value: Any) -> tuple[float | None, str]:

@@ -65,4 +65,4 @@ class Drift:
                 found.setdefault(json.dumps(sample.messages), (sample, score))
         self.kept = [*found.values()][:KEPT]
         told = [{"sample": asdict(sample), "score": score} for sample, score in self.kept]
-        write_text(self.folder / FILE, json.dumps(told, ensure_ascii=False), mode=0o600)
+        write_text(self.folder / FILE, json.dumps(told), mode=0o600)  # metadata may hold what is no text

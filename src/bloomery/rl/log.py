@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bloomery.core.errors import InputError, Where
-from bloomery.core.files import write_text
+from bloomery.core.files import write_bytes
 from bloomery.rl.rollouts import Rollout
 
 FOLDER = "rollouts"
@@ -24,7 +24,8 @@ class RolloutLog:
         """The rollouts of a step."""
         lines = [json.dumps(one.told(), ensure_ascii=False) for group in groups for one in group]
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_text(self.folder / f"step-{step:06d}.jsonl", "".join(line + "\n" for line in lines), mode=0o600)
+        whole = "".join(line + "\n" for line in lines).encode("utf-8", "replace")  # a row's own id may be no text
+        write_bytes(self.folder / f"step-{step:06d}.jsonl", whole, 0o600)
 
     def read(self, step: int) -> Iterator[dict[str, Any]]:
         """The rollouts of a step. Raises `InputError` where there are none."""

@@ -90,10 +90,7 @@ def test_an_interpreter_that_ends_before_it_has_read_is_named(ask: Callable[[Pro
 def test_a_process_that_died_leaves_no_thread(tmp_path: Path) -> None:
     file = tmp_path / "own.py"
     file.write_text(
-        "import os\n"
-        "class Own:\n"
-        "    def reset(self, row, seed): return []\n"
-        "    def step(self, message): os._exit(3)\n"
+        "import os\nclass Own:\n    def reset(self, row, seed): return []\n    def step(self, message): os._exit(3)\n"
     )
     before, apart = threading.active_count(), Apart(Program(file, "Own", {}), 20.0)
     for _ in range(2):

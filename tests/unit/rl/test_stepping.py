@@ -22,6 +22,7 @@ from bloomery.rl.environments.guess import Guess
 from bloomery.rl.environments.interface import Answer, Call, Host
 from bloomery.rl.environments.near import Near
 from bloomery.rl.environments.repair import Repair
+from bloomery.rl.log import RolloutLog
 from bloomery.rl.rollouts import Rollout, Task, token_rows
 from bloomery.rl.stepping import OUTAGE, Stepping
 
@@ -137,6 +138,56 @@ def test_what_is_no_reward_is_unscorable_and_the_others_go_on(apart: Apart, does
     bad, good = flat(stepping(apart, group=1), [odd(does, at=2), odd("reward", at=2)])
     assert bad.reward is None and reason in bad.reason
     assert good.reward == 0.25 and len(good.tree.turns) == 2 and good.components == {"turns": 2.0}
+
+
+HALF = "cut \ud83d"
+TOLD = [{"role": "user", "content": HALF}]
+
+
+@pytest.mark.parametrize(
+    ("tools", "first", "then", "reason"),
+    [
+        ([], TOLD, [], "reset returned half of a surrogate pair (U+D83D)"),
+        ([{"type": "function", "function": {"name": "no name"}}], None, [], "`tools` is no list of"),
+        ([{"function": "f"}], None, [], "`tools` is no list of"),
+        ([], None, [TOLD, 1.0, True, {}], "step returned half of a surrogate pair (U+D83D)"),
+        ([], None, [[], 1.0, True, {"metrics": {HALF: 1.0}}], "step returned half of a surrogate pair"),
+        ([], None, [[], 1.0, True, {"metrics": [1.0]}], "`info.metrics` as list [1.0], not as a mapping"),
+        ([], None, ValueError(HALF), "the environment failed: ValueError: cut ?"),
+    ],
+)
+def test_what_cannot_be_read_or_kept_is_unscorable_and_ends_no_run(
+    tools: Any, first: Any, then: Any, reason: str, tmp_path: Path
+) -> None:
+    class Own:
+        def __init__(self) -> None:
+            self.tools = tools
+
+        def reset(self, row: Any, seed: int) -> Any:
+            return first
+
+        def step(self, message: Any) -> Any:
+            if isinstance(then, Exception):
+                raise then
+            return then
+
+    [one] = flat(stepping(Near(Own), group=1), [task()])
+    assert one.reward is None and reason in one.reason
+    RolloutLog(tmp_path).write(0, [[one]])
+    assert [told["reason"] for told in RolloutLog(tmp_path).read(0)] == [one.reason]
+
+
+def test_what_a_grader_says_and_a_row_is_called_can_be_kept_whatever_it_is(tmp_path: Path) -> None:
+    class Own:
+        name, verified = "own", True
+
+        def grade(self, samples: Sequence[Sample]) -> list[Score]:
+            return [Score(one.id, None, (Metric(HALF, 1.0),), HALF) for one in samples]
+
+    [one] = flat(stepping(Near(environments_of(Guess)), group=1, turns=1, grader=Own()), [task(id=HALF)])
+    assert one.reason == "cut ?" and "cut ?" in (one.components or {})
+    RolloutLog(tmp_path).write(0, [[one]])
+    assert [told["task"] for told in RolloutLog(tmp_path).read(0)] == ["cut ?"]
 
 
 def test_one_that_hangs_or_dies_takes_nothing_along_that_could_go_on() -> None:

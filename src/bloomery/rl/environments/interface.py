@@ -15,11 +15,15 @@ unscorable. A model that answers badly gets a reward, and is told so.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from bloomery.graders.payload import number_or_reason
+from pydantic import ValidationError
+
+from bloomery.graders.payload import number_or_reason, writable
+from bloomery.serve.wire.chat import Tool
 
 Message = Mapping[str, Any]
 Do = Literal["reset", "step", "end"]
@@ -41,6 +45,9 @@ class Answer:
 
     value: Any = None
     fault: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fault", writable(self.fault))
 
 
 class Host(Protocol):
@@ -86,9 +93,14 @@ def opened(value: Any) -> Opened:
     """`reset`'s answer `{"messages", "tools"}`, checked. Raises `Malformed`."""
     if not isinstance(value, Mapping):
         raise Malformed(f"reset returned {_shown(value)}")
+    _refuse_half(value, "reset")
     told, tools = value.get("messages"), value.get("tools") or []
-    if not isinstance(tools, list) or not all(isinstance(one, Mapping) and "function" in one for one in tools):
-        raise Malformed("`tools` is no list of `{type: function, function: {name, description, parameters}}`")
+    try:
+        for one in tools:
+            Tool.model_validate(one)
+    except (TypeError, ValidationError):
+        said = "`tools` is no list of `{type: function, function: {name, description, parameters}}`"
+        raise Malformed(said) from None
     return Opened(tuple(_messages(told, "reset")) if told else None, tuple(tools))
 
 
@@ -96,13 +108,17 @@ def stepped(value: Any) -> Stepped:
     """`step`'s answer, a list of four, checked: nothing is coerced. Raises `Malformed`."""
     if not isinstance(value, list) or len(value) != 4:
         raise Malformed(f"step returned {_shown(value)}, not (messages, reward, done, info)")
+    _refuse_half(value, "step")
     told, reward, done, info = value
     if not isinstance(done, bool):
         raise Malformed(f"step returned `done` as {_shown(done)}, not as True or False")
     if not isinstance(info, Mapping | None):
         raise Malformed(f"step returned `info` as {_shown(info)}, not as a mapping")
     info = info or {}
-    numbers = {str(name): number(found, f"info.metrics.{name}") for name, found in (info.get("metrics") or {}).items()}
+    given = info.get("metrics") or {}
+    if not isinstance(given, Mapping):
+        raise Malformed(f"step returned `info.metrics` as {_shown(given)}, not as a mapping")
+    numbers = {str(name): number(found, f"info.metrics.{name}") for name, found in given.items()}
     metrics = {name: found for name, found in numbers.items() if found is not None}
     messages = tuple(_messages(told or [], "step"))
     if not done and not messages:
@@ -127,6 +143,15 @@ def _messages(value: Any, what: str) -> Iterator[Message]:
         if not isinstance(one, Mapping) or one.get("role") not in ROLES or not isinstance(one.get("content"), str):
             raise Malformed(f"{what} returned {_shown(one)}, not a message with `role` and a text as `content`")
         yield one
+
+
+def _refuse_half(value: Any, what: str) -> None:
+    """Raise `Malformed` where half of a surrogate pair is in it, which no tokenizer reads and no file holds."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = f"U+{ord(error.object[error.start]):04X}"
+        raise Malformed(f"{what} returned half of a surrogate pair ({half}), which is no text") from None
 
 
 def _shown(value: Any) -> str:
