@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -21,6 +22,10 @@ CLOSE = 16
 """Spare tokens from which it is watched at every token; before, after each quarter of what it has to spare."""
 SAME = 8
 """Tokens that may fall away from the front of an ending before another one is looked for."""
+ENDLESS = "ff_tokens"
+"""In llguidance's error where what must follow is longer than it reads ahead, as `x: "a" x` is."""
+UNFORCED = '%llguidance {"no_forcing": true}\n'
+"""Before a grammar in Lark's syntax: nothing is read ahead."""
 
 
 class Grammars:
@@ -37,12 +42,12 @@ class Grammars:
 
     def matcher(self, grammar: Grammar) -> Matcher:
         """Follows one answer. Raises `UnusableGrammar` with the reason, a JSON schema's with the keyword."""
-        matcher, shortest = self._compiled(grammar)
+        matcher, unforced, shortest = self._compiled(grammar)
         needed = len(shortest) if grammar.texts and shortest is not None else 0
-        return Matcher(matcher.deep_copy(), self.vocabulary, self._endings, shortest, needed)
+        return Matcher(matcher.deep_copy(), unforced, self.vocabulary, self._endings, shortest, needed)
 
-    def _compile(self, grammar: Grammar) -> tuple[Any, Ending | None]:
-        """(llguidance's matcher at the beginning, the shortest answer that is found)."""
+    def _compile(self, grammar: Grammar) -> tuple[Any, Callable[[], Any], Ending | None]:
+        """(llguidance's matcher at the beginning, one that reads nothing ahead, the shortest answer that is found)."""
         from llguidance import LLMatcher
 
         options: Any = OPTIONS
@@ -63,13 +68,31 @@ class Grammars:
             matcher = LLMatcher(self._tokenizer, text, log_level=0)
             if not any(matcher.compute_bitmask()) or matcher.is_error():  # told when it is first asked
                 notes = ["there is no answer of this form"]
+            elif _endless(matcher):
+                notes = ["what every answer begins with never ends, or not in reach; give the recursion a way out"]
         if notes:
             reason = _reworded(str(notes[0]))
             raise UnusableGrammar(f"the {grammar.kind.replace('_', ' ')} cannot be used: {reason}", fix="correct it")
         if grammar.texts:
             known = (self._endings.checked(matcher, self._tokenizer.tokenize_str(text)) for text in grammar.texts)
-            return matcher, min((one for one in known if one is not None), key=len, default=None)
-        return matcher, self._endings.shortest(matcher)
+            shortest = min((one for one in known if one is not None), key=len, default=None)
+        else:
+            shortest = self._endings.shortest(matcher)
+        return matcher, lambda: LLMatcher(self._tokenizer, _unforced(grammar.kind, text), log_level=0), shortest
+
+
+def _endless(matcher: Any) -> bool:
+    """Whether what must come first has no end that llguidance reaches."""
+    walk = matcher.deep_copy()
+    walk.consume_tokens(walk.compute_ff_tokens()[:1])
+    return ENDLESS in walk.get_error()
+
+
+def _unforced(kind: str, text: str) -> str:
+    """The same grammar, of what is not forced: llguidance then tells no more than which token may be next."""
+    if kind == "json_schema":
+        text = f"start: %json {json.dumps(json.loads(text)['grammars'][0]['json_schema'])}"
+    return UNFORCED + text
 
 
 def _lark(text: str) -> str:
@@ -101,11 +124,13 @@ class Matcher:
     """What may follow in one answer."""
 
     def __init__(
-        self, matcher: Any, vocabulary: int, endings: Endings, shortest: Ending | None, needed: int = 0
-    ) -> None:
+        self, matcher: Any, unforced: Callable[[], Any], vocabulary: int, endings: Endings, shortest: Ending | None,
+        needed: int = 0,
+    ) -> None:  # fmt: skip
         from llguidance.torch import allocate_token_bitmask
 
         self._matcher, self._bits = matcher, allocate_token_bitmask(1, vocabulary)
+        self._unforced, self._taken = unforced, list[int]()
         self._endings, self._ending = endings, shortest
         self.least = 0 if shortest is None else len(shortest)
         """Tokens of the shortest whole answer that was found; 0 where none was."""
@@ -161,8 +186,15 @@ class Matcher:
         return found if found is not None and len(found) <= left else None
 
     def take(self, token: int) -> str:
-        """Go on by one token; the reason where the grammar cannot."""
+        """Go on by one token; the reason where the grammar cannot.
+
+        An answer that came to where it must go on without end goes on, unforced, as long as it may.
+        """
+        self._taken.append(token)
         self._matcher.consume_token(token)
+        if ENDLESS in self._matcher.get_error():
+            self._matcher, self._ending, self._watched = self._unforced(), None, False
+            self._matcher.consume_tokens(self._taken)
         return str(self._matcher.get_error()) if self._matcher.is_error() else ""
 
     @property

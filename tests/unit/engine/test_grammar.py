@@ -173,3 +173,40 @@ def test_a_grammar_that_cannot_be_used_is_refused(engine: NativeEngine, grammar:
 def test_a_regex_that_cannot_be_used_is_told_by_what_is_wrong_with_it(engine: NativeEngine) -> None:
     with pytest.raises(InputError, match=r"look-around, .* is not supported"):
         engine.generate([[3]], Sampling(grammar=Grammar("regex", "(?=a)b")))
+
+
+@pytest.mark.parametrize("text", ['start: "a" start', 'start: "c"* start', 'root ::= "ab" root'])
+def test_a_grammar_whose_beginning_never_ends_is_refused_with_the_reason(engine: NativeEngine, text: str) -> None:
+    with pytest.raises(UnusableGrammar, match=r"begins with never ends.*a way out"):
+        engine.generate([[3]], Sampling(8, grammar=Grammar("lark", text)))
+
+
+TAIL = {
+    "type": "object",
+    "properties": {"n": {"$ref": "#/$defs/tail"}},
+    "required": ["n"],
+    "additionalProperties": False,
+}
+PART = {"type": "object", "properties": {"k": {"enum": ["xy"]}, "t": {"$ref": "#/$defs/tail"}}}
+
+
+@pytest.mark.parametrize(
+    ("grammar", "pattern"),
+    [
+        (Grammar("lark", 'start: "b" x\nx: "c" y | "d" y\ny: "a" y'), r"b[cd]a+"),
+        (Grammar("lark", 'start: ("b" | "c") x\nx: "a"* x'), r"[bc]a+"),
+    ],
+)
+def test_an_answer_that_comes_to_where_nothing_ends_is_cut_by_its_limit(
+    engine: NativeEngine, grammar: Grammar, pattern: str
+) -> None:
+    [answer] = engine.generate([[3, 4]], Sampling(24, grammar=grammar))
+    text = engine.tokenizer.decode(answer.ids, skip_special_tokens=True)
+    assert answer.finish_reason == "length" and len(answer.ids) == 24 and re.fullmatch(pattern, text), text
+
+
+def test_a_schema_of_which_one_part_never_ends_is_kept_to_all_the_same(engine: NativeEngine) -> None:
+    matcher = engine.grammars.matcher(json_schema(PART | {"$defs": {"tail": TAIL}, "additionalProperties": False}))
+    begun = engine.grammars._tokenizer.tokenize_str('{"k":"xy","t":{"n":{"n":')
+    assert [matcher.take(token) for token in begun] == [""] * len(begun)
+    assert not matcher.ended and matcher.take(engine.grammars._tokenizer.tokenize_str(" ")[0])
