@@ -45,6 +45,7 @@ class Stats:
     running: int = 0
     waiting: int = 0
     cache_used: int = 0
+    cache_resting: int = 25
     cache_total: int = 100
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import replace
 
 import numpy as np
@@ -54,6 +54,14 @@ class RaggedBatch:
     def fits(self, tokens: int) -> bool:
         """Whether so many tokens of one request can be held at all."""
         return self.slots.fits(tokens)
+
+    @property
+    def resting(self) -> int:
+        """Bytes of keys and values that nothing running has a part in."""
+        rests = {slot for one in [*self._resting] if (slot := one.slot) is not None}
+        users = Counter(slot.beginning for slot in rests)
+        alone = [one for one, count in users.items() if one is not None and count == one.users]
+        return sum(slot.slab.size for slot in (*rests, *alone)) * self.slots.token_bytes
 
     def admit(self, waiting: deque[Running]) -> None:
         """Give places in the order of coming. A prompt that begins as one being read waits until that is read."""

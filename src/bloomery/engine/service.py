@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bloomery.core.errors import InputError
 from bloomery.core.rows import Floats, TokenRow
+from bloomery.engine.batch import RaggedBatch
 from bloomery.engine.native import NativeEngine
 from bloomery.engine.protocol import Busy, Request, Ticket, Token
 from bloomery.engine.scheduler import Scheduler
@@ -21,7 +22,8 @@ MOST_WAITING = 256
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """What a service does now and has done. `cache_used` and `cache_total` are bytes of keys and values."""
+    """What a service does now and has done. The cache in bytes of keys and values: `used` by what runs, `resting` for
+    next turns and given up as soon as the room is needed, and all there may be."""
 
     running: int
     waiting: int
@@ -30,6 +32,7 @@ class Stats:
     tokens_out: int
     seconds_busy: float
     cache_used: int
+    cache_resting: int
     cache_total: int
 
 
@@ -148,7 +151,8 @@ class NativeService:
         """What it does now and has done."""
         models = [*self._models]
         backends = [model.scheduler.backend for model in models]
-        slots = [getattr(backend, "slots", None) for backend in backends]
+        ragged = [backend for backend in backends if isinstance(backend, RaggedBatch)]
+        resting = sum(one.resting for one in ragged)
         return Stats(
             running=sum(len(backend.running) for backend in backends),
             waiting=sum(model.scheduler.queued for model in models),
@@ -156,8 +160,9 @@ class NativeService:
             prompt_tokens=self._prompt_tokens,
             tokens_out=self._tokens,
             seconds_busy=self._busy,
-            cache_used=sum(one.used for one in slots if one is not None),
-            cache_total=sum(one.budget for one in slots if one is not None),
+            cache_used=max(0, sum(one.slots.used for one in ragged) - resting),  # rows go on changing meanwhile
+            cache_resting=resting,
+            cache_total=sum(one.slots.budget for one in ragged),
         )
 
     def _opened(self, loaded: Loaded) -> _Model:

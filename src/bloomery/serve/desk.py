@@ -49,6 +49,7 @@ class Stats(Protocol):
     running: int
     waiting: int
     cache_used: int
+    cache_resting: int
     cache_total: int
 
 
@@ -205,6 +206,7 @@ class Desk:
             "engine_running": stats.running,
             "engine_waiting": stats.waiting,
             "cache_used": stats.cache_used,
+            "cache_resting": stats.cache_resting,
             "cache_total": stats.cache_total,
         }
 

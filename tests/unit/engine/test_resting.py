@@ -122,6 +122,31 @@ def held(scheduler: Scheduler) -> int:
     return used
 
 
+def test_what_rests_is_told_apart_from_what_is_used() -> None:
+    service = NativeService(tiny("llama"))
+    [model] = service._models
+
+    def ask(prompt: list[int]) -> None:
+        request = Request(prompt, SAMPLING)
+        model.scheduler.waiting.append(model.engine.accept(request, Answer().take, model.scheduler.backend.fits))
+
+    for turn in range(2):
+        for number in range(3):
+            ask([*PROMPT, 40 + number])
+        for _ in range(3):
+            model.scheduler.step()
+        stats = service.stats()
+        assert stats.cache_used > 0 and stats.running == 3
+        assert (stats.cache_resting > 0) == (turn == 1)
+        while model.scheduler.busy:
+            model.scheduler.step()
+        stats = service.stats()
+        assert (stats.cache_used, stats.cache_resting) == (0, held(model.scheduler)) and stats.cache_resting > 0
+        ask([9] * 20)  # another beginning: it rests while the next turn runs
+        while model.scheduler.busy:
+            model.scheduler.step()
+
+
 def test_a_service_forgets_what_an_adapter_said_when_it_is_replaced(tmp_path: Path) -> None:
     for number in range(2):
         adapted = tiny("llama")

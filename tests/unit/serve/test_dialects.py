@@ -189,4 +189,5 @@ def test_metrics_count_what_was_asked_and_said() -> None:
     assert f"bloomery_completion_tokens_total {float(usage['completion_tokens'])}" in text
     assert 'bloomery_requests_total{route="/v1/completions",status="200"} 1.0' in text
     assert 'route="other",status="404"' in text and "made/up" not in text
-    assert "bloomery_cache_total 100.0" in text and "bloomery_first_token_seconds_count 1.0" in text
+    assert "bloomery_cache_resting 25.0" in text and "bloomery_cache_total 100.0" in text
+    assert "bloomery_first_token_seconds_count 1.0" in text
