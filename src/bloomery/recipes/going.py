@@ -98,7 +98,7 @@ def go(plan: Plan, collector: Collector, tasks: DomainTasks, seed: int, trainer:
 
 
 def _try_reward(spec: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], say: Callable[[str], None]) -> None:
-    """Raise `InputError` for the first reference answer that the reward does not accept."""
+    """Raise `InputError` where the reward does not accept reference answers; of a few without a score it is told."""
     from bloomery.graders.load import load_grader
 
     grader = load_grader(spec, given=Judges().given())
@@ -106,12 +106,16 @@ def _try_reward(spec: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], say:
     if not samples:
         why = "has no reference answers to be tried on" if grader.verified else "is judged"
         say(f"the reward `{grader.name}` {why}: it is not tried before the run")
-    elif problem := refused_reference(grader, samples, spec):
+        return
+    problem, told = unaccepted(grader, samples, spec)
+    if problem is not None:
         raise problem
+    if told:
+        say(f"{told}; such rows are in no baseline and are not trained on")
 
 
 def check_references(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[Problem]:
-    """The first reference answer that the reward does not accept, where the reward is cheap to ask."""
+    """The reference answers that the reward does not accept, where the reward is cheap to ask."""
     spec = plan.section("rollouts").get("reward")
     if spec is None or spec.get("type") not in CHEAP:
         return
@@ -128,7 +132,7 @@ def check_references(loaded: Loaded, plan: Plan, machine: Machine) -> Iterator[P
     except InputError:
         return  # a grader or rows that cannot be read are refused by their own checks
     samples = tried(grader, rows, spec)
-    problem = refused_reference(grader, samples, spec) if samples else None
+    problem = unaccepted(grader, samples, spec)[0] if samples else None
     if problem is not None:
         yield Problem(problem.message, loaded.place("reward"), problem.fix)
 
@@ -149,16 +153,30 @@ def tried(grader: Grader, rows: Sequence[Mapping[str, Any]], spec: Mapping[str, 
     return found
 
 
-def refused_reference(grader: Grader, samples: Sequence[Sample], spec: Mapping[str, Any]) -> InputError | None:
-    """What to say of the first row whose reference answer gets no full marks."""
-    from bloomery.graders.dry_run import dry_run
+def unaccepted(grader: Grader, samples: Sequence[Sample], spec: Mapping[str, Any]) -> tuple[InputError | None, str]:
+    """(why the run is refused, what is told of the rows that it goes on without).
 
-    for one in dry_run(grader, samples, [False] * len(samples), dict(spec)).rows:
-        if one.problem:
-            fix = "repair the grader or the row; `bloomery grade validate` tries it on others"
-            fix = "see whether its server answers" if is_remote(spec) and "connect" in one.problem else fix
-            return InputError(f"`reward`: of the row `{one.id}` {one.problem}", fix=fix)
-    return None
+    A reference that gets less than full marks would teach what is wrong: it is refused. One without a score is in no
+    baseline, as in the run, which stands still from a share of these on: above it, it is refused too.
+    """
+    from bloomery.graders.dry_run import dry_run
+    from bloomery.rl.outage import SHARE
+
+    rows = dry_run(grader, samples, [False] * len(samples), dict(spec)).rows
+    wrong = [one for one in rows if one.problem]
+    unscored = [one for one in wrong if one.reference and one.reference.aggregate_reward_score is None]
+    lower = [one for one in wrong if one not in unscored]
+    few = len(unscored) <= SHARE * len(rows)
+    if not wrong:
+        return None, ""
+    first = (lower or unscored)[0]
+    count = "" if lower else f"{len(unscored)} of {len(rows)} reference answers have no score: "
+    said = f"`reward`: {count}of the row `{first.id}` {first.problem}"
+    if few and not lower:
+        return None, said
+    fix = "repair the grader or the rows; `bloomery grade validate` tries it on others"
+    fix = "see whether its server answers" if is_remote(spec) and "connect" in first.problem else fix
+    return InputError(said, fix=fix), ""
 
 
 def base(groups: Sequence[Sequence[Rollout]], top: float | None) -> Base:
