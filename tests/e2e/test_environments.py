@@ -180,17 +180,13 @@ def test_an_environment_without_tasks_says_what_to_bring() -> None:
 
 
 DRIVES = """\
-import json, time, urllib.request
+import json, urllib.request
 class Talks:
-    def __init__(self, wait=0.0):
-        self.wait = wait
     def run(self, task, base_url, api_key):
         if task["id"] == "3":
             raise RuntimeError("a cable is loose")
         if task["id"] == "4":
             return True
-        if task["id"] == "5":
-            time.sleep(self.wait)
         messages = task["messages"]
         for again in ("Once more.", ""):
             body = json.dumps({"model": "any", "messages": messages}).encode()
@@ -204,9 +200,9 @@ class Talks:
 
 def test_an_environment_may_drive_its_rollouts_itself(here: Path) -> None:
     (here / "own.py").write_text(DRIVES)
-    lines = [json.dumps({"id": str(n), "prompt": f"say {n}"}) for n in range(6)]
+    lines = [json.dumps({"id": str(n), "prompt": f"say {n}"}) for n in range(5)]
     (here / "tasks.jsonl").write_text("\n".join(lines))
-    recipe = RECIPE.replace("times: 3, turns: 2", "wait: 60, deadline: 1").replace("own.py:Echo", "own.py:Talks")
+    recipe = RECIPE.replace('"own.py:Echo", times: 3, turns: 2', '"own.py:Talks"')
     alone = recipe.replace("curated: [{path: general.jsonl}]\n  share: 60%", "curated: none")
     (here / "rl.yaml").write_text(alone.replace("group: 4, tasks: 3,", "group: 2, tasks: 26, go: anyway,"))
     done = bloomery("run", "rl.yaml", "budget=1 steps", within=here)
@@ -214,10 +210,10 @@ def test_an_environment_may_drive_its_rollouts_itself(here: Path) -> None:
     log = sorted((here / "runs" / "rl" / "rollouts").iterdir())
     shown = [json.loads(line) for path in log for line in path.read_text().splitlines()]
     why = {one["task"]: one["why"] for one in shown}
-    assert set(why) == {"0", "1", "2", "3", "4", "5"}
-    assert {one["task"] for one in shown if one["reward"] is None} == {"3", "4", "5"}
+    assert set(why) == {"0", "1", "2", "3", "4"}
+    assert {one["task"] for one in shown if one["reward"] is None} == {"3", "4"}
     assert all(len(one["turns"]) == 2 for one in shown if one["reward"] is not None)
-    assert "RuntimeError: a cable is loose" in why["3"] and "took longer than 1 s" in why["5"]
+    assert "RuntimeError: a cable is loose" in why["3"]
     assert "reward" in why["4"] and "unscorable" in why["4"]  # True is no number
 
 
