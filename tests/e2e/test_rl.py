@@ -7,7 +7,6 @@ import signal
 import socket
 import sqlite3
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,9 @@ from typing import Any
 import httpx2
 import pytest
 from killed import run_to
+from orchestrating import KEY, orchestrate
 from tiny import bloomery, weights
 
-KEY = "the-project-key-of-this-test"
 RECIPE = """\
 model: tiny
 objective: rl
@@ -106,34 +105,19 @@ def test_killed_and_resumed_it_ends_with_the_same_bytes(here: Path) -> None:
     assert "towards the start: the KL is over its cap" in whys and "trained" not in whys
 
 
-def attempt(http: httpx2.Client, where: str, key: str, rollout: str, task: Any) -> None:
+def attempt(http: httpx2.Client, told: dict[str, Any]) -> None:
     """What somebody's program does with a task: asks by openai's client, twice, and rewards vowels."""
     from openai import OpenAI
 
-    client = OpenAI(base_url=f"{where}/v1", api_key=key)
-    messages = [*task["messages"]]
+    client = OpenAI(base_url=f"{told['base_url']}/v1", api_key=told["session_key"])
+    messages = [*told["task"]["messages"]]
     for again in ("Once more.", ""):
         answer = client.chat.completions.create(model="policy", messages=messages)
         messages.append({"role": "assistant", "content": answer.choices[0].message.content})
         messages += [{"role": "user", "content": again}] if again else []
-    told = {"status": "ready", "reward": len(set(messages[-1]["content"]) & set("aeiou")) / 5}
-    done = f"{where}/v1/orchestrator/rollouts/{rollout}:complete"
-    http.post(done, json=told, headers={"x-api-key": key}).raise_for_status()
-
-
-def orchestrate(port: int, stop: threading.Event) -> None:
-    """A program of somebody else's that claims its tasks."""
-    gateway, project = f"http://127.0.0.1:{port}", {"authorization": f"Bearer {KEY}"}
-    with httpx2.Client(timeout=30) as http:
-        while not stop.is_set():
-            try:
-                asked = {"worker_id": "w", "max": 1, "wait_s": 1}
-                claimed = http.post(f"{gateway}/v1/orchestrator/tasks:claim", json=asked, headers=project)
-            except httpx2.TransportError:  # it is not there yet, or no more
-                time.sleep(0.1)
-                continue
-            for task in claimed.json() if claimed.status_code == 200 else []:
-                attempt(http, task["base_url"], task["session_key"], task["rollout_id"], task["task"])
+    ready = {"status": "ready", "reward": len(set(messages[-1]["content"]) & set("aeiou")) / 5}
+    done = f"{told['base_url']}/v1/orchestrator/rollouts/{told['rollout_id']}:complete"
+    http.post(done, json=ready, headers={"x-api-key": told["session_key"]}).raise_for_status()
 
 
 class RolloutServer(BaseHTTPRequestHandler):
@@ -146,7 +130,7 @@ class RolloutServer(BaseHTTPRequestHandler):
         told = json.loads(self.rfile.read(int(self.headers["content-length"])))
         about = told["metadata"]
         with httpx2.Client(timeout=30) as http:
-            attempt(http, about["endpoint"], about["session_key"], about["rollout_id"], told["instance"])
+            attempt(http, {**about, "base_url": about["endpoint"], "task": told["instance"]})
         self._answer()
 
     def _answer(self) -> None:
@@ -179,7 +163,7 @@ def test_orchestrators_that_claim_and_servers_that_are_sent_to_drive_the_rollout
     lone = bloomery("explain", "rl.yaml", "rollouts.orchestrators=null", within=here)
     assert lone.status == 2 and "no gateway that they could call" in " ".join(lone.out.split())
     stop = threading.Event()
-    worker = threading.Thread(target=orchestrate, args=(port, stop), daemon=True)
+    worker = threading.Thread(target=orchestrate, args=(port, stop, attempt, 1), daemon=True)
     worker.start()
     done = bloomery("run", "rl.yaml", within=here)
     stop.set()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from fake_vllm import fake_vllm
 from killed import start, wait
-from orchestrating import KEY, orchestrate
+from orchestrating import KEY, one_turn, orchestrate
 from tiny import bloomery, weights
 
 RECIPE = """\
@@ -79,7 +79,7 @@ def test_orchestrators_are_ahead_and_their_rollouts_are_graded_here(
     (here / "rl.yaml").write_text(RECIPE.replace("staleness: 1", told))
     monkeypatch.setenv("BLOOMERY_TOKEN", KEY)
     stop, heard = threading.Event(), list[int]()
-    worker = threading.Thread(target=orchestrate, args=(port, stop, heard), daemon=True)
+    worker = threading.Thread(target=orchestrate, args=(port, stop, one_turn(heard)), daemon=True)
     worker.start()
     done = bloomery("run", "rl.yaml", within=here)
     stop.set()
@@ -99,7 +99,7 @@ def test_orchestrators_are_answered_by_a_vllm_server_with_the_adapters_in_traini
         port = probe.getsockname()[1]
     monkeypatch.setenv("BLOOMERY_TOKEN", KEY)
     stop, heard = threading.Event(), list[int]()
-    worker = threading.Thread(target=orchestrate, args=(port, stop, heard), daemon=True)
+    worker = threading.Thread(target=orchestrate, args=(port, stop, one_turn(heard)), daemon=True)
     with fake_vllm(here / "tiny", KEY) as (fake, url):
         server = f"engine: vllm, server: {{url: '{url}', token: {{env: BLOOMERY_TOKEN}}}}"
         told = RECIPE.replace("staleness: 1", f"orchestrators: '127.0.0.1:{port}', {server}")
@@ -126,7 +126,7 @@ def test_a_run_that_waits_for_orchestrators_stops_when_it_is_asked_to_and_goes_o
     monkeypatch.setenv("BLOOMERY_TOKEN", KEY)
     run = start(here, "run", "rl.yaml")
     stop, few = threading.Event(), list[int]()
-    worker = threading.Thread(target=orchestrate, args=(port, stop, few), daemon=True)
+    worker = threading.Thread(target=orchestrate, args=(port, stop, one_turn(few)), daemon=True)
     worker.start()
     while len(events(here / "runs" / "rl")) < 2 and run.is_alive():
         time.sleep(0.05)
@@ -136,7 +136,7 @@ def test_a_run_that_waits_for_orchestrators_stops_when_it_is_asked_to_and_goes_o
     assert wait(run) != 0, (here / "said.txt").read_text()
     saved = sorted((here / "runs" / "rl" / "checkpoints").glob("step-*"))
     assert saved and int(saved[-1].name.removeprefix("step-")) >= 1
-    again = threading.Thread(target=orchestrate, args=(port, done := threading.Event(), few), daemon=True)
+    again = threading.Thread(target=orchestrate, args=(port, done := threading.Event(), one_turn(few)), daemon=True)
     again.start()
     resumed = bloomery("resume", "rl", within=here)
     done.set()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from killed import start, wait
-from orchestrating import KEY, orchestrate
+from orchestrating import KEY, one_turn, orchestrate
 from tiny import bloomery, weights, workshop
 from together import places
 
@@ -134,7 +134,7 @@ def test_orchestrators_come_to_the_first_process_and_both_train_what_they_made(
 ) -> None:
     port, stop, heard = free_port(), threading.Event(), list[int]()
     monkeypatch.setenv("BLOOMERY_TOKEN", KEY)
-    worker = threading.Thread(target=orchestrate, args=(port, stop, heard), daemon=True)
+    worker = threading.Thread(target=orchestrate, args=(port, stop, one_turn(heard)), daemon=True)
     worker.start()
     more = [f"rollouts.orchestrators=127.0.0.1:{port}", "rollouts.resample=0", "rollouts.watch=0", "budget=3 steps"]
     ended = two(runs, "run", "rl.yaml", "name=outside", *more, "rollouts.staleness=1")

@@ -39,7 +39,7 @@ class Standings:
 def against_reference(suite: Answers, rows: Sequence[Row]) -> list[Record]:
     """One model's answers beside the rows' own: the score is the part of the pair of verdicts that it won."""
     own = [_own(row) for row in rows]
-    answers = suite.drawn(rows)
+    answers = suite.every(rows)
     texts = {"model": [many[0][1] for many in answers], "reference": own}
     found, unjudged = fought(rows, texts, by_grader(suite.suite.grader or {}, suite.base, suite.given))
     won, why = {one.number: one for one in found}, {number: reason for number, _, _, reason in unjudged}
@@ -56,7 +56,7 @@ def only_answered(suite: Answers, rows: Sequence[Row]) -> list[Record]:
     """One model's answers, to be judged beside those of others."""
     return [
         record_of(row, n, many[:1], [Drawn(many[0][1], None, "no other model answered")], chance=CHANCE)
-        for n, (row, many) in enumerate(zip(rows, suite.drawn(rows), strict=True))
+        for n, (row, many) in enumerate(zip(rows, suite.every(rows), strict=True))
     ]
 
 

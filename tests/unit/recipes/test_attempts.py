@@ -38,8 +38,10 @@ def test_places_lie_evenly_and_a_part_of_the_rows_is_answered_again() -> None:
         generate=lambda prompts, sampling: asked.extend(prompts) or [_answer(p) for p in prompts]
     )
     tokenizer = SimpleNamespace(decode=lambda ids, skip_special_tokens: str(ids))
-    prompter: Any = SimpleNamespace(prompt=lambda messages: [int(messages[0]["content"])], tokenizer=tokenizer)
-    found = Answers(engine, prompter, suite).drawn([{"prompt": str(n)} for n in range(6)])
+    engine.context = 99
+    prompter: Any = SimpleNamespace(asked=lambda row, context: ([int(row["prompt"])], ""), tokenizer=tokenizer)
+    found, left = Answers(engine, prompter, suite).drawn([{"prompt": str(n)} for n in range(6)])
+    assert not left
     assert [len(many) for many in found] == [1, 4, 1, 1, 4, 1] and len(asked) == 12
     assert [many[-1][1] for many in found] == [f"[{n}]" for n in range(6)]
 

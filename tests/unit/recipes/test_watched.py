@@ -75,16 +75,21 @@ def test_many_or_all_are_refused_and_a_judged_reward_is_not_asked(tmp_path: Path
         assert len(watch(tmp_path, rows(0, *bad), reward)[0]) == 5
 
 
-def test_an_evaluation_goes_on_without_a_row_that_cannot_be_asked() -> None:
-    given = rows(2, LONG)
-    suite = Suite("s", "generate", given, "domain", REWARD, samples=2, temperature=1.0)
+@pytest.mark.parametrize("kind", ["generate", "rubric", "toxicity", "injection"])
+def test_an_evaluation_goes_on_without_a_row_that_cannot_be_asked(kind: str) -> None:
+    given = [row | {"rubric": "is short", "canary": "zebra"} for row in rows(2, LONG)]
+    graded = None if kind == "injection" else REWARD
+    suite = Suite("s", kind, given, "domain", graded, samples=2, temperature=1.0)
     answer = SimpleNamespace(ids=[1], body=[1], seconds=0.1)
     engine: Any = SimpleNamespace(context=CONTEXT, generate=lambda prompts, sampling: [answer] * len(prompts))
     prompter: Any = Asks()
-    found = ANSWERED["generate"](Answers(engine, prompter, suite), given)
+    found = ANSWERED[kind](Answers(engine, prompter, suite), given)
+    scores = {"toxicity": (1.0, 0.0), "injection": (1.0, 1.0)}.get(kind, (0.0, 1.0))
     assert [(one.id, one.score, len(one.samples)) for one in found] == [
-        ("t0", 0.0, 2),
-        ("t1", 1.0, 2),
+        ("t0", scores[0], 2),
+        ("t1", scores[1], 2),
         ("long", None, 0),
     ]
     assert "the context holds 30" in found[2].reason
+    with pytest.raises(InputError, match="row `long` of `s` cannot be answered: its prompt has"):
+        Answers(engine, prompter, suite).every(given)
