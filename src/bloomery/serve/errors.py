@@ -91,10 +91,10 @@ def unfit(problems: Iterable[Mapping[str, Any]], fields: Iterable[str]) -> Refus
     return Refusal(400, f"`{_cut(param)}`: {_cut(message)}", param=param, code="invalid_value")
 
 
-def _telling(problem: Mapping[str, Any]) -> tuple[int, bool]:
-    """How much a problem tells: the deeper the more, and being of another type of a union the least."""
+def _telling(problem: Mapping[str, Any]) -> tuple[int, bool, bool]:
+    """How much a problem tells: the deeper the more, being of another type of a union the least, our own words most."""
     path = [part for part in problem["loc"] if not _names_a_type(part)]
-    return len(path), not problem["type"].endswith(("_type", "none_required"))
+    return len(path), not problem["type"].endswith(("_type", "none_required")), problem["type"] == "value_error"
 
 
 def _cut(text: Any) -> str:

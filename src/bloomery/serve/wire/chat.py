@@ -10,6 +10,7 @@ from bloomery.serve import limits
 from bloomery.serve.wire.request import (
     Absent,
     Name,
+    OfFunctions,
     Sampled,
     StreamOptions,
     StructuredOutputs,
@@ -41,7 +42,7 @@ class CalledFunction(Wire):
     arguments: Text
 
 
-class ToolCall(Wire):
+class ToolCall(OfFunctions):
     """A call that the assistant asks for."""
 
     id: Name
@@ -74,7 +75,7 @@ class Function(Wire):
     strict: bool | None = None
 
 
-class Tool(Wire):
+class Tool(OfFunctions):
     """A function offered to the model."""
 
     type: Literal["function"]
@@ -87,7 +88,7 @@ class NamedFunction(Wire):
     name: FunctionName
 
 
-class NamedTool(Wire):
+class NamedTool(OfFunctions):
     """The function that must be called."""
 
     type: Literal["function"]

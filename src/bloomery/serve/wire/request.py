@@ -42,6 +42,20 @@ class Wire(BaseModel):
         return sorted(name for name in self.INERT & self.model_fields_set if getattr(self, name) is not None)
 
 
+class OfFunctions(Wire):
+    """A tool, a call of one, or the choice of one. Of OpenAI's kinds only functions are served."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_custom(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("type") == "custom":
+            raise ValueError(
+                "tools of type `custom` are not served: offer a `function` with one text parameter, or hold the whole "
+                "answer of /v1/chat/completions to a grammar by `structured_outputs`"
+            )
+        return given
+
+
 class Sampled(Wire):
     """How tokens are chosen: OpenAI's parameters, and those that open servers added."""
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from bloomery.serve import limits
 from bloomery.serve.wire.chat import FunctionName, TokenLogprob
-from bloomery.serve.wire.request import Name, Text, Tokens, Top, Wire
+from bloomery.serve.wire.request import Name, OfFunctions, Text, Tokens, Top, Wire
 
 
 class InputPart(Wire):
@@ -53,7 +53,7 @@ class InputResult(Wire):
     status: Any = None
 
 
-class ResponseTool(Wire):
+class ResponseTool(OfFunctions):
     """A function offered to the model."""
 
     type: Literal["function"]
@@ -63,7 +63,7 @@ class ResponseTool(Wire):
     strict: bool | None = None
 
 
-class ResponseChoice(Wire):
+class ResponseChoice(OfFunctions):
     """The function that must be called."""
 
     type: Literal["function"]
