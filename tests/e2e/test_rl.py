@@ -55,6 +55,8 @@ def test_rewards_rise_and_every_rollout_can_be_seen(here: Path) -> None:
     assert turn["version"] == 39 and len(turn["ids"]) == len(turn["logp"]) > 0
     some = bloomery("rl", "show", "rl", "--step", "0", "--sort=-reward", "--why", "trained", "--rows", "1", within=here)
     group = some.out.splitlines()[1].split()[0]
+    none = bloomery("rl", "show", "rl", "--step", "0", "--why", "trainde", within=here)
+    assert "none of" in none.out and "tasks: " in none.out and "trained" in none.out.splitlines()[-1]
     whole = bloomery("rl", "show", "rl", "--step", "0", "--group", group, within=here)
     assert "user: " in whole.out and f"--- {group} 7: reward" in whole.out
     said = (here / "runs" / "rl" / "report.md").read_text()

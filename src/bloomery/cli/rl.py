@@ -47,7 +47,7 @@ def show(
     print_table(
         ["task", "reward", "advantage", "tokens", "used", "answer"],
         [_line(one) for one in found],
-        f"none of {len(every)} rollouts of this step is so" if every else "none",
+        _none(every),
     )
     for one in found if group else ():
         typer.echo(_whole(one))
@@ -129,6 +129,16 @@ def tasks(
     typer.echo(f"{out}: {len(found)} tasks", err=True)
 
 
+def _none(every: list[dict[str, Any]]) -> str:
+    """That no rollout of a step is as asked, and what there is."""
+    if not every:
+        return "none"
+    tasks = sorted({one["task"] for one in every})
+    more = f" and {len(tasks) - NAMED} more" if len(tasks) > NAMED else ""
+    uses = "; ".join(sorted({one["why"] for one in every}))
+    return f"none of {len(every)} rollouts of this step is so\ntasks: {', '.join(tasks[:NAMED])}{more}\nused: {uses}"
+
+
 def _folder(run: str) -> Path:
     from bloomery.lineage.rundir import RunFolder
     from bloomery.recipes.start import RUNS
@@ -136,6 +146,8 @@ def _folder(run: str) -> Path:
     return RunFolder.open(next((path for path in (RUNS / run, Path(run)) if path.is_dir()), RUNS / run)).path
 
 
+NAMED = 3
+"""Tasks that are named where none is as asked."""
 SORTS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "reward": lambda one: one["reward"],
     "length": lambda one: sum(len(turn["ids"]) for turn in one["turns"]),

@@ -32,7 +32,7 @@ from bloomery.rl.scores import Reported
 from bloomery.rl.tables import Attempt
 from bloomery.rl.turns import Tree
 from bloomery.rl.weights import Renew
-from bloomery.serve.server import serve
+from bloomery.serve.server import free_port, serve
 
 Groups = list[list[Rollout]]
 Found = TypeVar("Found")
@@ -48,7 +48,8 @@ class Door:
         shut: bool = False,
     ) -> None:  # fmt: skip
         """`make` is called in the thread, `wrap` may stand before its app. Returns when the socket is open. Where it is
-        `shut`, calls to the model wait until there are weights to sample with."""
+        `shut`, calls to the model wait until there are weights to sample with. Raises `InputError` for a taken port."""
+        free_port(host, port)
         self._shut = shut
         self._make, self._host, self._port, self._wrap = make, host, port, wrap
         self._ready, self._stop = threading.Event(), threading.Event()
@@ -285,9 +286,9 @@ def shown(task: Task) -> dict[str, Any]:
     return {**row, "messages": [dict(message) for message in messages_of(task.row)]}
 
 
-def address(text: str) -> tuple[str, int]:
-    """Host and port of `127.0.0.1:8100`. Raises `InputError`."""
+def address(text: str, key: str = "rollouts.orchestrators: ") -> tuple[str, int]:
+    """Host and port of `127.0.0.1:8100`, which `key` was set to. Raises `InputError`."""
     host, _, port = text.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 65_536:
-        raise InputError(f"`rollouts.orchestrators: {text}` is no address", fix="write host and port: 127.0.0.1:8100")
+        raise InputError(f"`{key}{text}` is no address", fix="write host and port: 127.0.0.1:8100")
     return host, int(port)

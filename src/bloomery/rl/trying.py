@@ -63,17 +63,30 @@ class Trial:
         from bloomery.rl.check_orchestrator import ANSWERS, ROW, OrchestratorCheck
         from bloomery.rl.outside import address
 
-        host, port = address(self.serve or self.gateway)
+        host, port = address(self.serve, "--serve ") if self.serve else address(self.gateway, "--gateway ")
+        answers = self._answers() or ANSWERS
         key = os.environ.get(KEY) or secrets.token_urlsafe(24)
         if self.serve:
             told = "" if KEY in os.environ else f" with the key {key}"
             say(f"dealing tasks at http://{host}:{port}{told}; start the orchestrator")
-        answers = self.answers.read_text(encoding="utf-8").splitlines() if self.answers else ANSWERS
         return OrchestratorCheck(
             load_tokenizer(families_dir() / "ember" / "tokenizer"), host, port, key,
             self._samples(answered=False) or [dict(ROW)], answers, seconds=self.seconds, push=self._push(), say=say,
             signers=Signers({os.environ[ACCESS]: os.environ.get(SECRET, "")} if os.environ.get(ACCESS) else {}),
         ).laws()  # fmt: skip
+
+    def _answers(self) -> list[str]:
+        """The lines of the file; none without one."""
+        if self.answers is None:
+            return []
+        try:
+            lines = self.answers.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise InputError(f"`--answers {self.answers}` cannot be read: {why}", fix="name a text file") from None
+        if not lines:
+            raise InputError(f"`--answers {self.answers}` is empty", fix="write what the model says, a line each")
+        return lines
 
     def _push(self) -> PushSettings | None:
         if self.url is None:

@@ -38,7 +38,7 @@ def free_port(host: str, port: int) -> int:
             probe.bind((host, port))
         except OSError as error:
             raise InputError(
-                f"`{host}:{port}` cannot be listened on: {error.strerror}", fix="choose another --port or --host"
+                f"`{host}:{port}` cannot be listened on: {error.strerror}", fix="choose another port or host"
             ) from None
         found: int = probe.getsockname()[1]
         return found

@@ -209,3 +209,20 @@ def test_the_verb_prints_a_table_and_says_by_its_status_what_it_found(tmp_path: 
     assert bloomery("rl", "check", f"http://127.0.0.1:{free_port()}/reward", within=tmp_path).status == 2
     told = bloomery("rl", "check", "--serve", f"127.0.0.1:{free_port()}", "--seconds", "1", within=tmp_path)
     assert told.status == 2 and "0 of 6" in told.out
+
+
+def test_options_that_cannot_work_are_refused_by_their_names(tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "bytes.txt").write_bytes(b"\xff")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        where = f"127.0.0.1:{taken.getsockname()[1]}"
+        for options, said in (
+            (["--serve", "127.0.0.1:abc"], "`--serve 127.0.0.1:abc` is no address"),
+            (["http://127.0.0.1:9", "--rollouts", "--gateway", "here"], "`--gateway here` is no address"),
+            (["--serve", where], f"`{where}` cannot be listened on: Address already in use"),
+            (["--serve", where, "--answers", "none.txt"], "`--answers none.txt` cannot be read: No such file"),
+            (["--serve", where, "--answers", "bytes.txt"], "`--answers bytes.txt` cannot be read: it is not UTF-8"),
+            (["--serve", where, "--answers", "empty.txt"], "`--answers empty.txt` is empty"),
+        ):
+            told = bloomery("rl", "check", *options, "--seconds", "1", within=tmp_path)
+            assert told.status == 2 and said in " ".join(told.err.split()), (options, told.err)
