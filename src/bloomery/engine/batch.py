@@ -59,8 +59,7 @@ class RaggedBatch:
     def resting(self) -> int:
         """Bytes of keys and values that nothing running has a part in."""
         rests = {slot for one in [*self._resting] if (slot := one.slot) is not None}
-        users = Counter(slot.beginning for slot in rests)
-        alone = [one for one, count in users.items() if one is not None and count == one.users]
+        alone = [one for one, n in Counter(slot.beginning for slot in rests).items() if one and n == one.users]
         return sum(slot.slab.size for slot in (*rests, *alone)) * self.slots.token_bytes
 
     def admit(self, waiting: deque[Running]) -> None:
