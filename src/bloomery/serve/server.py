@@ -55,11 +55,13 @@ async def serve(
     """Serve until SIGTERM or SIGINT; then running answers get `drain_seconds`, new requests 503.
 
     A second signal ends the wait. With `until`, which needs no main thread, it ends with that instead of a signal.
+    Raises `InputError` where the port is taken: granian would share it, and the kernel deal callers between two models.
     """
     from granian.constants import HTTPModes, Interfaces
     from granian.http import HTTP1Settings
     from granian.server.embed import Server
 
+    port = free_port(host, port)  # once more: another may have taken it while the weights were loaded
     logging.getLogger("_granian").setLevel(logging.ERROR)
     make: Any = Server  # its methods have no types
     server = make(
