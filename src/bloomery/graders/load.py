@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,8 @@ KINDS: dict[str, type[Any]] = {
 """`type` -> the grader's class; its fields are the keys a spec may have."""
 
 SCALED = "scale"
+NUMBERS = ("tolerance", "seconds", "memory")
+"""Keys that are numbers in whatever grader has them; what else must hold of one, its class says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,3 +151,7 @@ def _check_common(arguments: Mapping[str, Any]) -> None:
             raise InputError(f"`{key}: {arguments[key]}` is neither true nor false", fix=f"change `{key}`")
     if not isinstance(arguments.get("name", ""), str):
         raise InputError(f"`name: {arguments['name']}` is no text", fix="change `name`")
+    for key in NUMBERS:
+        value = arguments.get(key, 1)
+        if type(value) not in (int, float) or not 0 <= value < math.inf or (not value and key != "tolerance"):
+            raise InputError(f"`{key}: {value}` is not above zero", fix=f"change `{key}`")
