@@ -62,7 +62,9 @@ class BudgetError(BloomeryError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """' (did you mean `x`?)' for the known name closest to `name`, or the list of known names."""
+    """' (did you mean `x`?)' for the known name closest to `name`, or the list of known names; '' where none are."""
     known = sorted(known)
+    if not known:
+        return ""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f" (did you mean `{close[0]}`?)" if close else f" (known: {', '.join(known)})"

@@ -87,6 +87,8 @@ def test_the_floor_is_not_lowered_by_way_of_a_file_that_is_extended(write: Write
         ("extends: saftey\n" + OWN, 1, "(did you mean `safety`?)"),
         ("extends: policy.yaml\n" + OWN, None, "goes round in a circle"),
         ("extends: [safety, nowhere.yaml]\n", 1, "there is no policy `nowhere.yaml`"),
+        ("extends: safety\ncategories: {weapon: null}\n", 2, "is not there (did you mean `weapons`?)"),
+        ("categories:\n  own: null\n", 2, "takes away a category that is not there\n"),
         ("message: hello\n", 1, "has no categories of its own"),
         ("- a\n", 1, "is no mapping of keys"),
     ],

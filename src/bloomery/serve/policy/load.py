@@ -132,6 +132,7 @@ def _read(file: Path, chain: tuple[Path, ...]) -> tuple[dict[str, Any], dict[str
         above, found = _read(_parent(name, file, where["extends"]), (*chain, file))
         above = {key: value for key, value in above.items() if key not in ("extends", "name", "bounds")}
         merged, places = laid_over(merged, above), places | found
+    _refuse_nothing_taken(data, merged, where)
     data = _with_groups(data, merged.get("groups"), where)
     return laid_over(merged, _anchored(data, file.parent)), {key: w for key, w in places.items() if key} | where
 
@@ -148,6 +149,18 @@ def _refuse_below_floor(data: Mapping[str, Any], where: Mapping[str, Where]) -> 
             where=where.get(keys[0]),
             fix=f"remove `{keys[0]}`; for a stricter rule add a category under a name of your own",
         )
+
+
+def _refuse_nothing_taken(data: Mapping[str, Any], above: Mapping[str, Any], where: Mapping[str, Where]) -> None:
+    """`NAME: null` for a name that nothing above has is a slip, and the category that was meant would stay."""
+    own, known = data.get("categories"), above.get("categories") or {}
+    for name in [name for name, value in own.items() if value is None] if isinstance(own, dict) else []:
+        if name not in known:
+            said = f"`categories.{name}: null` takes away a category that is not there"
+            key = f"categories.{name}"
+            raise InputError(
+                f"{said}{nearest(str(name), known)}", where=where.get(key), fix=f"rename or remove `{key}`"
+            )
 
 
 def _with_groups(data: dict[str, Any], above: Any, where: Mapping[str, Where]) -> dict[str, Any]:
