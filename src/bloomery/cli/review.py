@@ -69,6 +69,7 @@ def score(
     found = classifying.score(read, opened, _load(calibration, read, opened.sha256), classifying.read_rows(rows))
     if out:
         write_text(out, classifying.to_lines(found), mode=0o600)
+        typer.echo(f"wrote {out}", err=True)
     else:
         typer.echo(classifying.to_lines(found), nl=False)
 
@@ -95,6 +96,7 @@ def report(
     found = classifying.report(read, model, fitted, rows)
     if out:
         found.write(out)
+        typer.echo(f"wrote {out}", err=True)
     finish(found, json)
 
 

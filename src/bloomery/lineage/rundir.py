@@ -80,7 +80,8 @@ class RunFolder:
     def open(cls, path: Path) -> RunFolder:
         """An existing run. Raises `InputError` when the folder does not hold one."""
         if not (path / "recipe.yaml").is_file():
-            raise InputError("is not a run folder: it has no recipe.yaml", where=Where(path), fix="see `bloomery runs`")
+            said = "is not a run folder: it has no recipe.yaml" if path.is_dir() else "is not there"
+            raise InputError(said, where=Where(path), fix="see `bloomery runs`")
         return cls(path)
 
     @property

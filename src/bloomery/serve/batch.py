@@ -105,6 +105,8 @@ def read_requests(source: Path) -> Iterator[dict[str, Any]]:
                 raise InputError(message, where=where, fix="give every line its own")
             seen.add(request["custom_id"])
             yield request
+    if not seen:
+        raise InputError("holds no requests", where=Where(source), fix="write one a line")
 
 
 def _request(line: bytes, where: Where) -> dict[str, Any]:

@@ -146,3 +146,5 @@ def test_a_root_without_permission_is_refused(tmp_path: Path) -> None:
 def test_a_folder_without_a_recipe_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a run folder"):
         RunFolder.open(tmp_path)
+    with pytest.raises(InputError, match="is not there"):
+        RunFolder.open(tmp_path / "none")
