@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from bloomery.core.errors import InputError, Where
 from bloomery.core.events import EventLog
 from bloomery.core.files import verify_ours
+from bloomery.lineage.rundir import RunFolder
 from bloomery.recipes.find import find_model
 from bloomery.recipes.opening import opened
 from bloomery.recipes.start import RUNS
@@ -70,6 +71,8 @@ def serve(asked: Serving, limits: Limits, say: Callable[[str], None]) -> None:
     def ready() -> None:
         shown = f"[{asked.host}]" if ":" in asked.host else asked.host
         say(f"serving {asked.model} as `{desk.model.name}` on http://{shown}:{port}/v1")
+        if note := _unmeasured(find_model(asked.model, fetched=False).run):
+            say(note)
         if made:
             say(f"token: {access.token}  (made for this run; set {TOKEN} to choose one)")
         say(f"guarded by the {desk.guarded_by}; {_decisions(asked)}")
@@ -78,6 +81,13 @@ def serve(asked: Serving, limits: Limits, say: Callable[[str], None]) -> None:
         asyncio.run(on_socket(app, desk, asked.host, port, ready))
     finally:
         desk.service.stop()
+
+
+def _unmeasured(run: RunFolder | None) -> str:
+    """What to know of a run that has weights and no report; it may be at work, or was stopped while it measured."""
+    if run is None or run.report().is_file():
+        return ""
+    return f"the run `{run.name}` has no report yet: what it gained and lost, and whether within `keep`, is not known"
 
 
 def _decisions(asked: Serving) -> str:
