@@ -97,7 +97,8 @@ class OrchestratorCheck:
 
     def _judged(self) -> list[Law]:
         taken = self._seen.taken
-        took = Law("it takes a task", True if taken else None, f"{len(taken)} of {len(TRAPS)} in {self.seconds:g} s")
+        seen = f"{len(taken)} of {len(TRAPS)} within {self.seconds:g} s"
+        took = Law("it takes a task", True if taken else None, seen)
         if not taken:
             return [took]
         return [
