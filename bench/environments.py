@@ -1,12 +1,14 @@
 """One real training step of ember in each environment that another package brings, each in an interpreter of its own.
 
     python bench/environments.py --gymnasium VENV/bin/python --reasoning-gym VENV/bin/python \
-        --openenv VENV/bin/python --verifiers VENV/bin/python --modules FOLDER
+        --openenv VENV/bin/python --verifiers VENV/bin/python --modules FOLDER \
+        --verifiers-v1 VENV/bin/python --modules-v1 FOLDER
 
 Each interpreter has its package and nothing of ours: `pip install gymnasium`, or `reasoning-gym`, or `openenv`, or
-`verifiers==0.3.1` and `reasoning-gym`. FOLDER holds `tool_test.py` and `reasoning_gym_env.py`, the modules of
-verifiers' own environments. Nothing is timed; it prints what a step was, and ends with 1 where a rollout could not be
-scored or none was there.
+`verifiers==0.3.1` and `reasoning-gym`, or `verifiers>=0.4`. The first FOLDER holds `tool_test.py` and
+`reasoning_gym_env.py`, the modules of verifiers' own environments, the second the packages `scratchpad` and
+`kuhn_poker` of its repository. Nothing is timed; it prints what a step was, and ends with 1 where a rollout could not
+be scored or none was there.
 """
 
 from __future__ import annotations
@@ -83,6 +85,11 @@ def checks(asked: argparse.Namespace) -> Iterator[tuple[str, str, dict[str, Any]
         for name in ("tool-test", "reasoning-gym-env"):
             args = {"num_train_examples": 50, "num_eval_examples": 5}
             yield name, asked.verifiers, {"type": "verifiers", "name": name, "args": args, "path": asked.modules}
+    if asked.verifiers_v1 and asked.modules_v1:
+        told = {"type": "verifiers-v1", "path": asked.modules_v1}
+        yield "scratchpad", asked.verifiers_v1, {**told, "name": "scratchpad"}
+        both = ["player0", "player1"]
+        yield "kuhn-poker", asked.verifiers_v1, {**told, "name": "kuhn-poker", "agents": both}
 
 
 def step(python: str, environment: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -107,9 +114,10 @@ def step(python: str, environment: dict[str, Any], folder: Path) -> dict[str, An
 def main() -> None:
     """Run every check that there is an interpreter for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("gymnasium", "reasoning-gym", "openenv", "verifiers"):
+    for name in ("gymnasium", "reasoning-gym", "openenv", "verifiers", "verifiers-v1"):
         parser.add_argument(f"--{name}", help="interpreter that has it")
     parser.add_argument("--modules", help="folder with the modules of verifiers' environments")
+    parser.add_argument("--modules-v1", help="folder with the packages of its environments of 0.4 and newer")
     parser.add_argument("--only", help="the check of this name alone")
     asked = parser.parse_args()
     with socket.socket() as probe:

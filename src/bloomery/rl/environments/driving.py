@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import threading
 import time
@@ -17,6 +18,8 @@ from bloomery.rl.journal import Journal
 SCRIPT = Path(__file__).with_name("run_worker.py")
 DEATHS, CALM = 5, 30.0
 """So many deaths, each within so many seconds of its start, end the run."""
+GRACE = 5.0
+"""Seconds in which a process may end what it started in sessions of their own, such as tool servers."""
 
 
 class Driving:
@@ -35,6 +38,10 @@ class Driving:
     def close(self) -> None:
         """End the process."""
         self._stop.set()
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            self._process.stdin.close()
+            self._process.wait(GRACE)
         end(self._process)
         self._thread.join(30)
         end(self._process)  # another one, where it was being started meanwhile

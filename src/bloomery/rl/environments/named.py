@@ -17,6 +17,7 @@ ADAPTERS = {
     "reasoning-gym": ("reasoning_gym_tasks.py", "ReasoningGym"),
     "openenv": ("openenv_client.py", "OpenEnv"),
     "verifiers": ("verifiers_v0.py", "Verifiers"),
+    "verifiers-v1": ("verifiers_v1.py", "VerifiersV1"),
     "trl": ("trl_factory.py", "TrlEnvironment"),
 }
 """Name -> file under `adapters/` and class in it; each imports its own package and the standard library only."""

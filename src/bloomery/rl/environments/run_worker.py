@@ -7,6 +7,7 @@ gateway, as an orchestrator does, runs each in a thread of its own, and sends wh
 from __future__ import annotations
 
 import asyncio
+import atexit
 import inspect
 import json
 import os
@@ -51,6 +52,7 @@ def main() -> None:
 def _end_with_parent() -> None:
     """Whoever started this process holds the other end of its standard input."""
     sys.stdin.read()
+    atexit._run_exitfuncs()  # what an environment started must not outlive it
     os._exit(0)
 
 
@@ -119,9 +121,10 @@ class Rollout:
             self._found = {"error": named(error)}
             return
         if self._graded:  # by the recipe's own reward, from the transcript
-            self._found = {"error": value["error"]} if isinstance(value, dict) and "error" in value else {"done": True}
+            failed = isinstance(value, dict) and "error" in value
+            self._found = {key: value[key] for key in ("error", "kind") if key in value} if failed else {"done": True}
         elif isinstance(value, dict):
-            self._found = {key: value[key] for key in ("reward", "components", "error") if key in value}
+            self._found = {key: value[key] for key in ("reward", "components", "error", "kind") if key in value}
         else:
             nothing = {"error": "run returned no reward", "kind": "task"}
             self._found = nothing if value is None else {"reward": _plain(value)}

@@ -7,6 +7,7 @@ fork that Amazon Nova uses, whose `env_response` returns `(messages, state)`, wo
 from __future__ import annotations
 
 import functools
+import importlib.util
 import inspect
 import json
 import sys
@@ -15,6 +16,14 @@ from typing import Any
 
 import verifiers as vf
 from openai import AsyncOpenAI
+from worker import Incomplete
+
+if importlib.util.find_spec("verifiers.legacy") is None:
+    raise Incomplete(
+        f"its interpreter has verifiers {vf.__version__}, and `type: verifiers` needs 0.3.1: "
+        "pip install verifiers==0.3.1, or write `type: verifiers-v1`"
+    )
+
 from verifiers.legacy.clients.openai_chat_completions_client import OpenAIChatCompletionsClient
 
 OF_THE_MODEL = ("ModelResponseError", "ToolParseError", "ToolCallError", "OverlongPromptError")
