@@ -14,6 +14,7 @@ be scored or none was there.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import socket
 import subprocess
@@ -70,6 +71,15 @@ if __name__ == "__main__":
 """
 """A server of OpenEnv's own making around an environment that gives back what it hears."""
 
+GRADED = {"echo_env": {"reward": {"type": "regex", "pattern": "e.*e"}}}
+"""What a check's recipe has beside it: echo_env's own reward is 0 for whatever is said."""
+
+LETTERS = """
+async def letters(task, trace) -> float:
+    return sum(letter in trace.last_reply for letter in task.word) / len(task.word)
+"""
+"""A reward plugged into scratchpad beside its own, which ember never earns: the letters of the word that are there."""
+
 
 def checks(asked: argparse.Namespace) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """(name, interpreter, section `environment`) of each check that there is an interpreter for."""
@@ -81,19 +91,25 @@ def checks(asked: argparse.Namespace) -> Iterator[tuple[str, str, dict[str, Any]
     if asked.openenv:
         told = {"type": "openenv", "field": "message", "show": "echoed_message", "turns": 4}
         yield "echo", asked.openenv, {**told, "url": f"http://127.0.0.1:{asked.port}"}
+    if asked.openenv and asked.echo_env:
+        told = {"type": "openenv", "turns": 4, "at_once": 8}
+        yield "echo_env", asked.openenv, {**told, "url": f"http://127.0.0.1:{asked.port}"}
     if asked.verifiers and asked.modules:
         for name in ("tool-test", "reasoning-gym-env"):
             args = {"num_train_examples": 50, "num_eval_examples": 5}
             yield name, asked.verifiers, {"type": "verifiers", "name": name, "args": args, "path": asked.modules}
     if asked.verifiers_v1 and asked.modules_v1:
         told = {"type": "verifiers-v1", "path": asked.modules_v1}
-        yield "scratchpad", asked.verifiers_v1, {**told, "name": "scratchpad"}
+        plugged = {"task": {"rewards": {"letters": {"fn": f"{asked.folder}/letters.py:letters"}}}}
+        pad = {**told, "name": "scratchpad", "args": plugged}
+        yield "scratchpad", asked.verifiers_v1, pad
+        yield "best-of-n", asked.verifiers_v1, {**pad, "env": {"id": "best-of-n", "n": 2}}
         both = ["player0", "player1"]
         yield "kuhn-poker", asked.verifiers_v1, {**told, "name": "kuhn-poker", "agents": both}
 
 
-def step(python: str, environment: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The figures of one step."""
+def step(python: str, environment: dict[str, Any], folder: Path, more: dict[str, Any]) -> dict[str, Any]:
+    """The figures of one step; `more` are further keys of its recipe."""
     rollouts = {
         "group": 4,
         "tasks": 3,
@@ -102,10 +118,11 @@ def step(python: str, environment: dict[str, Any], folder: Path) -> dict[str, An
         "environment": {**environment, "python": python},
     }
     recipe = folder / "step.yaml"
-    recipe.write_text(json.dumps({**RECIPE, "rollouts": rollouts}))  # JSON is YAML
+    recipe.write_text(json.dumps({**RECIPE, **more, "rollouts": rollouts}))  # JSON is YAML
+    rows = "4" if environment["type"] == "verifiers-v1" else "40"  # each of its turns starts a program
     verb = [str(Path(sys.executable).parent / "bloomery")]
     told = {"cwd": folder, "check": True, "stdout": subprocess.DEVNULL}
-    subprocess.run([*verb, "rl", "tasks", str(recipe), "--rows", "40", "--out", "tasks.jsonl"], **told)
+    subprocess.run([*verb, "rl", "tasks", str(recipe), "--rows", rows, "--out", "tasks.jsonl"], **told)
     subprocess.run([*verb, "run", str(recipe)], **told)
     log = (folder / "runs" / "step" / "events.jsonl").read_text().splitlines()
     return next(event for event in map(json.loads, log) if event["event"] == "rollouts")
@@ -117,6 +134,7 @@ def main() -> None:
     for name in ("gymnasium", "reasoning-gym", "openenv", "verifiers", "verifiers-v1"):
         parser.add_argument(f"--{name}", help="interpreter that has it")
     parser.add_argument("--modules", help="folder with the modules of verifiers' environments")
+    parser.add_argument("--echo-env", help="folder in which OpenEnv's own `echo_env` lies")
     parser.add_argument("--modules-v1", help="folder with the packages of its environments of 0.4 and newer")
     parser.add_argument("--only", help="the check of this name alone")
     asked = parser.parse_args()
@@ -124,38 +142,47 @@ def main() -> None:
         probe.bind(("127.0.0.1", 0))
         asked.port = probe.getsockname()[1]
     failed = 0
-    for name, python, environment in checks(asked):
-        if asked.only in (None, name):
-            failed += not _checked(name, str(Path.cwd() / python), environment, asked.port)
+    with tempfile.TemporaryDirectory() as folder:
+        asked.folder = folder
+        (Path(folder) / "letters.py").write_text(LETTERS)
+        for name, python, environment in checks(asked):
+            if asked.only in (None, name):
+                failed += not _checked(name, str(Path.cwd() / python), environment, asked)
     sys.exit(bool(failed))
 
 
-def _checked(name: str, python: str, environment: dict[str, Any], port: int) -> bool:
-    with tempfile.TemporaryDirectory() as folder:
-        server = _served(python, Path(folder), port) if environment["type"] == "openenv" else None
+def _checked(name: str, python: str, environment: dict[str, Any], asked: argparse.Namespace) -> bool:
+    with tempfile.TemporaryDirectory() as folder, _served(name, python, Path(folder), asked):
         try:
-            found = step(python, environment, Path(folder))
+            found = step(python, environment, Path(folder), GRADED.get(name, {}))
         except subprocess.CalledProcessError as error:
             print(f"{name}: {error}", flush=True)
             return False
-        finally:
-            if server is not None:
-                server.kill()
     shown = {key: found.get(key) for key in ("rollouts", "unscorable", "turns", "length", "reward", "trained_rollouts")}
     print(f"{name}: {json.dumps(shown)}", flush=True)
     return bool(found["rollouts"]) and not found["unscorable"]
 
 
-def _served(python: str, folder: Path, port: int) -> subprocess.Popen[bytes]:
-    """The echo server, once it takes connections."""
+@contextlib.contextmanager
+def _served(name: str, python: str, folder: Path, asked: argparse.Namespace) -> Iterator[None]:
+    """The server that a check needs, once it takes connections."""
     (folder / "echo_server.py").write_text(ECHO)
-    server = subprocess.Popen([python, "echo_server.py", str(port)], cwd=folder)
-    for _ in range(600):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return server
-        time.sleep(0.1)
-    return server
+    theirs = ["-m", "uvicorn", "echo_env.server.app:app", "--log-level", "error", "--port"]
+    commands = {"echo": (["echo_server.py"], folder), "echo_env": (theirs, asked.echo_env)}
+    if name not in commands:
+        yield
+        return
+    command, place = commands[name]
+    server = subprocess.Popen([python, *command, str(asked.port)], cwd=place)
+    try:
+        for _ in range(600):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", asked.port)) == 0:
+                    break
+            time.sleep(0.1)
+        yield
+    finally:
+        server.kill()
 
 
 if __name__ == "__main__":

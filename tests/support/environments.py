@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 ASK = [{"role": "user", "content": "And now?"}]
@@ -60,6 +62,17 @@ class Worth:
 
     def reward(self) -> float:
         return 0.5
+
+
+class Leaving:
+    """Says in the file `mark` that it is there, and when its process has ended in order."""
+
+    def __init__(self, mark: str) -> None:
+        atexit.register(Path(mark).write_text, "ended")
+        Path(mark).write_text("made")
+
+    def run(self, task: Any, base_url: str, api_key: str) -> float:
+        return 0.0
 
 
 class Broken:

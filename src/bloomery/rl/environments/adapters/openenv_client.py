@@ -5,15 +5,19 @@ Run by path in an interpreter that has openenv; it imports nothing else but the 
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import json
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from openenv.core import GenericEnvClient
 
 REFUSED = "VALIDATION_ERROR"
 """The server's code for an action that is none of its own."""
+CALL = {"tool_name", "arguments"}
+"""Fields of an action by which a server says that its actions are calls of MCP tools."""
 
 
 class OpenEnv:
@@ -22,7 +26,12 @@ class OpenEnv:
     An answer is the action: with `field`, its text under that name (`message` of an echo); without, JSON as the
     server's schema has it. `show` names a field of what is observed that the model sees; without, it sees all of it.
     `begin` goes along with every reset. `invalid` is the reward of an answer that is no action.
+
+    Where its actions are calls of MCP tools, its tools are offered to the model as functions, and an answer's calls are
+    the actions; a rollout is then over when an answer calls nothing.
     """
+
+    tools: Sequence[Mapping[str, Any]] = ()
 
     def __init__(
         self,
@@ -34,7 +43,7 @@ class OpenEnv:
     ) -> None:
         self._client = GenericEnvClient(base_url=url)
         self._url, self._field, self._show, self._begin = url, field, show, dict(begin or {})
-        self._invalid = invalid
+        self._invalid, self._calls = invalid, False
 
     @classmethod
     def tasks(cls, rows: int, url: str, field: str | None = None, **kwargs: Any) -> Any:
@@ -43,6 +52,7 @@ class OpenEnv:
         choices = values.get(field or "")
         named = f": {', '.join(map(str, choices))}" if isinstance(choices, list) else ""
         asked = f"Answer with an action{named}." if field else f"Answer with an action as JSON: {json.dumps(values)}"
+        asked = "Call a tool." if not field and _is_mcp(url) else asked
         for seed in range(rows):
             yield {"id": f"openenv:{seed}", "prompt": asked, "metadata": {"seed": seed}}
 
@@ -51,11 +61,17 @@ class OpenEnv:
         number = (row.get("metadata") or {}).get("seed", seed)
         await self._client.connect()
         found = await self._client.reset(**{"seed": number, **self._begin})
+        self._calls = not self._field and await asyncio.to_thread(_is_mcp, self._url)
+        if self._calls:
+            listed = await self._client.step({"type": "list_tools"})
+            self.tools = [_offered(tool) for tool in listed.observation["tools"]]
         first, *rest = row["messages"]
         return [{**first, "content": f"{first['content']}\n{self._seen(found.observation)}"}, *rest]
 
     async def step(self, message: Mapping[str, Any]) -> tuple[list[dict[str, str]], float | None, bool, dict[str, Any]]:
         """Send the action; one that is no JSON, or none that the server knows, is answered, and costs a turn."""
+        if self._calls:
+            return await self._called(message.get("tool_calls") or [])
         said = str(message["content"]).strip()
         action = {self._field: said} if self._field else _mapping(said)
         if action is None:
@@ -68,6 +84,22 @@ class OpenEnv:
             return [{"role": "user", "content": "That is none of the actions."}], self._invalid, False, {}
         return [{"role": "user", "content": self._seen(found.observation)}], found.reward, bool(found.done), {}
 
+    async def _called(
+        self, calls: Sequence[Mapping[str, Any]]
+    ) -> tuple[list[dict[str, str]], float, bool, dict[str, Any]]:
+        """Do the calls in order, until one of them ends the rollout; it has earned their rewards."""
+        told, earned, done = [], 0.0, not calls
+        for call in calls if not done else ():
+            name, given = call["function"]["name"], call["function"]["arguments"]
+            found = await self._client.step({"type": "call_tool", "tool_name": name, "arguments": given})
+            told.append(
+                {"role": "tool", "tool_call_id": call["id"], "name": name, "content": _answer(found.observation)}
+            )
+            earned += found.reward or 0.0
+            if done := bool(found.done):
+                break
+        return told, earned, done, {}
+
     async def close(self) -> None:
         """Free the server's place: one that is not freed is lost to all."""
         await self._client.close()
@@ -78,12 +110,32 @@ class OpenEnv:
         return json.dumps({key: value for key, value in observed.items() if value not in (None, {}, [])})
 
 
+def _offered(tool: Mapping[str, Any]) -> dict[str, Any]:
+    """A tool of MCP as a function of OpenAI's."""
+    told = {"name": tool["name"], "description": tool["description"], "parameters": tool["input_schema"]}
+    return {"type": "function", "function": told}
+
+
+def _answer(observed: Mapping[str, Any]) -> str:
+    """What a call gave, or why it failed: of an MCP result its text, which tools are made to be read by."""
+    value = observed.get("result") if observed.get("error") is None else {"error": observed["error"]}
+    parts = value.get("content") if isinstance(value, dict) else None
+    if isinstance(parts, list) and parts and all(isinstance(one, dict) and "text" in one for one in parts):
+        return "\n".join(one["text"] for one in parts)
+    return value if isinstance(value, str) else json.dumps(value)
+
+
 def _mapping(text: str) -> dict[str, Any] | None:
     try:
         value = json.loads(text)
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
+
+
+@functools.cache
+def _is_mcp(url: str) -> bool:
+    return {*_fields(url)} >= CALL
 
 
 def _fields(url: str) -> dict[str, Any]:
