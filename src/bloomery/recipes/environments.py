@@ -14,7 +14,7 @@ from bloomery.recipes.load import Loaded, anchored_environment
 from bloomery.recipes.plan import Plan
 from bloomery.recipes.problem import Problem
 from bloomery.recipes.train_sections import EnvironmentSection
-from bloomery.rl.environments.named import NEAR, near, program
+from bloomery.rl.environments.named import ADAPTERS, NEAR, near, program
 
 if TYPE_CHECKING:
     from bloomery.rl.environments.apart import Program
@@ -61,7 +61,8 @@ def refusals(told: Mapping[str, Any], key: str) -> Iterator[InputError]:
         file = Path(program_of(told).file)
         reason = _tried(json.dumps(dict(told), sort_keys=True, default=str), file.stat().st_mtime_ns)
         if reason:
-            yield InputError(f"`{key}`: {reason}", fix=f"mend {file.name}, or change `{key}`")
+            own = f"mend {file.name}, or " if told["type"] not in ADAPTERS else ""
+            yield InputError(f"`{key}`: {reason}", fix=f"{own}change `{key}`")
 
 
 @lru_cache(maxsize=64)

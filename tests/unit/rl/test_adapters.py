@@ -169,20 +169,34 @@ def test_tools_of_an_mcp_server_are_offered_and_an_answers_calls_are_its_actions
     assert next(iter(openenv.OpenEnv.tasks(1, "http://server")))["prompt"] == "Call a tool."
 
 
-def test_a_fault_is_told_by_its_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("value", "graded", "told"),
+    [
+        ({"error": "lost", "kind": "infrastructure"}, False, {"error": ("infrastructure", True)}),
+        ({"error": "lost"}, True, {"error": ("infrastructure", True)}),
+        ({"error": "broken", "kind": "task"}, True, {"error": ("task", False)}),
+        ({"error": "long", "kind": "model", "reward": 0.5}, False, {"error": ("model", False), "reward": 0.5}),
+        ({"error": "long", "kind": "model"}, False, {"error": ("task", False)}),  # no reward to wait for
+        ({"reward": 1.0, "components": {"right": 1.0}}, False, {"reward": 1.0, "components": {"right": 1.0}}),
+    ],
+)
+def test_a_fault_is_told_by_its_kind(
+    monkeypatch: pytest.MonkeyPatch, value: dict[str, Any], graded: bool, told: dict[str, Any]
+) -> None:
     monkeypatch.setitem(sys.modules, "worker", worker)
     monkeypatch.setattr(sys, "path", [*sys.path])
     rollout = worker.load(Path(worker.__file__).with_name("run_worker.py"), "Rollout")
-    told: list[tuple[str, Any]] = []
-    made = SimpleNamespace(run=lambda task, base_url, api_key: {"error": "too long", "kind": "model"})
-    job = {"kwargs": {}, "seconds": 10.0, "graded": False}
+    sent: list[Any] = []
+    made = SimpleNamespace(run=lambda task, base_url, api_key: value)
+    job = {"kwargs": {}, "seconds": 10.0, "graded": graded}
     task = {"rollout_id": "r", "attempt": 1, "task": {"messages": []}, "base_url": "", "session_key": ""}
-    gateway = SimpleNamespace(post=lambda route, body: told.append((route, body)))
-    for graded in (False, True):
-        places = threading.Semaphore(0)
-        rollout(lambda: made, job | {"graded": graded}, gateway, task, places).watched()
-    fault = {"kind": "model", "retryable": False, "message": "too long"}
-    assert [body["error"] for _, body in told] == [fault, fault]
+    gateway = SimpleNamespace(post=lambda route, body: sent.append(body))
+    rollout(lambda: made, job, gateway, task, threading.Semaphore(0)).watched()
+    [body] = sent
+    found = {key: body[key] for key in ("reward", "components") if key in body}
+    if "error" in body:
+        found["error"] = (body["error"]["kind"], body["error"]["retryable"])
+    assert found == told and body["status"] == ("failed" if "error" in told else "ready")
 
 
 def test_nothing_outlives_the_process_of_an_environment(tmp_path: Path) -> None:

@@ -99,8 +99,12 @@ class Rollout:
                 return
             found = {"error": refused, "kind": "task"}
         kind = found.get("kind", "infrastructure")  # which is tried once more
+        may = ("reward", "components") if kind == "model" else ()
+        earned = {key: found[key] for key in may if key in found}
+        if kind == "model" and not earned:
+            kind = "task"  # or its reward would be waited for, which nobody sends
         fault = {"kind": kind, "retryable": kind == "infrastructure", "message": found["error"]}
-        self._say("complete", {"status": "failed", "error": fault})
+        self._say("complete", {"status": "failed", "error": fault, **({} if self._graded else earned)})
 
     def _say(self, what: str, body: dict[str, Any]) -> str:
         """Tell the gateway; why it refused, empty where it did not."""
