@@ -17,6 +17,7 @@ import numpy.typing as npt
 from tokenizers import Encoding
 from tokenizers.processors import ByteLevel
 
+from bloomery.core.calls import spelled_out
 from bloomery.core.errors import InputError, Where
 from bloomery.core.files import canonical_hash
 from bloomery.core.rows import Ids
@@ -28,7 +29,7 @@ from bloomery.data.turns import plain
 from bloomery.data.vocabulary import load_tokenizer, read_vocabulary
 from bloomery.data.wordwise import word_encoder
 
-VERSION = 3
+VERSION = 4
 """Part of every token store's key: raise it when rendering changes."""
 
 Mask = npt.NDArray[np.bool_]
@@ -183,13 +184,20 @@ class Renderer:
     def _chat_texts(self, examples: Sequence[Example]) -> list[Chat]:
         if self._template is None:
             return [self._plain_pair(example) for example in examples]
-        told = [conversation(self._flat(example), self._quotes.broken(example.tools)) for example in examples]
+        told = [self._told(example) for example in examples]
         ends = self.vocabulary.ends
         chats = []
         for example, one, rendered in zip(examples, told, self._rendered(examples, told), strict=True):
             text, spans = assistant_spans(one, rendered, ends, example.where)
-            chats.append(Chat(text, learned(one, spans, example.prompt, example.where), example.where))
+            before = example.prompt + len(one.messages) - len(example.messages)  # a preamble may stand before them
+            chats.append(Chat(text, learned(one, spans, before, example.where), example.where))
         return chats
+
+    def _told(self, example: Example) -> Conversation:
+        """The conversation with what the template does not know, calls or tools, as text."""
+        assert self._template is not None
+        messages, tools = spelled_out(example.flat, example.tools, self._template.source)
+        return conversation(self._quotes.broken(messages), self._quotes.broken(tools))
 
     def _rendered(self, examples: Sequence[Example], told: list[Conversation]) -> list[Rendering]:
         assert self._template is not None
@@ -199,9 +207,6 @@ class Renderer:
             fault.where = examples[0].where if len(examples) == 1 else Where(self.folder)
             raise
 
-    def _flat(self, example: Example) -> list[dict[str, Any]]:
-        return [self._quotes.broken(m | {"content": plain(m["content"])}) for m in example.messages]
-
     def _plain_pair(self, example: Example) -> Chat:
         """Prompt and response as plain text, a line each: for models that know no chat template."""
         if not example.pair:
@@ -210,7 +215,8 @@ class Renderer:
                 where=example.where,
                 fix="start from a checkpoint with a chat template, or give prompt/response rows",
             )
-        *before, answer = (message["content"] for message in self._flat(example))
+        told, _ = spelled_out(example.flat, example.tools)
+        *before, answer = (self._quotes.broken(str(message["content"])) for message in told)
         prompt = "\n".join(before) + "\n"
         return Chat(prompt + answer, [(len(prompt), len(prompt) + len(answer))], example.where, add_end=True)
 

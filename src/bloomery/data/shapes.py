@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from bloomery.core.calls import spelled_out
 from bloomery.core.errors import InputError, Where, nearest
 from bloomery.data.candidates import unfolded
 from bloomery.data.implicit import implied
@@ -119,9 +120,14 @@ class Example:
         return self.messages + self.rejected
 
     @property
+    def flat(self) -> list[Message]:
+        """The messages, each with its content as a string."""
+        return [m | {"content": plain(m["content"])} for m in self.messages]
+
+    @property
     def plain_text(self) -> str:
         """What the messages say, one after the other, without who says it."""
-        return "\n\n".join(plain(m["content"]) for m in self.messages)
+        return "\n\n".join(str(m["content"]) for m in spelled_out(self.flat, self.tools)[0])
 
 
 def guess(name: str, columns: str) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from bloomery.core.calls import spelled_out
 from bloomery.core.errors import InputError, Where
 from bloomery.core.rows import Ids, TokenRow
 from bloomery.core.template import END, START, Conversation, TemplateFault
@@ -25,6 +25,10 @@ class Scored:
     ids: Ids
     start: int
     text_bytes: int
+
+
+def _flat(messages: Sequence[Row]) -> list[Row]:
+    return [{**message, "content": text_of(message)} for message in messages]
 
 
 class Prompter:
@@ -45,11 +49,6 @@ class Prompter:
         empty = tokenizer("", add_special_tokens=True)["input_ids"]
         bos = tokenizer.bos_token_id
         self.bos = [bos] if bos is not None and bos in empty else []
-
-    @property
-    def knows_tools(self) -> bool:
-        """Whether the chat template renders tools."""
-        return self.chat and self._template is not None and re.search(r"\btools\b", self._template.source) is not None
 
     def texts(self, texts: Sequence[str]) -> list[Scored]:
         """Documents. The end token has no bytes and is not scored, nor is a first token that nothing predicts."""
@@ -83,9 +82,10 @@ class Prompter:
         return [*self.bos, *self._plain(text)]
 
     def prompt(self, messages: Sequence[Row], tools: Sequence[Row] = ()) -> list[int]:
-        """Ids of a conversation up to where the assistant answers; plain: its texts, a line each, without tools."""
+        """Ids of a conversation up to where the assistant answers; plain: its texts, a line each."""
         if not self.chat:
-            return self.text("".join(text_of(message) + "\n" for message in messages))
+            told, _ = spelled_out(_flat(messages), tools)
+            return self.text("".join(message["content"] + "\n" for message in told))
         ids = self.encoded(self.rendered(messages, tools))
         return ids if ids[:1] == self.bos else [*self.bos, *ids]
 
@@ -101,10 +101,12 @@ class Prompter:
     def rendered(self, messages: Sequence[Row], tools: Sequence[Row] = ()) -> str:
         """A conversation as the chat template writes it, up to where the assistant answers.
 
-        Special tokens that a message quotes are broken, so those that are whole are the template's (`data/quoted.py`).
+        Calls and tools that the template does not know are text (`core/calls.py`). Special tokens that a message quotes
+        are broken, so those that are whole are the template's (`data/quoted.py`).
         Raises `InputError` where the template refuses it, or there is none.
         """
-        return self._rendered([{**message, "content": text_of(message)} for message in messages], tools)
+        source = "" if self._template is None else self._template.source
+        return self._rendered(*spelled_out(_flat(messages), tools, source))
 
     def encoded(self, text: str) -> list[int]:
         """Ids of rendered text or of a part of it; what is broken in it is read as plain characters."""

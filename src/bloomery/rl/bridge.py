@@ -12,10 +12,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from bloomery.core.calls import spelled_out
 from bloomery.core.errors import InputError
 from bloomery.evals.prompts import Prompter
 from bloomery.rl.turns import Message, Place, Tree, tools_key
-from bloomery.serve.tools import spelled_out
 
 MARK = "bloomery"
 FIRST = {"role": "user", "content": "?"}
@@ -61,8 +61,7 @@ class Bridge:
 
     def prompt(self, messages: Sequence[Message], tools: Sequence[Message] = ()) -> list[int]:
         """Ids of a whole conversation. Raises `InputError` for one that the template refuses."""
-        told, offered = self._told(messages, tools)
-        return self._prompter.prompt(told, offered)
+        return self._prompter.prompt(messages, tools)
 
     def after(
         self, reply: Message, last: int, added: Sequence[Message], tools: Sequence[Message] = ()
@@ -73,12 +72,11 @@ class Bridge:
         have been ended by another token. None where the template does not tell where an answer ends.
         """
         if not self._prompter.chat:
-            lines = [message["content"] + "\n" for message in spelled_out(added, ())]
+            lines = [message["content"] + "\n" for message in spelled_out(added, ())[0]]
             return self._prompter.encoded("".join(["\n", *lines]))
         mark = _unused(MARK, [*added])
-        told, offered = self._told([FIRST, _marked(reply, mark), *added], tools)
         try:
-            text = self._prompter.rendered(told, offered)
+            text = self._prompter.rendered([FIRST, _marked(reply, mark), *added], tools)
         except InputError:
             return None
         _, found, rest = text.rpartition(mark)
@@ -92,12 +90,6 @@ class Bridge:
         if ids[:1] != [self._special[end[0]]]:
             return None
         return ids[1:] if ids[0] == last else ids
-
-    def _told(
-        self, messages: Sequence[Message], tools: Sequence[Message]
-    ) -> tuple[Sequence[Message], Sequence[Message]]:
-        """Messages and tools as the template can take them."""
-        return (messages, tools) if self._prompter.knows_tools else (spelled_out(messages, tools), ())
 
 
 def _marked(reply: Message, mark: str) -> Message:

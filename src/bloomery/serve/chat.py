@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -86,9 +86,9 @@ async def ask(desk: Desk, body: ChatRequest, limit: str = "") -> Asked:
         raise Refusal(400, "`logprobs` would show what the policy masks", param="logprobs", code="invalid_value")
     async with desk.place(body.n or 1) as place:
         given, told = [calls.plain(message) for message in body.messages], [_told(tool) for tool in used]
-        prompt = await _prompt(desk, given, told)  # what is too long is refused before anything reads it closely
+        prompt = await desk.prompt(given, told)  # what is too long is refused before anything reads it closely
         messages, verdict = await desk.checked(given)
-        prompt = prompt if messages is given else await _prompt(desk, messages, told)
+        prompt = prompt if messages is given else await desk.prompt(messages, told)
         most = body.max_completion_tokens or body.max_tokens
         sampling = desk.sampling(body, most, len(prompt), grammar=grammar, top_logprobs=top)
         more: dict[str, Any] = {"tells": bool(body.logprobs), "form": form, **desk.guarded(messages)}
@@ -100,12 +100,6 @@ async def ask(desk: Desk, body: ChatRequest, limit: str = "") -> Asked:
 
 def _told(tool: Tool) -> dict[str, Any]:
     return tool.model_dump(exclude_none=True)
-
-
-async def _prompt(desk: Desk, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> list[int]:
-    if desk.model.prompting.knows_tools:
-        return await desk.prompt(messages, tools)
-    return await desk.prompt(calls.spelled_out(messages, tools))
 
 
 def _grammar(body: ChatRequest, used: Sequence[Tool]) -> tuple[Grammar | None, str]:

@@ -29,11 +29,6 @@ Log = Callable[[dict[str, Any]], None]
 class Prompting(Protocol):
     """Turns conversations and texts into ids as training and evaluation do; calls come from one thread at a time."""
 
-    @property
-    def knows_tools(self) -> bool:
-        """Whether the chat template renders tools."""
-        ...
-
     def prompt(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] = ()) -> list[int]:
         """Ids of a conversation up to where the assistant answers. Raises `InputError` for one it cannot render."""
         ...

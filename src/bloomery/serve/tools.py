@@ -1,27 +1,18 @@
-"""Functions that a model may call: told in the prompt, forced by a grammar where one must be called, read from answers.
-
-A chat template that speaks of `tools` is given them. For any other, `PREAMBLE` goes before the conversation, calls are
-written `<tool_call>{"name": ..., "arguments": {...}}</tool_call>` and results `<tool_response>...</tool_response>`, the
-format of the Hermes and Qwen families.
-"""
+"""Functions that a model may call: told in the prompt (`core/calls.py`), forced by a grammar where one must be called,
+read from answers."""
 
 from __future__ import annotations
 
 import json
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from bloomery.engine.json_schema import rebased
 from bloomery.engine.protocol import Grammar
 from bloomery.serve.wire.chat import CalledFunction, Message, NamedTool, Tool, ToolCall
 
-PREAMBLE = (
-    "You may call functions. Each is described by a JSON schema in <tools></tools>:\n<tools>\n{tools}\n</tools>\n"
-    "To call one, answer with its name and arguments as JSON in <tool_call></tool_call>:\n"
-    '<tool_call>\n{{"name": "function", "arguments": {{}}}}\n</tool_call>'
-)
 _CALL = re.compile(r"<tool_call>\s*(.*?)\s*(?:</tool_call>|\Z)", re.DOTALL)
 OPENINGS = ("<tool_call>", "{", "[{")
 """What an answer begins with that may turn out to be a call."""
@@ -47,27 +38,6 @@ def plain(message: Message) -> dict[str, Any]:
             for call in message.tool_calls
         ]
     return told
-
-
-def spelled_out(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The conversation for a template that knows no tools: the preamble, calls and results are text."""
-    told = [_spelled(message) for message in messages]
-    if not tools:
-        return told
-    listed = "\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in tools)
-    preamble = PREAMBLE.format(tools=listed)
-    if told and told[0]["role"] == "system":
-        return [{**told[0], "content": f"{told[0]['content']}\n\n{preamble}"}, *told[1:]]
-    return [{"role": "system", "content": preamble}, *told]
-
-
-def _spelled(message: Mapping[str, Any]) -> dict[str, Any]:
-    if message["role"] == "tool":
-        return {"role": "user", "content": f"<tool_response>\n{message['content']}\n</tool_response>"}
-    calls = [call["function"] for call in message.get("tool_calls", ())]
-    said = [message["content"]] if message["content"] else []
-    said += [f"<tool_call>\n{json.dumps(call, ensure_ascii=False)}\n</tool_call>" for call in calls]
-    return {"role": message["role"], "content": "\n".join(said)}
 
 
 def forced(tools: Sequence[Tool], choice: Any) -> Grammar | None:

@@ -14,6 +14,8 @@ from bloomery.data.config import SourceSpec
 from bloomery.data.readers import Record
 from bloomery.data.render import Renderer
 from bloomery.data.shapes import Example, detect, to_example
+from bloomery.evals.prompts import Prompter
+from bloomery.models.load import load_tokenizer
 
 HERE = Where("rows.jsonl", 1)
 TALK = [
@@ -194,6 +196,41 @@ def test_a_tool_call_is_trained_up_to_its_end_of_turn(tmp_path: Path) -> None:
     calls = [TALK[1], {"role": "assistant", "content": "Let me see.", "tool_calls": ["add(12, 30)"]}, *TALK[3:]]
     spans = trained_text(Renderer(tokenizer_folder(tmp_path, template)), example(messages=calls))
     assert spans == ["Let me see.[add(12, 30)]<|im_end|>", "It is 42.<|im_end|>"]
+
+
+TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
+CALLING = [
+    TALK[3],
+    {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "add", "arguments": '{"a": 12}'}}]},
+    {"role": "tool", "content": "42", "name": "add"},
+    TALK[4],
+]
+CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 12}}\n</tool_call><|im_end|>'
+
+
+@pytest.mark.parametrize("template", [MARKED, UNMARKED])
+def test_calls_that_a_template_does_not_know_are_trained_as_text(tmp_path: Path, template: str) -> None:
+    renderer = Renderer(tokenizer_folder(tmp_path, template))
+    row = example(messages=CALLING, tools=[TOOL])
+    assert trained_text(renderer, row) == [CALL, "It is 42.<|im_end|>"]
+    text = toy_tokenizer().decode(renderer.encode(row)[0].tolist(), skip_special_tokens=False)
+    assert text.startswith("<|im_start|>system\nYou may call functions.") and '{"name": "add", "parameters"' in text
+    assert "<|im_start|>user\n<tool_response>\n42\n</tool_response><|im_end|>" in text
+
+
+@pytest.mark.parametrize("weights", [(0, 1), (1, 0)])
+def test_a_preamble_of_tools_moves_no_weight_of_a_turn(tmp_path: Path, weights: tuple[int, int]) -> None:
+    weighted = [CALLING[0], CALLING[1] | {"weight": weights[0]}, CALLING[2], CALLING[3] | {"weight": weights[1]}]
+    spans = trained_text(Renderer(tokenizer_folder(tmp_path)), example(messages=weighted, tools=[TOOL]))
+    assert spans == [said for said, weight in zip([CALL, "It is 42.<|im_end|>"], weights, strict=True) if weight]
+
+
+def test_a_conversation_with_tools_is_trained_as_it_is_answered(tmp_path: Path) -> None:
+    folder = tokenizer_folder(tmp_path)
+    ids, trained = Renderer(folder).encode(example(messages=CALLING, tools=[TOOL]))
+    prompt = Prompter(load_tokenizer(folder), "auto").prompt(CALLING[:3], [TOOL])
+    assert ids[: len(prompt)].tolist() == prompt
+    assert trained[len(prompt)] and not trained[len(prompt) - 1]
 
 
 def test_a_template_that_hides_the_answer_is_refused(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ Started = subprocess.Popen[bytes]
 
 
 def process(*command: str) -> Started:
-    return subprocess.Popen(command, start_new_session=True)
+    return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
 
 class Idle:

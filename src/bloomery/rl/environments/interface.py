@@ -23,7 +23,6 @@ from typing import Any, Literal, Protocol
 from pydantic import ValidationError
 
 from bloomery.graders.payload import number_or_reason, writable
-from bloomery.serve.wire.chat import Tool
 
 Message = Mapping[str, Any]
 Do = Literal["reset", "step", "end"]
@@ -91,6 +90,8 @@ class Stepped:
 
 def opened(value: Any) -> Opened:
     """`reset`'s answer `{"messages", "tools"}`, checked. Raises `Malformed`."""
+    from bloomery.serve.wire.chat import Tool  # it brings numpy, and recipes are read without
+
     if not isinstance(value, Mapping):
         raise Malformed(f"reset returned {_shown(value)}")
     _refuse_half(value, "reset")
