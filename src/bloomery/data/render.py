@@ -25,7 +25,7 @@ from bloomery.core.template import END, START, ChatTemplate, Conversation, Rende
 from bloomery.data.chat import Span, assistant_spans, conversation, learned
 from bloomery.data.quoted import BREAK, Quotes
 from bloomery.data.shapes import Example
-from bloomery.data.turns import plain
+from bloomery.data.turns import flat, plain
 from bloomery.data.vocabulary import load_tokenizer, read_vocabulary
 from bloomery.data.wordwise import word_encoder
 
@@ -196,7 +196,7 @@ class Renderer:
     def _told(self, example: Example) -> Conversation:
         """The conversation with what the template does not know, calls or tools, as text."""
         assert self._template is not None
-        messages, tools = spelled_out(example.flat, example.tools, self._template.source)
+        messages, tools = spelled_out(flat(example.messages), example.tools, self._template.source)
         return conversation(self._quotes.broken(messages), self._quotes.broken(tools))
 
     def _rendered(self, examples: Sequence[Example], told: list[Conversation]) -> list[Rendering]:
@@ -215,7 +215,7 @@ class Renderer:
                 where=example.where,
                 fix="start from a checkpoint with a chat template, or give prompt/response rows",
             )
-        told, _ = spelled_out(example.flat, example.tools)
+        told, _ = spelled_out(flat(example.messages), example.tools)
         *before, answer = (self._quotes.broken(str(message["content"])) for message in told)
         prompt = "\n".join(before) + "\n"
         return Chat(prompt + answer, [(len(prompt), len(prompt) + len(answer))], example.where, add_end=True)

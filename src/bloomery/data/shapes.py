@@ -17,7 +17,7 @@ from bloomery.data.candidates import unfolded
 from bloomery.data.implicit import implied
 from bloomery.data.preferences import desirable, is_label, judged, preferred
 from bloomery.data.readers import Record
-from bloomery.data.turns import Message, message, parsed, plain, refuse_half, refuse_media, turns
+from bloomery.data.turns import Message, flat, message, parsed, plain, refuse_half, refuse_media, turns
 
 if TYPE_CHECKING:  # a tokenizing process needs no pydantic
     from bloomery.data.config import SourceSpec
@@ -96,11 +96,10 @@ class Columns:
 class Example:
     """One row, ready to render: `text`, or `messages` whose content is a list of parts.
 
-    `pair` says that the messages come from a prompt and a response, which a model without a chat
-    template can still be trained on as plain text. `rejected` is a second conversation, the one that should not be:
-    of two answers the worse, or an answer that was judged bad, which then has no `messages` beside it. The first
-    `prompt` messages of either are not trained. With `as_text` the messages are rendered as plain text. Neighbouring
-    rows of one `group` are drawn together.
+    `pair` says that the messages come from a prompt and a response, which a model without a chat template can still be
+    trained on as plain text. `rejected` is a second conversation, the one that should not be: of two answers the worse,
+    or an answer that was judged bad, which then has no `messages` beside it. The first `prompt` messages of either are
+    not trained. With `as_text` they are rendered as plain text. Neighbouring rows of one `group` are drawn together.
     """
 
     example_id: str
@@ -120,14 +119,9 @@ class Example:
         return self.messages + self.rejected
 
     @property
-    def flat(self) -> list[Message]:
-        """The messages, each with its content as a string."""
-        return [m | {"content": plain(m["content"])} for m in self.messages]
-
-    @property
     def plain_text(self) -> str:
         """What the messages say, one after the other, without who says it."""
-        return "\n\n".join(str(m["content"]) for m in spelled_out(self.flat, self.tools)[0])
+        return "\n\n".join(str(m["content"]) for m in spelled_out(flat(self.messages), self.tools)[0])
 
 
 def guess(name: str, columns: str) -> str:

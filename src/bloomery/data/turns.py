@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bloomery.core.errors import InputError, Where, nearest
@@ -27,6 +27,11 @@ def message(role: str, text: str) -> Message:
 def plain(content: list[dict[str, Any]]) -> str:
     """The text of a message's parts."""
     return "".join(part["text"] for part in content)
+
+
+def flat(messages: Sequence[Message]) -> list[Message]:
+    """Messages with the text of their parts as a string."""
+    return [one | {"content": plain(one["content"])} for one in messages]
 
 
 def turns(value: Any, where: Where, column: str) -> tuple[Message, ...]:
