@@ -108,10 +108,11 @@ class Journal:
 
         return self._now(work)
 
-    def seal(self, attempt: int, status: Status, failure: Failure | None = None) -> Future[None]:
+    def seal(self, attempt: int, status: Status, failure: Failure | None = None, waits: bool = True) -> Future[None]:
         """The worker has ended; see `scores.seal`."""
         return self._now(
-            lambda db, now: scores.seal(db, now, self.terms, self.weights, attempt, status, failure), durable=True
+            lambda db, now: scores.seal(db, now, self.terms, self.weights, attempt, status, failure, waits),
+            durable=True,
         )
 
     def reward(self, attempt: int, told: Reported, supersedes: bool = False) -> Future[None]:

@@ -59,9 +59,12 @@ class Score:
 
 def seal(
     db: sqlite3.Connection, now: float, terms: Terms, weights: Mapping[str, float],
-    attempt: int, status: Status, failure: Failure | None,
+    attempt: int, status: Status, failure: Failure | None, waits: bool,
 ) -> None:  # fmt: skip
-    """The worker has ended; the first word counts. Raises `Refusal`: 409 for another one, 410 where it has expired."""
+    """The worker has ended; the first word counts. Raises `Refusal`: 409 for another one, 410 where it has expired.
+
+    A failure of the model's that has no reward yet is unscorable at once, unless somebody else sends it: `waits`.
+    """
     found = one(db, attempt)
     if found.state == status:
         return  # said again: a client that heard 409 would not send its reward
@@ -80,6 +83,9 @@ def seal(
             leave_out(db, found.rollout_id, f"{failure.kind} failure: {failure.message}".rstrip(": "))
     elif not found.turns:
         leave_out(db, found.rollout_id, "nothing was sampled in it")
+    elif failure and not waits and score_of(db, weights, found) is None:
+        reason = f"model failure without a reward, which comes with complete or before it: {failure.message}"
+        leave_out(db, found.rollout_id, reason.rstrip(": "))
     settle(db, weights, attempt)
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rl_stage import RlStage, play
+from rl_stage import PROJECT, RlStage, play
 
+from bloomery.rl.gateway import Rights
 from bloomery.rl.leases import Terms
 from bloomery.rl.turns import rows
 
@@ -73,6 +74,35 @@ def test_what_is_reported_after_a_deadline_is_told_so_and_never_scored(tmp_path:
         reasons = [(await stage.status(name))["reason"] for name in ("r0", "r1")]
         assert reasons == ["it was not completed before its deadline", "no reward came before its deadline"]
         assert await asyncio.wrap_future(stage.journal.settled()) == {}
+
+    play(story())
+
+
+@pytest.mark.parametrize(
+    ("before", "told", "sessions_reward", "state"),
+    [
+        ({}, {}, True, "unscorable"),  # at once: nobody else sends one
+        ({}, {"reward": 0.25}, True, "scored"),
+        ({"reward": 0.25}, {}, True, "scored"),
+        ({}, {}, False, "pending"),  # a grader scores it
+    ],
+)
+def test_a_failure_of_the_models_waits_for_no_reward_that_its_worker_did_not_send(
+    tmp_path: Path, before: dict[str, Any], told: dict[str, Any], sessions_reward: bool, state: str
+) -> None:
+    async def story() -> None:
+        stage = RlStage(tmp_path, rights=Rights(PROJECT, sessions_reward=sessions_reward))
+        claim = await stage.claim()
+        await turn(stage, claim.key, [asks("One?")])
+        if before:
+            await stage.act("r0", "reward", claim.key, **before)
+        fault = {"kind": "model", "message": "gave up"}
+        found = await stage.act("r0", "complete", claim.key, status="failed", error=fault, **told)
+        assert found.status_code == 200 and found.json()["train_state"] == state
+        if state == "unscorable":
+            wanted = "model failure without a reward, which comes with complete or before it: gave up"
+            late = await stage.act("r0", "reward", claim.key, reward=1.0)
+            assert (late.json()["train_state"], late.json()["reason"]) == ("unscorable", wanted)
 
     play(story())
 
