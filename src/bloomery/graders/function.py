@@ -72,18 +72,24 @@ class PythonFunction:
     def _called(self, file: Path, samples: Sequence[Sample]) -> list[Score]:
         if not file.is_file():
             call_each(file, self.function, [], Limits())  # says so
-        signature = self.signature or signatures.of(file.read_text(encoding="utf-8", errors="replace"), self.function)
+        source = file.read_text(encoding="utf-8", errors="replace")
+        signature = self.signature or signatures.of(source, self.function)
         if signature == "trl":
-            return self._batch(file, samples)
+            return self._batch(file, source, samples)
         items = [_arguments(sample, signature) for sample in samples]
         outcomes = self._outcomes(file, items, signature)
         return [_score(sample, outcome) for sample, outcome in zip(samples, outcomes, strict=True)]
 
-    def _batch(self, file: Path, samples: Sequence[Sample]) -> list[Score]:
+    def _batch(self, file: Path, source: str, samples: Sequence[Sample]) -> list[Score]:
         """One call for all samples, as TRL makes it: one reason for all where it fails."""
         if not samples:
             return []
-        [outcome] = self._outcomes(file, [signatures.columns(samples)], "trl")
+        columns = signatures.columns(samples)
+        if lacking := signatures.missing(source, self.function, columns):
+            hint = nearest(lacking, columns)
+            why = f"has no `{lacking}`{hint}, which `{self.function}` asks for: add it, or give the parameter a default"
+            return [Score(sample.id, None, reason=f"row `{sample.id}` {why}") for sample in samples]
+        [outcome] = self._outcomes(file, [columns], "trl")
         values, reason = outcome.value, outcome.error or ""
         if not reason and (not isinstance(values, list) or len(values) != len(samples)):
             reason = f"the function returned no list of {len(samples)} numbers"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bloomery.graders.payload import Sample
@@ -14,17 +14,36 @@ def of(source: str, function: str) -> str:
 
     Read from the text, since importing it would run it; a function made in another way is ours.
     """
+    found = _defined(source, function)
+    told = found.args if found else None
+    names = [argument.arg for argument in (*told.posonlyargs, *told.args, *told.kwonlyargs)] if told else []
+    if "completions" in names:
+        return "trl"
+    return "openai" if names[:2] == ["sample", "item"] else "bloomery"
+
+
+def missing(source: str, function: str, given: Mapping[str, Any]) -> str:
+    """The first parameter without a default that is not among the columns `given`; empty where there is none."""
+    found = _defined(source, function)
+    if found is None or found.decorator_list:  # which may change what it asks for
+        return ""
+    told = found.args
+    plain = [*told.posonlyargs, *told.args]
+    needed = plain[: len(plain) - len(told.defaults)]
+    needed += [one for one, default in zip(told.kwonlyargs, told.kw_defaults, strict=True) if default is None]
+    return next((one.arg for one in needed if one.arg not in given), "")
+
+
+def _defined(source: str, function: str) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+    """A function of the text; None where the text does not define it by `def`."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError):
-        return "bloomery"  # the call will say what is wrong
+        return None  # the call will say what is wrong
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == function:
-            names = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
-            if "completions" in names:
-                return "trl"
-            return "openai" if names[:2] == ["sample", "item"] else "bloomery"
-    return "bloomery"
+            return node
+    return None
 
 
 def columns(samples: Sequence[Sample]) -> dict[str, Any]:

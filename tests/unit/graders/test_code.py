@@ -96,6 +96,19 @@ def test_trls_signature_is_found_and_called_once_for_all(tmp_path: Path) -> None
     assert "nothing" in scores[1].reason and grader.grade([]) == []
 
 
+def test_a_column_that_trls_signature_asks_for_and_no_row_has_is_named(tmp_path: Path) -> None:
+    body = "def grade(prompts, completions, label, bonus=0, *, more=1, **kw): return [1.0] * len(label)"
+    grader = function(tmp_path, body)
+    [score] = grader.grade([sample("x", lable="x")])
+    assert score.aggregate_reward_score is None
+    assert score.reason.startswith("row `a` has no `label` (did you mean `lable`?), which `grade` asks for")
+    assert grader.grade([sample("x", label="x")])[0].aggregate_reward_score == 1.0
+    filled = (
+        "from functools import partial\n@partial(partial, label=1)\ndef grade(completions, label, **kw): return [0.5]"
+    )
+    assert function(tmp_path, filled).grade([sample("x")])[0].aggregate_reward_score == 0.5
+
+
 @pytest.mark.parametrize(
     "body",
     ["return [1.0]", "return 1.0", "return {'a': 1}", "raise ValueError('x')", "return [float('nan'), True]"],
