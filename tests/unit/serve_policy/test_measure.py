@@ -50,12 +50,17 @@ def test_harmful_and_safe_rows_are_counted_by_category(write: Write) -> None:
         ),
         "rows.jsonl",
     )
-    measured = run_policy(write(OWN), rows)
+    measured = run_policy(write(OWN + "  other:\n    detectors:\n      - words: [unicorn]\n"), rows)
     assert (measured.harmful, measured.safe) == (Rate(4, 5), Rate(1, 2))
     assert measured.categories["own"] == (Rate(3, 3), Rate(0, 0))
     assert measured.categories["other"] == (Rate(0, 1), Rate(1, 1))
     assert [outcome.row.where.line for outcome in (*measured.missed, *measured.stopped)] == [3, 4]
     assert "zebra" not in json.dumps(measured.to_json())
+
+    rows = write("\n" + lines({"text": "a", "expect": "allow", "category": "owm"}), "slips.jsonl")
+    with pytest.raises(InputError, match=r"`category: owm` is none of .*did you mean `own`") as refused:
+        run_policy(write(OWN), rows)
+    assert str(refused.value.where) == f"{rows}:2"
 
 
 def test_a_weaker_action_than_expected_does_not_count(write: Write) -> None:

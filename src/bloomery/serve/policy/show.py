@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bloomery.core.errors import InputError, nearest
 from bloomery.core.yaml import load_yaml
 from bloomery.graders.load import NOTHING, Given
 from bloomery.serve.policy.category import arm
@@ -65,10 +66,18 @@ def check_policy(path: Path | str) -> Checked:
 
 
 def run_policy(path: Path | str, rows: Path, given: Given = NOTHING) -> Measured:
-    """Run rows through a policy and measure it against its bounds."""
-    loaded = load_policy(path)
+    """Run rows through a policy and measure it against its bounds.
+
+    Raises `InputError` with file and line for a row of a category that the policy does not have.
+    """
+    loaded, read = load_policy(path), read_rows(rows)
+    known = {*loaded.floor, *loaded.policy.categories}
+    for row in read:
+        if row.category and row.category not in known:
+            said = f"`category: {row.category}` is none of the policy's{nearest(row.category, known)}"
+            raise InputError(said, where=row.where, fix="rename it, or leave it out")
     guard = PolicyGuard(loaded, lambda event: None, given=given)
-    return measure(str(loaded.path), run_rows(guard, read_rows(rows)), loaded.policy.bounds)
+    return measure(str(loaded.path), run_rows(guard, read), loaded.policy.bounds)
 
 
 def try_policy(path: Path | str, text: str, side: str, given: Given = NOTHING) -> Tried:
