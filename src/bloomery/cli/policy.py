@@ -27,9 +27,10 @@ def check(file: File, json: Json = False) -> None:
     bloomery policy check policy.yaml
     bloomery policy check security-firm --json
     """
+    from bloomery.recipes.judges import unasked
     from bloomery.serve.policy.show import HEADINGS, check_policy
 
-    checked = check_policy(file)
+    checked = check_policy(file, unasked())
     if json:
         print_json(checked.to_json())
     else:

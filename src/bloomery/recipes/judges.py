@@ -84,6 +84,20 @@ class Judges:
         return self._loaded[found.folder]
 
 
+def unasked() -> Given:
+    """What graders are given that are made and never asked. Raises `InputError` for a model that is not there."""
+    from bloomery.graders.load import Given
+
+    def known(key: str) -> Callable[[str], Any]:
+        def none(name: str) -> Any:
+            _refuse_unknown(name, key)
+            return lambda asked: []
+
+        return none
+
+    return Given(judges=known("judge"), embedders=known("embedder"))
+
+
 FIX = "write a run, a model folder or FAMILY/STAGE, or a server: `{url: https://.../v1, model: NAME, key: {env: NAME}}`"
 
 

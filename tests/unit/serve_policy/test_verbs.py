@@ -34,6 +34,15 @@ def test_check_refuses_a_policy_that_lowers_the_floor(write: Write) -> None:
         run("check", write("extends: safety\ncategories:\n  child_safety: null\n"))
 
 
+def test_check_refuses_a_judge_that_is_not_there(write: Write) -> None:
+    judge = "{{input: 'Rate {{{{ sample.output_text }}}}', judge: {}, range: [1, 10]}}"
+    policy = "categories:\n  rude:\n    detectors:\n      - judge: "
+    with pytest.raises(InputError, match=r"`judge: embr/posttrained`: .*did you mean `ember`") as refused:
+        run("check", write(policy + judge.format("embr/posttrained")))
+    assert str(refused.value.where).endswith("policy.yaml:4")
+    assert "1 judge" in run("check", write(policy + judge.format("ember/posttrained")))[1]
+
+
 def test_templates_lists_every_one() -> None:
     assert [row["name"] for row in json.loads(run("templates", "--json")[1])] == templates()
     assert all(name in run("templates")[1] for name in templates())

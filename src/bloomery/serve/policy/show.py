@@ -18,6 +18,8 @@ from bloomery.serve.policy.measure import Measured, measure
 from bloomery.serve.policy.rows import read_rows, run_rows
 from bloomery.serve.policy.schema import Category
 
+UNASKED = Given(judges=lambda name: lambda questions: [])
+"""Judges of any name, which are made only."""
 HEADINGS = ("category", "action", "on", "detectors", "on failure", "exceptions")
 
 
@@ -57,11 +59,13 @@ class Tried:
         return {"decision": decision, "text": self.text, "events": list(self.events)}
 
 
-def check_policy(path: Path | str) -> Checked:
-    """Read a policy and make all its detectors. Raises `InputError` with file and line."""
+def check_policy(path: Path | str, given: Given = UNASKED) -> Checked:
+    """Read a policy and make all its detectors, asking none. Raises `InputError` with file and line.
+
+    `given` may refuse judges by name that are not there.
+    """
     loaded = load_policy(path)
-    # made only, never asked
-    arm(loaded, lambda question, labels: labels[0], Given(judges=lambda name: lambda questions: []))
+    arm(loaded, lambda question, labels: labels[0], given)
     return Checked(loaded)
 
 
