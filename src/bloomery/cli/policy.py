@@ -128,9 +128,9 @@ def train(
     bloomery policy train insults --rows labelled.jsonl --out heads/insults --blocked-safe 1%
     """
     from bloomery.core.quantity import parse_share
-    from bloomery.serve.policy.head_train import train_category
+    from bloomery.serve.policy.head_train import folder_of, train_category
 
-    folder = out or Path("heads") / category
+    folder = out or folder_of(category)
     trained = train_category(category, rows, folder, parse_share(blocked_safe, "--blocked-safe"), _say)
     if json:
         print_json(trained.to_json())

@@ -67,6 +67,16 @@ def test_test_exits_by_the_bounds(write: Write, tmp_path: Path, bound: str, stat
     assert json.loads(run("test", policy, "--rows", rows, "--json")[1])["blocked_safe"]["hits"] == 1
 
 
+@pytest.mark.parametrize("name", ["a/../../../x", "..", "/tmp/x", ".hidden", "", "a\\b"])
+def test_train_writes_below_heads_only(write: Write, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    rows = write('{"text": "a", "expect": "allow"}', "rows.jsonl")
+    monkeypatch.chdir(rows.parent)
+    with pytest.raises(InputError, match="cannot name a folder below `heads`"):
+        run("train", name, "--rows", rows)
+    with pytest.raises(InputError, match="0 harmful rows"):  # a folder that was named is the user's own business
+        run("train", name, "--rows", rows, "--out", rows.parent / "own")
+
+
 def test_train_writes_a_head_that_a_policy_can_name(write: Write, tmp_path: Path) -> None:
     lines = [{"text": f"you oaf number {n}", "expect": "block"} for n in range(80)]
     lines += [{"text": f"a calm river number {n}", "expect": "allow"} for n in range(80)]

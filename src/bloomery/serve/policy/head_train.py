@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from bloomery.serve.policy.rows import labelled, read_rows
 EPOCHS = 8
 BATCH = 64
 RATE = 0.01
+_NAME = re.compile(r"\w[\w .-]{0,79}")
 FEWEST = 40
 """Rows of either kind: a tenth of them calibrates, a tenth measures."""
 
@@ -187,6 +189,14 @@ class Trained:
         """Folder, threshold, and the rates on held-out rows."""
         facts = {"folder": str(self.folder), "threshold": self.head.threshold, "left_out": self.left_out}
         return facts | dict(self.head.about)
+
+
+def folder_of(category: str) -> Path:
+    """`heads/CATEGORY`. Raises `InputError` for a name that would lie elsewhere, or that no folder can have."""
+    if not _NAME.fullmatch(category):
+        fix = "give letters, digits, spaces, `.`, `_` and `-`, beginning with a letter or digit, or --out"
+        raise InputError(f"`{category}` cannot name a folder below `heads`", fix=fix)
+    return Path("heads") / category
 
 
 def train_category(
