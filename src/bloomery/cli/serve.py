@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from bloomery.serve.batch import Counted
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A run, a model folder, FAMILY/STAGE, or FAMILY.")]
 Host = Annotated[str, typer.Option(help="Address to listen on; others than loopback need BLOOMERY_TOKEN.")]
@@ -59,6 +62,9 @@ def serve(
     bloomery serve ember
     bloomery serve runs/demo --adapter legal=runs/lora --policy policy.yaml
     bloomery serve ember --batch requests.jsonl --out answers.jsonl
+
+    \b
+    Exit status of a batch: 1 where every request was refused.
     """
     from bloomery.recipes.serving import Serving
     from bloomery.serve.limits import Limits
@@ -82,6 +88,8 @@ def _run(asked: Any, limits: Any, batch: Path | None, out: Path | None) -> None:
     with _progress() as told:
         counted = answer_batch(asked, limits, batch, out, told)
     typer.echo(f"{counted.done:,} of {counted.lines:,} answered, {counted.failed:,} of them refused: {out}")
+    if counted.failed == counted.lines:
+        raise typer.Exit(1)
 
 
 def _pairs(given: list[str]) -> dict[str, str]:
@@ -106,11 +114,18 @@ def _bytes(text: str | None) -> int | None:
 
 @contextmanager
 def _progress() -> Iterator[Any]:
-    """A bar on standard error that follows a batch."""
+    """A bar on standard error that follows a batch, from its first word on: errors in the input come before it."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("batch", total=None)
-        yield lambda counted: bar.update(task, completed=counted.done, total=counted.lines)
+    bar = Progress(*columns, console=Console(stderr=True))
+    task = bar.add_task("batch", total=None)
+    with ExitStack() as shown:
+
+        def told(counted: Counted) -> None:
+            if not bar.live.is_started:
+                shown.enter_context(bar)
+            bar.update(task, completed=counted.done, total=counted.lines)
+
+        yield told

@@ -24,6 +24,7 @@ from bloomery.serve.access import QUEUED
 from bloomery.serve.limits import BODY
 
 RETRY_SECONDS = 0.2
+KEYS = ("custom_id", "method", "url", "body")
 
 
 @dataclass(slots=True)
@@ -116,6 +117,9 @@ def _request(line: bytes, where: Where) -> dict[str, Any]:
         raise InputError("is no JSON object", where=where) from None
     if not isinstance(found, dict):
         raise InputError("is no JSON object", where=where)
+    if unknown := next((key for key in found if key not in KEYS), None):
+        message = f"a request has no key `{unknown}`{nearest(unknown, KEYS)}"
+        raise InputError(message, where=where, fix="rename or remove it; what the model is asked stands in `body`")
     custom, body = found.get("custom_id"), found.get("body")
     if not isinstance(custom, str) or not custom:
         raise InputError("`custom_id` must be a text of its own", where=where, fix="number the lines")
