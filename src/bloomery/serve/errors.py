@@ -84,7 +84,8 @@ def unfit(problems: Iterable[Mapping[str, Any]], fields: Iterable[str]) -> Refus
         if param is None:
             return Refusal(400, "the request has no JSON body", code="missing_required_parameter")
         return Refusal(400, f"`{param}` is missing", param=param, code="missing_required_parameter")
-    if problem["type"] in ("json_invalid", "model_attributes_type", "model_type", "dict_type") and param is None:
+    not_an_object = problem["type"] in ("model_attributes_type", "model_type", "dict_type") and param is None
+    if problem["type"] == "json_invalid" or not_an_object:  # where JSON breaks off is a place, no parameter
         hint = "the body is no JSON object; send one with `Content-Type: application/json`"
         return Refusal(400, hint, code="invalid_json")
     message = problem["msg"].removeprefix("Value error, ")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, Tag
 
 from bloomery.serve import limits
 from bloomery.serve.wire.request import (
@@ -20,6 +20,7 @@ from bloomery.serve.wire.request import (
     Usage,
     Whole,
     Wire,
+    told_by,
 )
 
 Bias = Annotated[dict[str, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=limits.BIASES)]
@@ -117,6 +118,15 @@ class SchemaFormat(Wire):
     json_schema: JsonSchema
 
 
+Format = Annotated[
+    Annotated[PlainFormat, Tag("Plain")] | Annotated[SchemaFormat, Tag("Schema")],
+    told_by(
+        {"text": "Plain", "json_object": "Plain", "json_schema": "Schema"},
+        "`type` is one of text, json_object and json_schema, which has the schema in `json_schema: {name, schema}`",
+    ),
+]
+
+
 class ChatRequest(Sampled):
     """OpenAI's request body, as far as a text model can honour it."""
 
@@ -133,7 +143,7 @@ class ChatRequest(Sampled):
     logprobs: bool | None = None
     top_logprobs: Top | None = None
     logit_bias: Bias | None = None
-    response_format: PlainFormat | SchemaFormat | None = None
+    response_format: Format | None = None
     structured_outputs: StructuredOutputs | None = None
     """What the answer must be, as vLLM has it. Not OpenAI's."""
     tools: Annotated[list[Tool], Field(max_length=limits.TOOLS)] | None = None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, model_validator
 
 from bloomery.engine.protocol import MOST_TOP_LOGPROBS
 from bloomery.serve import limits
@@ -40,6 +41,19 @@ class Wire(BaseModel):
     def ignored(self) -> list[str]:
         """Inert parameters that this request sets."""
         return sorted(name for name in self.INERT & self.model_fields_set if getattr(self, name) is not None)
+
+
+def told_by(tags: Mapping[str | None, str], otherwise: str) -> Discriminator:
+    """Which shape of a union is meant, by its `type`, so that only that one's problems are told; `tags` name them.
+
+    They begin with a capital, as what is no name of a parameter. `otherwise` is said of a type that is not among them.
+    """
+
+    def tag(given: Any) -> str | None:
+        kind = given.get("type") if isinstance(given, dict) else getattr(given, "type", None)
+        return tags.get(kind) if isinstance(kind, str | None) else None
+
+    return Discriminator(tag, custom_error_type="no_such_type", custom_error_message=otherwise)
 
 
 class OfFunctions(Wire):

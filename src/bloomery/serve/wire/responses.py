@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, Tag
 
 from bloomery.serve import limits
 from bloomery.serve.wire.chat import FunctionName, TokenLogprob
-from bloomery.serve.wire.request import Name, OfFunctions, Text, Tokens, Top, Wire
+from bloomery.serve.wire.request import Name, OfFunctions, Text, Tokens, Top, Wire, told_by
 
 
 class InputPart(Wire):
@@ -87,7 +87,25 @@ class TextOptions(Wire):
     verbosity: Any = None
 
 
-Items = Annotated[list[InputMessage | InputCall | InputResult], Field(min_length=1, max_length=limits.MESSAGES)]
+Item = Annotated[
+    Annotated[InputMessage, Tag("Message")] | Annotated[InputCall, Tag("Call")] | Annotated[InputResult, Tag("Result")],
+    told_by(
+        {None: "Message", "message": "Message", "function_call": "Call", "function_call_output": "Result"},
+        "the item's `type` is not served: it may be message, function_call or function_call_output. Calls of tools of "
+        "type `custom` and of OpenAI's own tools cannot be read, nor items that another server keeps",
+    ),
+]
+Items = Annotated[list[Item], Field(min_length=1, max_length=limits.MESSAGES)]
+
+
+def _nothing_kept(given: Any) -> Any:
+    if given is not None:
+        raise ValueError("nothing is kept between requests: send the whole conversation as `input`")
+    return given
+
+
+Kept = Annotated[None, BeforeValidator(_nothing_kept)]
+"""What names a conversation that the server would have kept."""
 
 
 class ResponseRequest(Wire):
@@ -112,8 +130,8 @@ class ResponseRequest(Wire):
     parallel_tool_calls: bool | None = None
     truncation: Literal["disabled"] | None = None
     background: Literal[False] | None = None
-    previous_response_id: None = None
-    conversation: None = None
+    previous_response_id: Kept = None
+    conversation: Kept = None
     include: Any = None
     metadata: Any = None
     prompt_cache_key: Any = None
