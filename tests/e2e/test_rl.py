@@ -15,7 +15,7 @@ import httpx2
 import pytest
 from killed import run_to
 from orchestrating import KEY, orchestrate
-from tiny import bloomery, weights
+from tiny import bloomery, weights, write_rows
 
 RECIPE = """\
 model: tiny
@@ -203,6 +203,18 @@ def test_half_of_what_it_needs_is_refused(here: Path, change: str, said: str) ->
     (here / "rl.yaml").write_text(RECIPE.replace(change, ""))
     told = bloomery("explain", "rl.yaml", within=here)
     assert told.status == 2 and said in " ".join(told.out.split())
+
+
+def test_two_tasks_of_one_id_are_refused_before_the_first_step(here: Path) -> None:
+    rows = [
+        json.loads(line) | {"id": f"t{n // 2}"}
+        for n, line in enumerate((here / "pairs.jsonl").read_text().splitlines())
+    ]
+    write_rows(here / "twice.jsonl", rows)
+    (here / "rl.yaml").write_text(RECIPE.replace("pairs.jsonl", "twice.jsonl"))
+    refused = bloomery("run", "rl.yaml", within=here)
+    assert refused.status == 2 and "twice.jsonl:2: the row's `id: t0` is that of row 1, too" in refused.err, refused.err
+    assert not (here / "runs" / "rl" / "rollouts").exists()
 
 
 def test_rows_without_a_task_are_refused_and_so_is_an_unknown_setting(here: Path) -> None:

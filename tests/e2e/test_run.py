@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from made_up import evaluation, scores
-from tiny import Told, bloomery
+from tiny import Told, bloomery, write_rows
 
 from bloomery.core.files import read_json, verify_folder
 from bloomery.evals.compare import compare
@@ -236,6 +236,15 @@ def test_one_evaluation_document_is_refused_by_its_key(here: Path) -> None:
     few = bloomery("run", "recipe.yaml", "name=few", "eval=few.jsonl", "budget=1k tokens", within=here)
     assert (few.status, "raise `eval.domain` to 10" in few.err) == (0, True), few.err
     assert "Too few documents to tell of domain text" in few.out
+
+
+def test_two_evaluation_rows_of_one_id_are_refused_before_training(here: Path) -> None:
+    rows = [
+        json.loads(line) | {"id": n % 9} for n, line in enumerate((here / "heldout.jsonl").read_text().splitlines())
+    ]
+    write_rows(here / "twice.jsonl", rows)
+    refused = bloomery("run", "recipe.yaml", "name=twice", "eval=twice.jsonl", within=here)
+    assert refused.status == 2 and "twice.jsonl:10: the row's `id: 0` is that of row 1, too" in refused.err, refused.err
 
 
 def test_a_scaffold_is_measured_as_the_run_that_starts_from_it_does(here: Path) -> None:

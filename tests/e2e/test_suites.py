@@ -51,6 +51,13 @@ def test_a_suite_that_nothing_generates_is_refused_before_the_run(here: Path) ->
     assert "the suite `made`: `builtin: skils` is no generated source (did you mean `skills`?)" in told.out
 
 
+def test_a_suite_with_two_rows_of_one_id_is_refused_before_training(here: Path) -> None:
+    (here / "twice.jsonl").write_text('{"id": "a", "text": "One."}\n\n{"id": "a", "text": "Two."}\n')
+    with_suites(here, "  - {name: own, role: skills, kind: bpb, path: ../twice.jsonl}\n")
+    told = bloomery("run", "recipe.yaml", within=here)
+    assert told.status == 2 and "twice.jsonl:3: the row's `id: a` is that of row 1, too" in told.err, told.err
+
+
 def test_a_suite_whose_rows_do_not_fit_is_refused_before_training(here: Path) -> None:
     with_suites(here, "  - {name: made, role: skills, kind: choice, builtin: skills, options: {count: 3}}\n")
     told = bloomery("run", "recipe.yaml", within=here)

@@ -6,7 +6,7 @@ A reader refuses what it cannot read, naming file and row; it never skips a row 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -48,6 +48,21 @@ def read_lines(path: Path) -> Iterator[Line]:
 def read_jsonl(path: Path) -> Iterator[Record]:
     """One JSON object a line; blank lines are allowed. Lines above `MAX_ROW_BYTES` are refused."""
     return (line.parsed() for line in read_lines(path))
+
+
+def once(records: Iterable[Record]) -> Iterator[Record]:
+    """The same records. Raises `InputError`, naming both rows, for an `id` that stands twice in one file."""
+    seen: dict[tuple[str, str], Where] = {}
+    for record in records:
+        if (name := record.fields.get("id")) is not None:
+            first = seen.setdefault((str(record.where.path), str(name)), record.where)
+            if first is not record.where:
+                raise InputError(
+                    f"the row's `id: {name}` is that of row {first.line}, too",
+                    where=record.where,
+                    fix="give every row an id of its own, or none",
+                )
+        yield record
 
 
 def read_json(path: Path) -> Iterator[Record]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bloomery.core.errors import InputError, Where
-from bloomery.data.readers import read_jsonl
+from bloomery.data.readers import once, read_jsonl
 from bloomery.graders.payload import Sample
 
 PROMPTS, ANSWERS = ("prompt", "question"), ("response", "completion", "answer", "output")
@@ -19,12 +19,12 @@ def read_samples(path: Path) -> tuple[list[Sample], list[bool]]:
 
     A row is `{id?, messages, reference_answer?, metadata?}`, or has `prompt` and `response` instead of messages; its
     other keys are metadata. Without an id it is called by its line. Raises `InputError` with the line of a row that is
-    neither.
+    neither, or has the id of another.
     """
     if not path.is_file():
         raise InputError("is not a file", where=Where(path), fix="name a JSON-lines file: `--rows sample.jsonl`")
     samples, answered = [], []
-    for record in read_jsonl(path):
+    for record in once(read_jsonl(path)):
         sample = _sample(record.fields, record.where)
         samples.append(sample)
         answered.append(bool(sample.messages) and sample.messages[-1].get("role") == "assistant")

@@ -26,7 +26,7 @@ from bloomery.data.store import TokenStore, build_store
 from bloomery.evals.bootstrap import FEWEST
 from bloomery.recipes.counts import cache_dir
 from bloomery.recipes.defaults import HOLDOUT
-from bloomery.recipes.held_rows import evaluation_rows
+from bloomery.recipes.held_rows import evaluation_rows, own_records
 from bloomery.recipes.mixing import source_names
 from bloomery.recipes.plan import Plan
 from bloomery.recipes.rollouts import TASK
@@ -127,7 +127,7 @@ def suite_rows(plan: Plan, renderer: Renderer, folder: Path) -> list[Held]:
         store = build_store(spec.label, spec, base, renderer, cache_dir())
         path = folder / "eval" / f"{_file_name(spec.label)}.jsonl"
         if not path.exists():
-            _write_rows(path, iter_records(spec, base), spec)
+            _write_rows(path, own_records(spec, base) if role == "domain" else iter_records(spec, base), spec)
         found.append(Held(spec.label, role, path, held_table(plan, store)))
     return found
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bloomery.core.errors import InputError, Where
 from bloomery.data.config import SourceSpec
+from bloomery.data.readers import once
 from bloomery.data.shapes import PREFERENCES, Example, detect, to_example
 from bloomery.data.sources import Record, iter_records
 
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 
 KEPT = ("skill", "reference_answer", "metadata")
 """What a grader may need, which goes along."""
+
+
+def own_records(spec: SourceSpec, base: Path) -> Iterator[Record]:
+    """The rows of a source. Raises `InputError` for two rows of one id in a file of the user's own."""
+    records = iter_records(spec, base)
+    return once(records) if spec.paths else records
 
 
 def evaluation_rows(records: Iterable[Record], spec: SourceSpec) -> Iterator[dict[str, Any]]:

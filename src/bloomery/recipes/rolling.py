@@ -11,11 +11,10 @@ import numpy as np
 
 from bloomery.core.rows import TokenRow
 from bloomery.data.rows import RowTable
-from bloomery.data.sources import iter_records
 from bloomery.recipes.collecting import collecting
 from bloomery.recipes.configure import source_specs
 from bloomery.recipes.going import begun, go, top_of
-from bloomery.recipes.held_rows import evaluation_rows
+from bloomery.recipes.held_rows import evaluation_rows, own_records
 from bloomery.recipes.prepare import Prepared
 from bloomery.recipes.pulling import pull
 from bloomery.recipes.ranks import across
@@ -81,7 +80,7 @@ class DomainTasks:
     def _rows(self) -> Mapping[str, list[dict[str, Any]]]:
         """Every row of the sources, read once more: a token store holds no metadata."""
         return {
-            name: [*evaluation_rows(iter_records(self._specs[name], self._base), self._specs[name])]
+            name: [*evaluation_rows(own_records(self._specs[name], self._base), self._specs[name])]
             for name in self._tables
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib import metadata
@@ -13,6 +14,7 @@ from typing import Any
 
 from bloomery.core.errors import InputError
 from bloomery.core.files import canonical_hash, write_text
+from bloomery.data.readers import once, read_jsonl
 from bloomery.families.registry import Family, load_family
 from bloomery.families.suites import OUTSIDE
 from bloomery.recipes.load import Loaded
@@ -80,6 +82,9 @@ def plan_with_rows(plan: Plan, folder: Path) -> Plan:
     for suite in family_suites(suites):
         if suite.kind not in OUTSIDE:
             suite.load_rows()
+    for told in value.value:
+        if told["path"] and Path(told["path"]).suffix == ".jsonl" and not (told["builtin"] or told["hf"]):
+            deque(once(read_jsonl(Path(told["path"]))), 0)  # read for what it refuses
     return plan.updated({"eval.suites": replace(value, value=suites)})
 
 

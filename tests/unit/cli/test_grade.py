@@ -114,3 +114,9 @@ def test_what_cannot_work_is_said_with_its_file(
 ) -> None:
     status, _, err = call(capsys, "validate", grader(tmp_path, text), "--rows", rows(tmp_path, row))
     assert status == 2 and message in err
+
+
+def test_two_rows_of_one_id_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = rows(tmp_path, GOOD | {"id": 7}, BAD, NONE | {"id": "7"})
+    status, _, err = call(capsys, "validate", grader(tmp_path, "type: number"), "--rows", told)
+    assert status == 2 and "rows.jsonl:3: the row's `id: 7` is that of row 1, too" in err
