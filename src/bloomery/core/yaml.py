@@ -103,9 +103,13 @@ class _Reader:
             raise
         except MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else None
-            raise InputError(f"is not YAML: {error.problem or error.context}", where=Where(self.name, line)) from None
+            raise self._unread(error.problem or error.context, line) from None
         except (YAMLError, ValueError) as error:
-            raise InputError(f"is not YAML: {str(error).splitlines()[0]}", where=Where(self.name)) from None
+            raise self._unread(str(error).splitlines()[0], None) from None
+
+    def _unread(self, problem: str | None, line: int | None) -> InputError:
+        kind = "JSON" if Path(self.name).suffix == ".json" else "YAML"
+        return InputError(f"is not {kind}: {problem}", where=Where(self.name, line))
 
     def _document(self, events: Iterator[Any]) -> Any:
         from ruamel.yaml.events import DocumentEndEvent, DocumentStartEvent, StreamEndEvent, StreamStartEvent

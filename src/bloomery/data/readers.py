@@ -187,7 +187,9 @@ def _json(data: bytes, where: Where) -> Any:
     except ValueError as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"is not valid JSON: {error}", where=where) from None
+        # Of a line, json would count lines from its own beginning.
+        told = error.msg if isinstance(error, json.JSONDecodeError) and where.line is not None else error
+        raise InputError(f"is not valid JSON: {told}", where=where) from None
 
 
 def _object(value: Any, where: Where) -> dict[str, Any]:

@@ -185,7 +185,8 @@ def read_jsonl(path: Path) -> list[Row]:
             try:
                 row = json.loads(raw) if raw.strip() else None
             except (UnicodeDecodeError, json.JSONDecodeError) as error:
-                raise InputError(f"is not JSON: {error}", where=Where(path, line)) from None
+                told = error.msg if isinstance(error, json.JSONDecodeError) else error
+                raise InputError(f"is not JSON: {told}", where=Where(path, line)) from None
             if row is not None and not isinstance(row, dict):
                 raise InputError("is not a JSON object", where=Where(path, line))
             rows += [row] if row is not None else []

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from bloomery.core.errors import InputError, Where
 from bloomery.core.files import canonical_hash
-from bloomery.core.validation import checked, place_in
+from bloomery.core.validation import checked, keys_in, place_in
 from bloomery.core.yaml import load_yaml
 
 Prior = Literal["contextual", "batch", "none"]
@@ -129,7 +129,12 @@ class ClassifierSpec(_Section):
 def load_spec(path: Path) -> ClassifierSpec:
     """Read a classifier file. Raises `InputError` with file and line for what cannot be a classifier."""
     data, lines = load_yaml(path)
-    return checked(ClassifierSpec, data, place_in(lines, path))
+    placed = place_in(lines, path)
+
+    def place(told: str) -> Where | None:  # what is wrong with the whole names its key first
+        return placed(next(iter(keys_in(told)), "") if " " in told else told)
+
+    return checked(ClassifierSpec, data, place)
 
 
 def given_labels(spec: ClassifierSpec, row: Mapping[str, Any], where: Where | None = None) -> dict[str, str]:
@@ -160,15 +165,16 @@ def given_labels(spec: ClassifierSpec, row: Mapping[str, Any], where: Where | No
 
 def _check(spec: ClassifierSpec, question: str) -> None:
     forms, stated = spec.forms(question), spec.questions[question]
+    key = f"questions.{question}.labels" if stated.labels else "labels"
     if len(forms) < 2:
-        raise InputError(f"`questions.{question}` has fewer than two labels", fix="add a label")
+        raise InputError(f"`{key}` holds fewer than two labels", fix="add a label")
     for label, words in forms.items():
         if not words or not all(words):
-            raise InputError(f"label `{label}` of `{question}` has no surface form", fix="name the words for it")
+            raise InputError(f"`{key}.{label}` has no surface form", fix="name the words for it")
     every = [word for words in forms.values() for word in words]
     if len(set(every)) != len(every):
         twice = next(word for word in every if every.count(word) > 1)
-        raise InputError(f"`{twice}` stands for two labels of `{question}`", fix="keep it in one")
+        raise InputError(f"`{key}`: `{twice}` stands for two labels", fix="keep it in one")
     if stated.positive is not None and stated.positive not in forms:
         raise InputError(f"`questions.{question}.positive: {stated.positive}` is none of its labels", fix="change it")
     for label, cost in (stated.costs or {}).items():

@@ -47,6 +47,12 @@ def test_a_bad_document_is_refused_with_its_line(text: str, line: int, says: str
     assert str(caught.value).startswith(f"recipe.yaml:{line}: ")
 
 
+def test_a_broken_json_file_is_not_called_yaml(tmp_path: Path) -> None:
+    (tmp_path / "grader.json").write_text('{"type": "number",\n')
+    with pytest.raises(InputError, match=r"grader\.json:2: is not JSON: "):
+        load_yaml(tmp_path / "grader.json")
+
+
 def test_fifty_levels_are_allowed() -> None:
     data, _ = load_yaml("[" * 49 + "1" + "]" * 49)
     for _ in range(49):

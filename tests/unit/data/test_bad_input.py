@@ -127,7 +127,7 @@ def test_a_row_with_an_image_is_refused_by_name(renderer: Renderer, tmp_path: Pa
 @pytest.mark.parametrize(
     ("data", "what"),
     [
-        (b'{"text": "a"\n', "rows.jsonl:1: is not valid JSON"),
+        (b'{"text": "a"\n', "rows.jsonl:1: is not valid JSON: Expecting ',' delimiter"),
         (b'{"text": "a"}\n[1, 2]\n', "rows.jsonl:2: a row must be a JSON object"),
         (b'{"text": 1.5}\n{"text": ["a"]}\n', "rows.jsonl:2: column `text` (text) must hold text, it is a list"),
         (b'{"text": null}\n', "it is empty"),
@@ -142,7 +142,8 @@ def test_a_row_with_an_image_is_refused_by_name(renderer: Renderer, tmp_path: Pa
     ],
 )
 def test_rows_that_are_not_rows(renderer: Renderer, tmp_path: Path, data: bytes, what: str) -> None:
-    assert what in refusal(renderer, tmp_path, data)
+    message = refusal(renderer, tmp_path, data)
+    assert what in message and "(char" not in message  # json counts lines from the row
 
 
 def test_numbers_are_text_and_missing_ones_are_missing(tmp_path: Path) -> None:

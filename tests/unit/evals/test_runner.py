@@ -199,7 +199,7 @@ def test_broken_rows_are_named_by_file_and_line(tmp_path: Path, tokenizer: Any) 
             '{"text": "a"}\n{"txt": "b"}\n',
             r"rows.jsonl:2: row 2 .* has no `text` or `messages` or `prompt` and `response`",
         ),
-        ('{"text": "a"}\n{', r"rows.jsonl:2: is not JSON"),
+        ('{"text": "a"}\n{', r"rows.jsonl:2: is not JSON: Expecting property name enclosed in double quotes$"),
         ("[1]\n", "is not a JSON object"),
         ("\n", "has no rows"),
     ):

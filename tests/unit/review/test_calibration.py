@@ -206,6 +206,26 @@ def test_a_classifier_file_that_cannot_work_is_refused_with_its_line(tmp_path: P
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("questions: {a: 'a?'}\nlabels:\n  yes: [x]", "3: `labels` holds fewer than two labels"),
+        ("questions: {a: 'a?'}\nlabels:\n  yes: [x]\n  no: []", "5: `labels.no` has no surface form"),
+        ("questions: {a: 'a?'}\nlabels: {yes: [x], no: [x]}", "3: `labels`: `x` stands for two labels"),
+        (
+            "questions:\n  a:\n    ask: 'a?'\n    labels: {yes: [x]}",
+            "5: `questions.a.labels` holds fewer than two labels",
+        ),
+    ],
+)
+def test_what_is_wrong_with_labels_is_refused_with_their_line(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(f"prompt: '{{text}} {{ask}}'\n{text}\n")
+    with pytest.raises(InputError) as caught:
+        load_spec(path)
+    assert f"c.yaml:{said}" in str(caught.value)
+
+
 def test_context_stands_before_the_text_where_a_row_has_it() -> None:
     found = spec(context=["rule", "thread"])
     assert found.shown({"text": "go {away}", "rule": "be kind"}, "threat") == "rule: be kind\ngo {away}\nthreat?"

@@ -84,7 +84,7 @@ def _row(line: str, where: Where) -> Row:
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
-        raise InputError(f"is no JSON: {error}", where=where, fix="write one object a line") from None
+        raise InputError(f"is no JSON: {error.msg}", where=where, fix="write one object a line") from None
     if not isinstance(row, dict):
         raise InputError("is no object", where=where, fix='write {"text": "...", "expect": "block"}')
     for key in row:
