@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -227,14 +228,16 @@ def test_a_grader_that_can_grade_nothing_is_refused_before_training(here: Path) 
     assert "step 1/" not in refused.err
 
 
-def test_one_evaluation_document_is_refused_by_its_key(here: Path) -> None:
+def test_one_evaluation_document_is_refused_by_its_key(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = (here / "heldout.jsonl").read_text().splitlines()
     (here / "one.jsonl").write_text(rows[0] + "\n")
     refused = bloomery("run", "recipe.yaml", "name=one", "eval=one.jsonl", within=here)
     assert (refused.status, "`eval.domain` holds 1 document" in refused.err) == (2, True), refused.err
     (here / "few.jsonl").write_text("\n".join(rows[:5]) + "\n")
+    monkeypatch.setattr("bloomery.recipes.evaluating.SECONDS", 0.0)
     few = bloomery("run", "recipe.yaml", "name=few", "eval=few.jsonl", "budget=1k tokens", within=here)
     assert (few.status, "raise `eval.domain` to 10" in few.err) == (0, True), few.err
+    assert re.search(r"evaluating tiny: suite \d of \d, few: 5 of 5 rows\n", few.err), few.err
     assert "Too few documents to tell of domain text" in few.out
 
 

@@ -60,6 +60,8 @@ class NativeEngine:
         install(self.model, self.product)
         self.forward = shared_forward(self.model, self.head, self.product)
         self.cached = self.ragged or cache_agrees(self.model)
+        self.told: Callable[[int, int], None] = lambda done, of: None
+        """Called while rows are answered or read: how many are over, of how many."""
         self._grammars: Grammars | None = None
         self._idle: Scheduler | None = None
 
@@ -138,6 +140,7 @@ class NativeEngine:
         scheduler.waiting.extend(sorted(rows, key=lambda row: -len(row.prompt)))
         while scheduler.busy:
             scheduler.step()
+            self.told(len(rows) - scheduler.queued - len(scheduler.backend.running), len(rows))
         self._idle = scheduler  # its memory is there already for the next call
         return [
             one.completion(one.last - row.began, one.first - row.began) for one, row in zip(answers, rows, strict=True)
@@ -176,6 +179,7 @@ class NativeEngine:
                 raise InputError(f"{name} has {length:,} tokens; the context holds 1 to {self.context:,}")
         most = SCORE_TOKENS.get(self.device.type, SCORE_TOKENS["cuda"])
         decoder: Any = self.model.get_decoder()  # type: ignore[operator]
+        over = 0
         for batch in _cut(sorted(range(len(rows)), key=lengths.__getitem__), lengths, most):
             longest = max(lengths[i] for i in batch)
             ids = torch.zeros(len(batch), longest, dtype=torch.long)
@@ -185,6 +189,8 @@ class NativeEngine:
             hidden = decoder(input_ids=ids.to(self.device), use_cache=False)[0]
             real = torch.arange(longest)[None] < torch.tensor([lengths[i] for i in batch])[:, None]
             yield batch, hidden, real.to(self.device)
+            over += len(batch)
+            self.told(over, len(rows))
 
 
 class _Timed(Answer):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,12 +37,14 @@ def evaluate(
     judging: Judging = NOBODY,
     beside: bool = False,
     play: Play = nobody,
+    begun: Callable[[str], None] = lambda suite: None,
 ) -> EvalResult:
     """Run every suite and return its records; with `out`, save them there too.
 
     `tokenizer` is a transformers fast tokenizer, `base` the folder relative grader paths count from. With `beside`,
     answers to suites of pairs are drawn and left to be judged beside those of other models. `play` attempts tasks in
-    environments. Raises `InputError` for suites of one name, broken rows and graders that cannot work.
+    environments; `begun` hears each suite's name before its rows are run. Raises `InputError` for suites of one name,
+    broken rows and graders that cannot work.
     """
     names = [suite.name for suite in suites]
     if len(set(names)) != len(names):
@@ -51,6 +53,7 @@ def evaluate(
     prompters = {render: Prompter(tokenizer, render) for render in {suite.render for suite in suites}}
     runs = []
     for suite in suites:
+        begun(suite.name)
         answers = Answers(engine, prompters[suite.render], suite, base, seed, judging.given)
         runs += [replace(one, **judging.told(suite.grader)) for one in _run(answers, beside, play)]
     result = EvalResult(model, {one.name: one for one in runs}, time.perf_counter() - began)

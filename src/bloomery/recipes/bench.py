@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bloomery.core.errors import DamagedError
 from bloomery.core.files import write_text
 from bloomery.lineage.rundir import RunFolder
+from bloomery.recipes.evaluating import Evaluating
 from bloomery.recipes.judges import Judges
 from bloomery.recipes.playing import player
 
@@ -46,9 +47,11 @@ class Bench:
             self.say(f"evaluating {shown}")
         loaded = load()
         engine = NativeEngine(loaded)
+        shows = Evaluating(shown, len(self.suites), self.say)
+        engine.told = shows.rows
         judging = self.judges.measuring(loaded, engine, self.suites)
         play = player(loaded, self.say)
-        given: dict[str, Any] = {"model": shown, "judging": judging, "beside": True, "play": play}
+        given: dict[str, Any] = {"model": shown, "judging": judging, "beside": True, "play": play, "begun": shows.begun}
         found = evaluate(engine, loaded.tokenizer, self.suites, place, **given)
         self.judges.measured()
         del loaded, engine, judging, play, given

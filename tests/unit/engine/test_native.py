@@ -189,3 +189,15 @@ def test_the_engine_alone_reads_transformers_in_a_hardened_environment() -> None
     env = {"PYTHONPATH": str(Path(bloomery.__file__).parents[1]), "PATH": os.environ["PATH"]}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
     assert done.stdout.strip() == "False False", done.stderr
+
+
+@pytest.mark.parametrize("name", ["llama", "mamba2"])
+def test_it_is_told_how_many_rows_are_over(name: str) -> None:
+    engine, told = NativeEngine(load(name), batch_rows=2), list[tuple[int, int]]()
+    engine.told = lambda done, of: told.append((done, of))
+    engine.generate(prompts(5), Sampling(3, stop_ids=()))
+    assert [*dict.fromkeys(done for done, _ in told)] == sorted({done for done, _ in told})
+    assert told[-1] == (5, 5) and (2, 5) in told
+    told.clear()
+    engine.score([TokenRow(np.array(ids, np.int32), {}, str(n), "s", str(n)) for n, ids in enumerate(prompts(3))])
+    assert told[-1] == (3, 3)
