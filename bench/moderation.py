@@ -1,8 +1,11 @@
 """Moderation on real comments: one ember-based model for six policies, against a model for each and against TF-IDF.
 
-    PYTHONPATH=src python bench/moderation.py DATA SCRATCH [--peer PYTHON] [--price PRICE]
+    PYTHONPATH=src python bench/moderation.py DATA SCRATCH [--peer PYTHON] [--price PRICE] [--borrow]
 
 DATA holds `civil_comments_train.jsonl.xz` (CC0) and `davidson_train.jsonl.xz` (MIT; only read, without its labels).
+With `--borrow` (and a SCRATCH of its own) all of that set and of `goemotions_reddit_train.jsonl.xz` (CC BY 4.0) is
+read, and the model learns to answer what their annotators were asked before it is asked about comments; the models of
+`each` are left out.
 Their rows stay in SCRATCH. Every step leaves a file there and is skipped when it is there, so that a run that was
 stopped goes on. Figures go to `bench/moderation/`, without any row. `--peer` is a Python with scikit-learn, for the
 baseline.
@@ -67,6 +70,8 @@ TURNS = (
 )
 """A chat template of one newline a turn: a question then costs 6 tokens where ember's own takes 15."""
 
+ANGRY = {"anger", "annoyance", "disgust"}
+
 Row = dict[str, Any]
 
 
@@ -125,6 +130,24 @@ def asked(rows: Sequence[Row], policies: Sequence[str], texts: int, told: Sequen
             }
 
 
+def borrowed(data: Path) -> Iterator[Row]:
+    """What other sets' annotators were asked: of tweets whether they are hateful or offensive, drawn by the votes, and
+    of messages on Reddit whether their writer is angry, for all who are and a third of the others."""
+    for row in read(data / "davidson_train.jsonl.xz"):
+        hateful, offensive = (row["votes"][kind] / sum(row["votes"]) for kind in (0, 1))
+        yield from _answers(row, {"hateful": hateful, "offensive": hateful + offensive})
+    for row in read(data / "goemotions_reddit_train.jsonl.xz"):
+        angry = not ANGRY.isdisjoint(row["labels"])
+        if angry or _place(row["text"]) < 1 / 3:
+            yield from _answers(row, {"angry": float(angry)})
+
+
+def _answers(row: Row, said: dict[str, float]) -> Iterator[Row]:
+    for name, share in said.items():
+        answer = "yes" if _place(f"{row['id']}:{name}") < share else "no"
+        yield {"id": f"{row['id']}:{name}", "group": row["id"], "prompt": f"{row['text']}\n{name}?", "response": answer}
+
+
 def _place(text: str) -> float:
     return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) / 2**32
 
@@ -180,7 +203,9 @@ def scores(scratch: Path, model: str, part: str, rows: Sequence[Row]) -> Row:
     return dict(read_json(path))
 
 
-def measured(scratch: Path, name: str, models: Sequence[str], parts: dict[str, list[Row]]) -> Any:
+def measured(
+    scratch: Path, name: str, models: Sequence[str], parts: dict[str, list[Row]], borrowed: bool = False
+) -> Any:
     """The arm of one way to answer all policies: its report, written to the results, latency and training."""
     from bloomery.evals.classify_compare import Arm, latency
     from bloomery.evals.classify_report import assess
@@ -198,7 +223,7 @@ def measured(scratch: Path, name: str, models: Sequence[str], parts: dict[str, l
     found = assess(spec, fitted, given["test"], truth["test"], name)
     print(found)
     cost = {key: sum(one[key] for one in raw["test"]) for key in ("seconds", "tokens", "alone")}
-    write_json(RESULTS / f"{name}.json", found.to_json() | {"cost": cost})
+    write_json(RESULTS / f"{'borrowed-' if borrowed else ''}{name}.json", found.to_json() | {"cost": cost})
     runs = [str(scratch / "runs" / model) for model in models]
     classifiers = [
         open_classifier(spec_of(policies_of(model)), run).classifier for model, run in zip(models, runs, strict=True)
@@ -246,6 +271,7 @@ def main() -> None:
     options.add_argument("--peer", help="a Python with scikit-learn")
     options.add_argument("--price", type=float, default=0.04, help="of an hour of one core, for the cost of answers")
     options.add_argument("--threads", type=int, default=1)
+    options.add_argument("--borrow", action="store_true", help="learn from other sets' labels first")
     given = options.parse_args()
     scratch, parts = given.scratch.resolve(), split(given.data)
     for name, rows in parts.items():
@@ -253,17 +279,23 @@ def main() -> None:
     if given.peer and not (RESULTS / "tfidf.json").is_file():
         done = subprocess.run([given.peer, "-c", PEER, str(scratch)], check=True, capture_output=True, text=True)
         write_json(RESULTS / "tfidf.json", json.loads(done.stdout))
-    write(scratch / "text.jsonl", _texts(given.data, parts["train"]))
+    write(scratch / "text.jsonl", _texts(given.data, parts["train"], given.borrow))
     train(scratch, "text", given.threads, f"model: {start_of(scratch)}\n{READING}", "text.jsonl")
     short = [row for row in parts["train"] if len(row["text"]) <= SHORT]
-    later, texts = f"start: {scratch / 'runs' / 'text'}\n", len(short) * PASSES
+    before = scratch / "runs" / "text"
+    if given.borrow:
+        write(scratch / "borrowed.jsonl", borrowed(given.data))
+        before = train(scratch, "borrowed", given.threads, f"start: {before}\n{ONE}", "borrowed.jsonl")
+    later, texts = f"start: {before}\n", len(short) * PASSES
     write(scratch / "one.jsonl", asked(short, POLICIES, texts))
     train(scratch, "one", given.threads, later + ONE, "one.jsonl")
-    arms = [measured(scratch, "one", ["one"], parts)]
+    arms = [measured(scratch, "one", ["one"], parts, given.borrow)]
     whole, rare = parts["train"], [name for name in TYPES if name != "insult"]
     write(scratch / "longer.jsonl", asked(whole, POLICIES, len(whole) * MORE, rare))
     train(scratch, "longer", given.threads, f"start: {scratch / 'runs' / 'one'}\n{LONGER}", "longer.jsonl")
-    measured(scratch, "longer", ["longer"], parts)
+    measured(scratch, "longer", ["longer"], parts, given.borrow)
+    if given.borrow:
+        return
     for name in POLICIES:
         write(scratch / f"only-{name}.jsonl", asked(short, [name], round(texts * part_of_texts(scratch, short))))
         train(scratch, f"only-{name}", given.threads, later + EACH, f"only-{name}.jsonl")
@@ -280,10 +312,11 @@ def _compare(arms: Sequence[Any], price: float) -> None:
     write_json(RESULTS / "compared.json", found.to_json())
 
 
-def _texts(data: Path, rows: Sequence[Row]) -> Iterator[Row]:
-    """What is read: the comments of the training part, and every sixth text of another set."""
-    every = [*rows, *list(read(data / "davidson_train.jsonl.xz"))[::6]]
-    yield from ({"id": row["id"], "text": row["text"]} for row in every)
+def _texts(data: Path, rows: Sequence[Row], borrow: bool) -> Iterator[Row]:
+    """What is read: the comments of the training part, and every sixth text of another set or all of two."""
+    kinds, every = (("davidson", "goemotions_reddit"), 1) if borrow else (("davidson",), 6)
+    others = (row for name in kinds for row in [*read(data / f"{name}_train.jsonl.xz")][::every])
+    yield from ({"id": row["id"], "text": row["text"]} for row in (*rows, *others))
 
 
 if __name__ == "__main__":
