@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bloomery.engine.grammar import Matcher
 from bloomery.engine.protocol import Reason, Request, Token
-from bloomery.engine.sampler import changes_logits, penalise
+from bloomery.engine.sampler import bias_of, penalise, penalises
 
 if TYPE_CHECKING:
     from bloomery.engine.slots import Slot
@@ -35,6 +35,9 @@ class Running:
     """Where its keys and values are, once it has a place."""
     opening: Tensor | None = None
     """[V]: logits after its prompt, where others with the same prompt began or wait to begin with them."""
+    penalised: bool = field(init=False)
+    bias: tuple[Tensor, Tensor] | None = field(init=False)
+    """Ids int64[n] of `logit_bias` and what is added to their logits fp32[n]."""
     edits: bool = field(init=False)
     """Whether its logits are changed before a token is chosen."""
     began: float = 0.0
@@ -43,7 +46,9 @@ class Running:
 
     def __post_init__(self) -> None:
         self.prompt = np.asarray(self.request.prompt, np.int64)
-        self.edits = self.matcher is not None or changes_logits(self.request.sampling)
+        sampling = self.request.sampling
+        self.penalised, self.bias = penalises(sampling), bias_of(sampling)
+        self.edits = self.matcher is not None or self.penalised or self.bias is not None
 
     def cancel(self) -> None:
         """End it before the next token."""
@@ -55,13 +60,12 @@ class Running:
 
     def edit(self, logits: Tensor) -> None:
         """Apply penalties, bias and grammar to its logits fp32[V] in place."""
-        device = logits.device
-        penalise(
-            logits,
-            self.request.sampling,
-            torch.from_numpy(self.prompt).to(device),
-            torch.tensor(self.ids, dtype=torch.long, device=device),
-        )
+        if self.penalised:
+            device = logits.device
+            told = torch.tensor(self.ids, dtype=torch.long, device=device)
+            penalise(logits, self.request.sampling, torch.from_numpy(self.prompt).to(device), told)
+        if self.bias is not None:
+            logits.index_add_(0, *(part.to(logits.device) for part in self.bias))
         if self.matcher is not None:
             self.matcher.mask(logits)
 

@@ -102,7 +102,7 @@ def _masses(logits: Tensor, heat: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def penalise(logits: Tensor, sampling: Sampling, prompt: Tensor, answer: Tensor) -> None:
-    """Apply the penalties and the bias of one row to its logits fp32[V] in place, by ids int64[...] told so far."""
+    """Apply the penalties of one row to its logits fp32[V] in place, by ids int64[...] told so far."""
     if sampling.repetition_penalty != 1:
         told = torch.cat([prompt, answer]).unique()
         logits[told] = torch.where(
@@ -111,19 +111,19 @@ def penalise(logits: Tensor, sampling: Sampling, prompt: Tensor, answer: Tensor)
     if (sampling.presence_penalty or sampling.frequency_penalty) and len(answer):
         told, counts = answer.unique(return_counts=True)
         logits[told] -= sampling.presence_penalty + sampling.frequency_penalty * counts
-    if sampling.logit_bias:
-        ids, bias = zip(*sampling.logit_bias, strict=True)
-        logits[torch.tensor(ids, device=logits.device)] += torch.tensor(bias, device=logits.device)
 
 
-def changes_logits(sampling: Sampling) -> bool:
+def penalises(sampling: Sampling) -> bool:
     """Whether `penalise` has anything to do."""
-    return bool(
-        sampling.repetition_penalty != 1
-        or sampling.presence_penalty
-        or sampling.frequency_penalty
-        or sampling.logit_bias
-    )
+    return bool(sampling.repetition_penalty != 1 or sampling.presence_penalty or sampling.frequency_penalty)
+
+
+def bias_of(sampling: Sampling) -> tuple[Tensor, Tensor] | None:
+    """Ids int64[n] and what is added to their logits fp32[n]; None without a bias."""
+    if not sampling.logit_bias:
+        return None
+    ids, bias = zip(*sampling.logit_bias, strict=True)
+    return torch.tensor(ids), torch.tensor(bias, dtype=torch.float32)
 
 
 def _limits(sampling: Sampling) -> bool:

@@ -25,7 +25,8 @@ class Meter:
 
     def __init__(self, model: nn.Module, world: World) -> None:
         self._flops = 6.0 * sum(p.numel() for p in model.parameters())  # Kaplan et al., arXiv 2001.08361, section 2.1
-        self._peak = _peak_flops(world.device) * world.size
+        self._device, self._size = world.device, world.size
+        self._peak, self._measured = _peak_flops(world.device) * world.size, 0
         self._last = time.monotonic()
         self._recent: deque[tuple[int, float]] = deque(maxlen=20)
 
@@ -35,6 +36,10 @@ class Meter:
         seconds, self._last = now - self._last, now
         self._recent.append((result.tokens, seconds))
         rate = sum(t for t, _ in self._recent) / max(sum(s for _, s in self._recent), 1e-9)
+        self._measured += 1
+        if rate * self._flops > self._peak and self._measured > len(self._recent):
+            # It was measured while others kept the machine busy: once more, now and then.
+            self._peak, self._measured = max(self._peak, _peak_flops(self._device) * self._size), 0
         parts = {f"loss_{name}": value for name, value in result.parts.items() if len(result.parts) > 1}
         return {
             "loss": result.loss,

@@ -25,6 +25,7 @@ SAMPLING = Sampling(6, temperature=1.0, stop_ids=())
 @pytest.fixture(params=[16, 1000], ids=["kept once", "copied"], autouse=True)
 def kept(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(batch, "KEPT", request.param)
+    monkeypatch.setattr(batch, "RESTS", batch.SHARED)
     yield
 
 
@@ -167,3 +168,13 @@ def test_a_service_forgets_what_an_adapter_said_when_it_is_replaced(tmp_path: Pa
     assert held(scheduler)
     service.load_adapter("own", tmp_path / "1")
     assert not held(scheduler)
+
+
+def test_a_short_row_does_not_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "RESTS", len(PROMPT) + 6)
+    engine = NativeEngine(tiny("llama"), keep=True)
+    scheduler = engine.scheduler()
+    answered(engine, [Request(PROMPT, SAMPLING)], scheduler)
+    assert not scheduler.backend._resting  # type: ignore[attr-defined]
+    answered(engine, [Request([*PROMPT, 60], SAMPLING)], scheduler)
+    assert len(scheduler.backend._resting) == 1  # type: ignore[attr-defined]

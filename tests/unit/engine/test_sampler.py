@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bloomery.engine.protocol import Sampling
-from bloomery.engine.sampler import choose, penalise
+from bloomery.engine.sampler import bias_of, choose, penalise
 
 DRAWS = 4000
 
@@ -67,4 +67,7 @@ def test_penalties_and_bias_are_openais_and_ctrls() -> None:
         presence_penalty=0.5, frequency_penalty=0.25, repetition_penalty=2.0, logit_bias=((3, 1.5), (0, -1.0))
     )
     penalise(logits, sampling, torch.tensor([1]), torch.tensor([2, 2]))
+    bias = bias_of(sampling)
+    assert bias is not None and bias_of(Sampling()) is None
+    logits.index_add_(0, *bias)
     assert torch.allclose(logits, torch.tensor([1.0, -4.0, 0.5 - 0.5 - 0.5, 2.0]))
