@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from bloomery.engine.adapters import Adapters
-from bloomery.engine.packed import Product
 from bloomery.engine.ragged import Forward, Part, Prefill, decode_part, prefill_part, recorded
 from bloomery.engine.running import Running
 from bloomery.engine.slots import Shape, Slot, Slots
@@ -37,10 +36,10 @@ class RaggedBatch:
 
     def __init__(
         self, model: nn.Module, forward: Forward, head: Head, adapters: Adapters, rows: int, budget: int,
-        keep: bool = False, product: Product = nn.functional.linear,
+        keep: bool = False,
     ) -> None:  # fmt: skip
         self.forward, self.head, self.adapters, self.rows, self.chunk = forward, head, adapters, rows, CHUNK
-        self.keep, self.product = keep, product
+        self.keep = keep
         self.device = next(model.parameters()).device
         shapes = {layer: Shape(*shape) for layer, shape in recorded(model).shapes.items()}
         self.slots = Slots(shapes, budget, self.device)
@@ -225,7 +224,7 @@ class RaggedBatch:
         self.adapters.activate([])
         if len(wanted) < len(ids):
             hidden = hidden[torch.tensor(wanted, dtype=torch.long, device=self.device)]
-        return raw_logits(hidden, self.head, self.product)
+        return raw_logits(hidden, self.head)
 
     def _answering(self) -> tuple[list[Part], list[int], list[Running]]:
         """(parts, last tokens, requests) of the rows that answer, slab by slab."""

@@ -19,9 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from bloomery.engine.packed import Product
 from bloomery.engine.ragged import Options, Part, attend, recorded
 
 KINDS = frozenset({"llama", "mistral", "qwen2", "qwen3", "smollm3", "olmo2", "olmo3"})
@@ -66,10 +64,10 @@ class _Layer:
 
 
 class Lean:
-    """A `Forward` of a decoder whose layers are known, multiplying by `product`."""
+    """A `Forward` of a decoder whose layers are known."""
 
-    def __init__(self, decoder: Any, layers: Sequence[_Layer], product: Product) -> None:
-        self.decoder, self.layers, self.product = decoder, layers, product
+    def __init__(self, decoder: Any, layers: Sequence[_Layer]) -> None:
+        self.decoder, self.layers = decoder, layers
         self.rotations = sorted({layer.rotary for layer in layers if layer.rotary is not None})
 
     def __call__(self, ids: Tensor, positions: Tensor, parts: Sequence[Part]) -> Tensor:
@@ -79,8 +77,8 @@ class Lean:
         for layer in self.layers:
             before, after, before_feed, after_feed = layer.norms
             turn = None if layer.rotary is None else turns[layer.rotary]
-            x = x + _norm(after, _attention(layer, _norm(before, x), turn, parts, self.product))
-            x = x + _norm(after_feed, _feed(layer, _norm(before_feed, x), self.product))
+            x = x + _norm(after, _attention(layer, _norm(before, x), turn, parts))
+            x = x + _norm(after_feed, _feed(layer, _norm(before_feed, x)))
         return _norm(self.decoder.norm, x)
 
     def _turn(self, name: str, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,22 +97,18 @@ def _norm(norm: Any, x: Tensor) -> Tensor:
     return x if norm is None else torch.rms_norm(x, norm.weight.shape, norm.weight, norm.variance_epsilon)
 
 
-def _linear(module: Any, x: Tensor, product: Product) -> Tensor:
+def _linear(module: Any, x: Tensor) -> Tensor:
     """As the module does it, without the way through its hooks where it has none."""
-    if type(module) is not nn.Linear or module._forward_hooks or module._forward_pre_hooks:
-        out: Tensor = module(x)
-        return out
-    own = module._parameters
-    return product(x, own["weight"], own["bias"])  # type: ignore[arg-type]
+    plain = type(module) is nn.Linear and not module._forward_hooks and not module._forward_pre_hooks
+    out: Tensor = module.forward(x) if plain else module(x)
+    return out
 
 
-def _attention(
-    layer: _Layer, x: Tensor, turn: tuple[Tensor, Tensor] | None, parts: Sequence[Part], product: Product
-) -> Tensor:
+def _attention(layer: _Layer, x: Tensor, turn: tuple[Tensor, Tensor] | None, parts: Sequence[Part]) -> Tensor:
     """x [T, H] -> [T, H]."""
     to_q, to_k, to_v, to_out = layer.projections
     count, width = len(x), layer.width
-    q, k, v = (_linear(module, x, product) for module in (to_q, to_k, to_v))
+    q, k, v = _linear(to_q, x), _linear(to_k, x), _linear(to_v, x)
     heads = q.shape[1] // width
     if layer.head_norms is not None:  # over each head, or over all of them at once
         q, k = (
@@ -126,16 +120,16 @@ def _attention(
         half = both.roll(width // 2, -1)
         both = both.mul_(turn[0]).addcmul_(half, turn[1])
     out = attend(parts, layer.number, both[:, :heads], both[:, heads:], v.view(count, -1, width), layer.options)
-    return _linear(to_out, out.reshape(count, -1), product)
+    return _linear(to_out, out.reshape(count, -1))
 
 
-def _feed(layer: _Layer, x: Tensor, product: Product) -> Tensor:
+def _feed(layer: _Layer, x: Tensor) -> Tensor:
     """x [T, H] -> [T, H]."""
     gate, up, down, function = layer.feed
-    return _linear(down, function(_linear(gate, x, product)).mul_(_linear(up, x, product)), product)
+    return _linear(down, function(_linear(gate, x)).mul_(_linear(up, x)))
 
 
-def lean_forward(model: nn.Module, product: Product = F.linear) -> Lean | None:
+def lean_forward(model: nn.Module) -> Lean | None:
     """The forward of a model that attends through us, where its decoder is one that is written out here."""
     decoder: Any = model.get_decoder()  # type: ignore[operator]
     if not _ours(decoder, decoder) or {name for name, _ in decoder.named_children()} != {
@@ -148,7 +142,7 @@ def lean_forward(model: nn.Module, product: Product = F.linear) -> Lean | None:
     options = recorded(model).options
     layers = [_layer(decoder, module, options) for module in decoder.layers]
     found = [layer for layer in layers if layer is not None]
-    return Lean(decoder, found, product) if len(found) == len(layers) == decoder.config.num_hidden_layers else None
+    return Lean(decoder, found) if len(found) == len(layers) == decoder.config.num_hidden_layers else None
 
 
 def _layer(decoder: Any, module: Any, options: dict[int, Options]) -> _Layer | None:

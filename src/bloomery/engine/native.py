@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,9 @@ class NativeEngine:
         self, loaded: Loaded, *, batch_rows: int | None = None, memory: int | None = None, keep: bool = False
     ) -> None:
         self.keep = keep
-        self.model, self.head, self.tokenizer = decoding_twin(loaded.model), loaded.head, loaded.tokenizer
+        self.model, self.tokenizer = decoding_twin(loaded.model), loaded.tokenizer
+        self.head = replace(loaded.head, linear=self.model.get_output_embeddings())  # type: ignore[operator]
+        install(self.model, product_for(self.head.weight))
         self.device = next(self.model.parameters()).device
         kind = self.device.type
         self.batch_rows = batch_rows or BATCH_ROWS.get(kind, BATCH_ROWS["cuda"])
@@ -56,9 +59,7 @@ class NativeEngine:
         self._context = int(getattr(config, "max_position_embeddings", 0) or 1 << 30)
         self.stop_ids = end_ids(self.model, config)
         self.adapters = Adapters(self.model)
-        self.product = product_for(self.head.weight)
-        install(self.model, self.product)
-        self.forward = shared_forward(self.model, self.head, self.product)
+        self.forward = shared_forward(self.model, self.head)
         self.cached = self.ragged or cache_agrees(self.model)
         self.told: Callable[[int, int], None] = lambda done, of: None
         """Called while rows are answered or read: how many are over, of how many."""
@@ -79,7 +80,7 @@ class NativeEngine:
         """A fresh set of requests; their keys and values live as long as it does."""
         if self.forward is not None:
             given = (self.model, self.forward, self.head, self.adapters, self.batch_rows, self.memory)
-            return Scheduler(RaggedBatch(*given, self.keep, self.product))
+            return Scheduler(RaggedBatch(*given, self.keep))
         return Scheduler(PaddedBatch(self.model, self.cached, self.batch_rows, BATCH_TOKENS))
 
     def forget(self) -> None:

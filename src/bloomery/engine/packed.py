@@ -88,6 +88,10 @@ def install(model: nn.Module, product: Product) -> None:
 
 def _multiplied(module: nn.Linear, product: Product, x: Tensor) -> Tensor:
     """x [..., H] -> [..., O]."""
+    own: dict[str, Any] = module._parameters  # by the module's attributes it takes as long as a small product
+    weight, bias = own["weight"], own["bias"]
     if torch.is_grad_enabled():
-        return F.linear(x, module.weight, module.bias)
-    return product(x.reshape(-1, x.shape[-1]), module.weight, module.bias).view(*x.shape[:-1], len(module.weight))
+        return F.linear(x, weight, bias)
+    if x.dim() == 2:
+        return product(x, weight, bias)
+    return product(x.reshape(-1, x.shape[-1]), weight, bias).view(*x.shape[:-1], len(weight))

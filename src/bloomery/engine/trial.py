@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from bloomery.engine.adapters import Adapters
 from bloomery.engine.batch import RaggedBatch
 from bloomery.engine.lean import lean_forward
-from bloomery.engine.packed import Product
 from bloomery.engine.protocol import Request, Sampling
 from bloomery.engine.ragged import NAME, Forward, Part, own_forward
 from bloomery.engine.running import Running
@@ -30,7 +29,7 @@ LEAN_TOLERANCE = {torch.float32: 1e-5}
 
 
 @torch.inference_mode()
-def shared_forward(model: nn.Module, head: Head, product: Product = nn.functional.linear) -> Forward | None:
+def shared_forward(model: nn.Module, head: Head) -> Forward | None:
     """How the model reads tokens of many requests at once, and it attends through us from now on.
 
     None where that does not give its logits: then it is left as it was.
@@ -44,8 +43,8 @@ def shared_forward(model: nn.Module, head: Head, product: Product = nn.functiona
     try:
         wanted = _whole(model)
         model.set_attn_implementation(NAME)  # type: ignore[operator]
-        both = _Both(own_forward(model), lean_forward(model, product), LEAN_TOLERANCE.get(dtype, LOOSE))
-        got = _together(model, both, head, product)
+        both = _Both(own_forward(model), lean_forward(model), LEAN_TOLERANCE.get(dtype, LOOSE))
+        got = _together(model, both, head)
     except (TypeError, ValueError, RuntimeError, KeyError, AttributeError, AssertionError, IndexError):
         got = None  # it calls attention in a way of its own
     limit = TOLERANCE.get(dtype, LOOSE)
@@ -96,9 +95,9 @@ def _whole(model: nn.Module) -> Tensor:
     return torch.stack(rows)
 
 
-def _together(model: nn.Module, forward: Forward, head: Head, product: Product) -> Tensor | None:
+def _together(model: nn.Module, forward: Forward, head: Head) -> Tensor | None:
     """The same from two requests at once, the longer one read in chunks while the shorter one answers."""
-    batch = RaggedBatch(model, forward, head, Adapters(model), rows=2, budget=1 << 30, product=product)
+    batch = RaggedBatch(model, forward, head, Adapters(model), rows=2, budget=1 << 30)
     batch.chunk = 7
     if len(batch.slots.shapes) != model.config.num_hidden_layers:  # type: ignore[union-attr]
         return None  # layers that call no registered attention keep their past elsewhere

@@ -16,7 +16,6 @@ backward; "written out" is `F.cross_entropy(hidden @ weight.T in fp32)`, which h
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,11 +75,9 @@ def logits(hidden: Tensor, head: Head) -> Tensor:
     return panels.finish(nn.functional.linear(hidden, head.weight, head.bias).float(), head.scale, head.softcap)
 
 
-def raw_logits(
-    hidden: Tensor, head: Head, product: Callable[[Tensor, Tensor, Tensor | None], Tensor] = nn.functional.linear
-) -> Tensor:
-    """The same by `product`, in the type of the hidden states where the product is all there is to them."""
-    raw = product(hidden, head.weight, head.bias)
+def raw_logits(hidden: Tensor, head: Head) -> Tensor:
+    """The same as its layer multiplies, in the type of the hidden states where the product is all there is to them."""
+    raw: Tensor = head.linear(hidden)
     return raw if head.scale == 1 and head.softcap is None else panels.finish(raw.float(), head.scale, head.softcap)
 
 
