@@ -19,7 +19,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.activations import SiLUActivation
 
+from bloomery.engine.packed import packed_of
 from bloomery.engine.ragged import Options, Part, attend, recorded
 
 KINDS = frozenset({"llama", "mistral", "qwen2", "qwen3", "smollm3", "olmo2", "olmo3"})
@@ -42,6 +44,7 @@ NORMS = {
 ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
 HEAD_NORMS = {"q_norm", "k_norm"}
 FEED_FORWARD = {"gate_proj", "up_proj", "down_proj", "act_fn"}
+SWISH = (nn.SiLU, SiLUActivation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +52,12 @@ class _Layer:
     """The parts of one layer, the model's own."""
 
     number: int
-    projections: tuple[Any, Any, Any, Any]
-    """Of queries, keys, values and what was attended to."""
+    inputs: tuple[Any, Any, Any]
+    """Projections to queries, keys and values."""
+    heads: tuple[int, int]
+    """G and K."""
+    output: Any
+    """The projection of what was attended to."""
     head_norms: tuple[Any, Any] | None
     """Of queries and keys."""
     feed: tuple[Any, Any, Any, Any]
@@ -104,29 +111,48 @@ def _linear(module: Any, x: Tensor) -> Tensor:
     return out
 
 
+def _beside(modules: Sequence[Any], x: Tensor) -> Tensor:
+    """What several modules make of x, side by side; in one product where there is a copy of their weights for it."""
+    ways = {packed_of(module) for module in modules}
+    product = ways.pop() if len(ways) == 1 else None
+    if product is not None:
+        own = [module._parameters for module in modules]
+        out = product.joint(x, tuple(one["weight"] for one in own), [one["bias"] for one in own])
+        if out is not None:
+            return out
+    return torch.cat([_linear(module, x) for module in modules], -1)
+
+
 def _attention(layer: _Layer, x: Tensor, turn: tuple[Tensor, Tensor] | None, parts: Sequence[Part]) -> Tensor:
     """x [T, H] -> [T, H]."""
-    to_q, to_k, to_v, to_out = layer.projections
-    count, width = len(x), layer.width
-    q, k, v = _linear(to_q, x), _linear(to_k, x), _linear(to_v, x)
-    heads = q.shape[1] // width
+    count, width, (queries, keys) = len(x), layer.width, layer.heads
+    out = _beside(layer.inputs, x).view(count, -1, width)
+    both, values = out[:, : queries + keys], out[:, queries + keys :]
     if layer.head_norms is not None:  # over each head, or over all of them at once
-        q, k = (
-            _norm(norm, y.view(count, -1, len(norm.weight))).view(count, -1)
-            for norm, y in zip(layer.head_norms, (q, k), strict=True)
+        split = both[:, :queries], both[:, queries:]
+        both = torch.cat(
+            [
+                _norm(norm, y.reshape(count, -1, len(norm.weight))).view(count, -1, width)
+                for norm, y in zip(layer.head_norms, split, strict=True)
+            ],
+            1,
         )
-    both = torch.cat([q, k], -1).view(count, -1, width)
     if turn is not None:
         half = both.roll(width // 2, -1)
         both = both.mul_(turn[0]).addcmul_(half, turn[1])
-    out = attend(parts, layer.number, both[:, :heads], both[:, heads:], v.view(count, -1, width), layer.options)
-    return _linear(to_out, out.reshape(count, -1))
+    told = attend(parts, layer.number, both[:, :queries], both[:, queries:], values, layer.options)
+    return _linear(layer.output, told.reshape(count, -1))
 
 
 def _feed(layer: _Layer, x: Tensor) -> Tensor:
     """x [T, H] -> [T, H]."""
     gate, up, down, function = layer.feed
-    return _linear(down, function(_linear(gate, x)).mul_(_linear(up, x)))
+    product = packed_of(gate) if isinstance(function, SWISH) else None
+    if product is None:
+        gated = function(_linear(gate, x))
+    else:
+        gated = product(x, gate._parameters["weight"], gate._parameters["bias"], "swish")
+    return _linear(down, gated.mul_(_linear(up, x)))
 
 
 def lean_forward(model: nn.Module) -> Lean | None:
@@ -161,7 +187,9 @@ def _layer(decoder: Any, module: Any, options: dict[int, Options]) -> _Layer | N
     rotary = decoder.config.layer_types[its.layer_idx] if by_type else ""
     return _Layer(
         its.layer_idx,
-        (its.q_proj, its.k_proj, its.v_proj, its.o_proj),
+        (its.q_proj, its.k_proj, its.v_proj),
+        (decoder.config.num_attention_heads, decoder.config.num_key_value_heads),
+        its.o_proj,
         (its.q_norm, its.k_norm) if projections >= HEAD_NORMS else None,
         (feed.gate_proj, feed.up_proj, feed.down_proj, feed.act_fn),
         tuple(None if name is None else getattr(module, name) for name in norms),  # type: ignore[arg-type]

@@ -13,9 +13,8 @@ with a copy is (2 threads of an EPYC with AVX-512 bf16), by rows:
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +23,8 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 Product = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """x [T, H], weight [O, H], bias [O] or None -> [T, O]."""
+Then = Literal["none", "swish"]
+Weights = tuple[Tensor, ...]
 ROOM = 2 << 30
 """Most bytes of copies that a model gets; weights beyond them are read where they are."""
 LARGE = 1 << 19
@@ -35,29 +36,47 @@ class Packed:
 
     def __init__(self, dtype: torch.dtype, room: int = ROOM) -> None:
         self.dtype, self.room = dtype, room
-        self._copies: dict[int, tuple[Tensor, tuple[int, int], Tensor | None]] = {}
-        """By a weight's id: itself, which state of it was copied, the copy."""
+        self._copies: dict[tuple[int, ...], tuple[Weights, list[tuple[int, int]], Tensor | None]] = {}
+        """By the ids of weights that are copied as one: themselves, which state of them was copied, the copy."""
 
-    def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """x [T, H], weight [O, H], bias [O] or None -> [T, O], without gradients."""
+    def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None, then: Then = "none") -> Tensor:
+        """x [T, H], weight [O, H], bias [O] or None -> [T, O] after the function `then`, without gradients."""
+        out = self._multiplied(x, (weight,), bias, then)
+        if out is not None:
+            return out
+        plain = F.linear(x, weight, bias)
+        return plain if then == "none" else F.silu(plain)
+
+    def joint(self, x: Tensor, weights: Weights, biases: Sequence[Tensor | None]) -> Tensor | None:
+        """x [T, H], weights [O_i, H] -> [T, sum of O_i], side by side; None where they are better multiplied alone."""
+        given = [bias for bias in biases if bias is not None]
+        if given and len(given) < len(weights):
+            return None
+        return self._multiplied(x, weights, torch.cat(given) if given else None, "none")
+
+    def _multiplied(self, x: Tensor, weights: Weights, bias: Tensor | None, then: Then) -> Tensor | None:
         alone = len(x) == 1 and self.dtype == torch.float32
-        usable = weight.dtype == self.dtype and len(x) > 0 and (not alone or weight.numel() >= LARGE)
-        copy = self._copy(weight) if usable else None
+        if alone and sum(weight.numel() for weight in weights) < LARGE:
+            return None
+        copy = self._copy(weights) if len(x) and all(weight.dtype == self.dtype for weight in weights) else None
         if copy is None:
-            return F.linear(x, weight, bias)
+            return None
         rows = x.repeat(2, 1) if alone else x
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(rows, copy, bias, "none", [], "")
-        return out[: len(x)]
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(rows, copy, bias, then, [], "")
+        return out[: len(x)] if alone else out
 
-    def _copy(self, weight: Tensor) -> Tensor | None:
-        of, copied, copy = self._copies.get(id(weight), (None, (-1, -1), None))
-        state = weight._version, weight.data_ptr()
-        if of is weight and (copy is None or copied == state):
+    def _copy(self, weights: Weights) -> Tensor | None:
+        key, state = tuple(map(id, weights)), [(weight._version, weight.data_ptr()) for weight in weights]
+        of, copied, copy = self._copies.get(key, (None, None, None))
+        if of is not None and (copy is None or copied == state):
             return copy
         if of is None:
-            self.room -= weight.nbytes
-        copy = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), 64) if self.room >= 0 else None
-        self._copies[id(weight)] = (weight, state, copy)
+            self.room -= sum(weight.nbytes for weight in weights)
+        copy = None
+        if self.room >= 0:
+            whole = weights[0].detach() if len(weights) == 1 else torch.cat([weight.detach() for weight in weights])
+            copy = torch.ops.mkldnn._reorder_linear_weight(whole, 64)
+        self._copies[key] = (weights, state, copy)
         return copy
 
 
@@ -83,15 +102,28 @@ def install(model: nn.Module, product: Product) -> None:
     """Let the linear layers of a module tree multiply so from now on, those in adapters too, where no gradient is."""
     for module in model.modules():
         if type(module) is nn.Linear and product is not F.linear:
-            module.forward = partial(_multiplied, module, product)  # type: ignore[method-assign]
+            module.forward = _Multiplied(module, product)  # type: ignore[assignment,method-assign]
 
 
-def _multiplied(module: nn.Linear, product: Product, x: Tensor) -> Tensor:
-    """x [..., H] -> [..., O]."""
-    own: dict[str, Any] = module._parameters  # by the module's attributes it takes as long as a small product
-    weight, bias = own["weight"], own["bias"]
-    if torch.is_grad_enabled():
-        return F.linear(x, weight, bias)
-    if x.dim() == 2:
-        return product(x, weight, bias)
-    return product(x.reshape(-1, x.shape[-1]), weight, bias).view(*x.shape[:-1], len(weight))
+def packed_of(layer: nn.Module) -> Packed | None:
+    """What a linear layer multiplies with where that is copies, and nothing else is done to what comes out of it."""
+    forward = layer.__dict__.get("forward")
+    plain = isinstance(forward, _Multiplied) and not layer._forward_hooks and not layer._forward_pre_hooks
+    return forward.product if plain and isinstance(forward.product, Packed) else None  # type: ignore[union-attr]
+
+
+class _Multiplied:
+    """The forward of a linear layer."""
+
+    def __init__(self, module: nn.Linear, product: Product) -> None:
+        self.module, self.product = module, product
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x [..., H] -> [..., O]."""
+        own: dict[str, Any] = self.module._parameters  # by its attributes it takes as long as a small product
+        weight, bias = own["weight"], own["bias"]
+        if torch.is_grad_enabled():
+            return F.linear(x, weight, bias)
+        if x.dim() == 2:
+            return self.product(x, weight, bias)
+        return self.product(x.reshape(-1, x.shape[-1]), weight, bias).view(*x.shape[:-1], len(weight))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bloomery.engine.native import NativeEngine
-from bloomery.engine.packed import Packed, install, product_for
+from bloomery.engine.packed import Packed, install, packed_of, product_for
 from bloomery.engine.protocol import Sampling
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
@@ -72,6 +72,40 @@ def test_a_weight_that_changed_is_copied_again(change: str) -> None:
     CHANGES[change](weight)
     assert not torch.equal(before, weight)
     close(product, weight)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("biased", [False, True])
+def test_several_weights_multiply_as_one(dtype: torch.dtype, biased: bool) -> None:
+    product, x = packed(dtype), torch.randn(5, 32, dtype=dtype)
+    weights = tuple(torch.randn(rows, 32, dtype=dtype) for rows in (48, 16, 16))
+    biases = [torch.randn(len(weight), dtype=dtype) if biased else None for weight in weights]
+    for _ in range(2):  # as they are first, and once one of them has changed
+        with torch.inference_mode():
+            got = product.joint(x, weights, biases)
+            want = torch.cat([F.linear(x, *one) for one in zip(weights, biases, strict=True)], -1)
+        assert got is not None and (got - want).abs().max() <= TOLERANCE[dtype] * want.abs().max()
+        weights[1].add_(1)
+    assert len(product._copies) == 1
+    assert product.joint(x, weights, [torch.zeros(48, dtype=dtype), None, None]) is None
+    assert packed(torch.float32, room=0).joint(x.float(), tuple(w.float() for w in weights), [None] * 3) is None
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("room", [0, 1 << 20])
+def test_a_function_that_follows_is_the_same_with_a_copy_and_without(dtype: torch.dtype, room: int) -> None:
+    product, x, weight = packed(dtype, room), torch.randn(5, 32, dtype=dtype), torch.randn(48, 32, dtype=dtype)
+    with torch.inference_mode():
+        got, want = product(x, weight, None, "swish"), F.silu(F.linear(x, weight))
+    assert (got - want).abs().max() <= TOLERANCE[dtype] * want.abs().max()
+
+
+def test_a_layer_that_is_watched_does_not_lend_its_copies() -> None:
+    layer, bare = nn.Linear(8, 8), nn.Linear(8, 8)
+    install(layer, packed(torch.float32))
+    assert packed_of(layer) is not None and packed_of(bare) is None
+    layer.register_forward_hook(lambda *_: None)
+    assert packed_of(layer) is None
 
 
 def test_weights_for_which_there_is_no_room_are_read_where_they_are() -> None:
