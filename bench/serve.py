@@ -280,7 +280,7 @@ BARS: dict[str, Callable[[Server, argparse.Namespace], Awaitable[Told]]] = {
 def main() -> None:
     """Try the bars that are named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bars", nargs="*", choices=[*BARS, []], default=["arrivals", "slow", "cancels", "swaps"])
+    parser.add_argument("bars", nargs="*", metavar="BAR", help=f"{', '.join(BARS)}; all but the soak by default")
     parser.add_argument("--rate", type=int, default=1000, help="arrivals a second")
     parser.add_argument("--arrival-seconds", type=int, default=10)
     parser.add_argument("--tokens", type=int, default=8, help="most tokens of an answer under arrivals")
@@ -289,12 +289,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60, help="length of the soak")
     parser.add_argument("--serve", default="", help="options for bloomery serve")
     options = parser.parse_args()
+    if unknown := set(options.bars) - BARS.keys():
+        parser.error(f"there is no bar {', '.join(sorted(unknown))}: there are {', '.join(BARS)}")
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65_536), hard))
     results = []
     with tempfile.TemporaryDirectory() as folder:
         os.environ.setdefault("XDG_CACHE_HOME", folder)
-        for name in options.bars:
+        for name in options.bars or [name for name in BARS if name != "soak"]:
             server = Server.start(*options.serve.split())
             before, used = server.rss, server.cpu
             try:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bloomery.serve.limits import PATIENCE, QUEUE, RUNNING
+
 if TYPE_CHECKING:
     from bloomery.serve.batch import Counted
 
@@ -44,9 +46,9 @@ def serve(
     adapter: Adapters = None,
     policy: Policy = None,
     log: Log = None,
-    running: Running = 64,
-    queue: Queue = 256,
-    patience: Patience = 0.5,
+    running: Running = RUNNING,
+    queue: Queue = QUEUE,
+    patience: Patience = PATIENCE,
     memory: Memory = None,
     allow_host: Hosts = None,
     allow_origin: Origins = None,

@@ -22,19 +22,24 @@ CHOICES = 1024
 BIASES = 1024
 
 
+RUNNING, QUEUE, PATIENCE = 64, 256, 0.3
+"""Answers worked on at once, requests that may wait for a place, and seconds that each may."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """How much at once, and how long. Seconds are wall time."""
 
-    running: int = 64
+    running: int = RUNNING
     """Answers worked on at once."""
-    queue: int = 256
-    """Requests that may wait for a place; the next is refused at once."""
-    patience: float = 0.5
+    queue: int = QUEUE
+    """Requests that may wait for a place; the next is refused at once. Once there is a queue for longer than
+    `patience`, it may be no longer than what came out of it within that time: the next would only be refused later."""
+    patience: float = PATIENCE
     """Seconds that a request waits for a place before it is refused.
 
-    Of 10,000 requests to ember, 1,000 a second on two cores, 0 to 4 heard later than a second after arriving; with 0.3
-    it was 68.
+    Of 10,000 requests to ember, 1,000 a second on two cores, the last was answered 0.71 to 0.90 s after it arrived;
+    with 0.5 it was 0.90 to 0.98 s, and not one more was answered.
     """
     body_seconds: float = 10.0
     """Seconds in which a request must have arrived whole."""

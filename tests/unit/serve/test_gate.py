@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -48,6 +49,44 @@ def test_who_finds_the_queue_full_is_refused_at_once_and_who_waits_too_long_afte
                 await refused
             assert told.value.status == 429 and told.value.headers["retry-after"] == "1"
         assert (gate.taken, gate.waiting) == (1, 0)
+
+    asyncio.run(go())
+
+
+def test_the_queue_becomes_no_longer_than_what_comes_out_of_it_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)  # the event loop's clock, too
+
+    async def go() -> None:
+        gate = Gate(Limits(running=1, queue=100, patience=10))
+        await gate.enter(1)
+        tasks: list[asyncio.Task[int]] = []
+
+        async def at(seconds: float, come: int = 0, go: int = 0) -> None:
+            nonlocal now
+            now = seconds
+            tasks.extend(asyncio.create_task(gate.enter(1)) for _ in range(come))
+            for _ in range(5):
+                await asyncio.sleep(0)
+            for _ in range(go):
+                gate.leave(1)
+                await asyncio.sleep(0)
+
+        await at(0.0, come=8)
+        await at(9.0, come=3, go=3)
+        assert gate.waiting == 8 and not gate.full  # nobody has been waiting for long
+        await at(10.5)
+        assert gate.waiting == 3 and gate.full  # five were refused, three came out
+        await at(10.6, go=1)
+        assert gate.waiting == 2 and not gate.full
+        await at(19.0)
+        assert gate.waiting == 0 and not gate.full
+        await at(30.0, come=50)
+        assert gate.waiting == 50 and not gate.full  # a new queue begins without a past
+        await at(41.0)
+        assert gate.waiting == 0
+        refused = [one for one in await asyncio.gather(*tasks, return_exceptions=True) if isinstance(one, Refusal)]
+        assert len(refused) == len(tasks) - 4 and gate.taken == 1
 
     asyncio.run(go())
 
