@@ -185,11 +185,11 @@ def _arm(name: str, models: Mapping[str, str], spec: ClassifierSpec, fit_on: Pat
 
 
 def training_of(found: Found) -> tuple[int, float]:
-    """Tokens and seconds of the training that a run did; 0 for a model that is none of our runs."""
+    """Tokens that were read, and seconds, of the training that a run did; 0 for a model that is none of our runs."""
     if found.run is None:
         return 0, 0.0
     steps = {e["step"]: e for e in read_events(found.run.events) if e["event"] == "step"}
-    return max((int(e["tokens"]) for e in steps.values()), default=0), sum(float(e["seconds"]) for e in steps.values())
+    return sum(int(e["read_tokens"]) for e in steps.values()), sum(float(e["seconds"]) for e in steps.values())
 
 
 def to_lines(rows: Sequence[Mapping[str, Any]]) -> str:

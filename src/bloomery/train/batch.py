@@ -92,6 +92,13 @@ def split_step(
     return [mine + [[]] * (most - len(mine)) for mine in dealt]
 
 
+def read_tokens(rows: Sequence[TokenRow], packing: str) -> int:
+    """Tokens that the model reads of the rows: a beginning that a group shares once, where packing is "shared"."""
+    if packing != "shared":
+        return sum(map(len, rows))
+    return sum(_size([rows[i] for i in unit], packing) for unit in _units(rows))
+
+
 def _size(unit: Sequence[TokenRow], packing: str) -> int:
     """Tokens that a group of rows takes."""
     return sum(map(len, unit)) - (len(unit) - 1) * (common_beginning(unit) if packing == "shared" else 0)

@@ -28,16 +28,20 @@ class Meter:
         self._device, self._size = world.device, world.size
         self._peak, self._measured = _peak_flops(world.device) * world.size, 0
         self._last = time.monotonic()
-        self._recent: deque[tuple[int, float]] = deque(maxlen=20)
+        self._recent: deque[tuple[int, int, float]] = deque(maxlen=20)
+        """Of each step its tokens, those that were read, and seconds."""
 
     def step(self, result: StepResult, lr: float, waited: float) -> dict[str, float]:
-        """Numbers for the log; `tokens_per_second` is over the last 20 steps, `mfu` a fraction of the bf16 peak."""
+        """Numbers for the log; `tokens_per_second` is over the last 20 steps, `mfu` a fraction of the bf16 peak.
+
+        What rows of a group share counts for each of them in the first, and once, as it is read, in the second.
+        """
         now = time.monotonic()
         seconds, self._last = now - self._last, now
-        self._recent.append((result.tokens, seconds))
-        rate = sum(t for t, _ in self._recent) / max(sum(s for _, s in self._recent), 1e-9)
+        self._recent.append((result.tokens, result.read_tokens, seconds))
+        rate, read = (sum(one[i] for one in self._recent) / max(sum(s for *_, s in self._recent), 1e-9) for i in (0, 1))
         self._measured += 1
-        if rate * self._flops > self._peak and self._measured > len(self._recent):
+        if read * self._flops > self._peak and self._measured > len(self._recent):
             # It was measured while others kept the machine busy: once more, now and then.
             self._peak, self._measured = max(self._peak, _peak_flops(self._device) * self._size), 0
         parts = {f"loss_{name}": value for name, value in result.parts.items() if len(result.parts) > 1}
@@ -48,11 +52,12 @@ class Meter:
             "learning_rate": lr,
             "grad_norm": result.grad_norm,
             "step_tokens": result.tokens,
+            "read_tokens": result.read_tokens,
             "trained_tokens": result.trained_tokens,
             "seconds": seconds,
             "waited": waited,
             "tokens_per_second": rate,
-            "mfu": rate * self._flops / self._peak,
+            "mfu": read * self._flops / self._peak,
         }
 
 

@@ -12,7 +12,7 @@ from torch.distributed.tensor import DTensor
 
 from bloomery.core.errors import TrainingError
 from bloomery.core.rows import TokenRow
-from bloomery.train.batch import denominators, make_micro_batch, split_step
+from bloomery.train.batch import denominators, make_micro_batch, read_tokens, split_step
 from bloomery.train.config import TrainConfig
 from bloomery.train.loss import SUMS, figures
 from bloomery.train.module import TrainModule
@@ -24,7 +24,8 @@ from bloomery.train.preference import against_baseline
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What one step did, over all ranks: tokens are non-padding ones, `parts` the loss by part.
+    """What one step did, over all ranks: tokens are non-padding ones, of which the model read `read_tokens` where rows
+    of a group share their beginning; `parts` is the loss by part.
 
     `figures` are what preferences and rollouts tell besides (`loss.figures`).
     """
@@ -33,6 +34,7 @@ class StepResult:
     parts: dict[str, float]
     grad_norm: float
     tokens: int
+    read_tokens: int
     trained_tokens: int
     micro_batches: int
     figures: dict[str, float] = field(default_factory=dict)
@@ -52,7 +54,7 @@ def train_step(
     Raises `TrainingError` before the update if loss or gradient is not finite.
     """
     if not rows:
-        return StepResult(0.0, {}, 0.0, 0, 0, 0)
+        return StepResult(0.0, {}, 0.0, 0, 0, 0, 0)
     rows = against_baseline(module, rows, config.micro_tokens, world)
     denominator = denominators(rows)
     mine = split_step(rows, config.micro_tokens, world.size, module.packing)[world.rank]
@@ -66,7 +68,8 @@ def train_step(
     masters.refresh()
     masters.zero_grad()
     trained = sum(max(map(row.trained, row.weight), default=0) for row in rows)
-    return StepResult(loss, parts, norm, sum(map(len, rows)), trained, len(mine), figures(totals, denominator))
+    tokens, read = sum(map(len, rows)), read_tokens(rows, module.packing)
+    return StepResult(loss, parts, norm, tokens, read, trained, len(mine), figures(totals, denominator))
 
 
 def forward_backward(

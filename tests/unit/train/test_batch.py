@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from toys import toy_row, toy_rows
 
 from bloomery.core.rows import PARTS, TokenRow
-from bloomery.train.batch import denominators, make_micro_batch, repeating, split_step
+from bloomery.train.batch import denominators, make_micro_batch, read_tokens, repeating, split_step
 
 CPU = torch.device("cpu")
 
@@ -27,6 +27,18 @@ def test_rows_of_one_group_share_a_micro_batch() -> None:
     rows = [TokenRow(toy_row(str(i), 30, i).ids, {}, str(i), "s", str(i), group_id=f"g{i % 3}") for i in range(9)]
     for pack in (p for rank in split_step(rows, 60, 2) for p in rank if p):
         assert {i % 3 for i in pack} and len(pack) % 3 == 0
+
+
+@given(st.integers(0, 30), st.lists(st.integers(1, 9), min_size=1, max_size=5))
+def test_what_a_group_begins_with_is_read_once(common: int, ends: list[int]) -> None:
+    start = np.arange(common)
+    rows = [
+        TokenRow(np.concatenate([start, 100 + 10 * i + np.arange(n)]).astype(np.int32), {}, str(i), "s", str(i), "g")
+        for i, n in enumerate(ends)
+    ]
+    shared = common if common >= 8 else 0
+    assert read_tokens(rows, "packed") == common * len(rows) + sum(ends)
+    assert read_tokens(rows, "shared") == common * len(rows) + sum(ends) - shared * (len(rows) - 1)
 
 
 def test_packed_and_padded_predict_the_same_tokens() -> None:
