@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bloomery.cli.output import Json, finish
+from bloomery.cli.output import Json, finish, tell
 
 Model = Annotated[
     str, typer.Argument(metavar="MODEL", help="A run, a model folder, or FAMILY/STAGE such as ember/posttrained.")
@@ -68,7 +68,7 @@ def evaluate(
     from bloomery.recipes.measuring import Asked
     from bloomery.recipes.measuring import evaluate as measure
 
-    asked = Asked(data or [], suite, family, trained, control, trusted, limit, seed, out, form, judge)
+    asked = Asked(data or [], suite, family, trained, control, trusted, limit, seed, out, form, judge, tell)
     finish(measure(model, asked), json)
 
 
@@ -103,7 +103,7 @@ def compare(
     from bloomery.recipes.measuring import Asked, rank
     from bloomery.recipes.measuring import compare as against
 
-    asked = Asked(data or [], suite, family, trained, control, trusted, limit, seed, out, form, judge)
+    asked = Asked(data or [], suite, family, trained, control, trusted, limit, seed, out, form, judge, tell)
     if len(models) < 2:
         raise InputError(f"`{models[0]}` alone cannot be compared", fix="name two models or more")
     finish(against(models[0], models[1], asked) if len(models) == 2 else rank(models, asked), json)

@@ -40,6 +40,12 @@ def print_table(headings: list[str], rows: list[list[str]], empty: str) -> None:
     console().print(table)
 
 
+def tell(text: str) -> None:
+    """How far long work is, a line on standard error; the first of several processes tells it."""
+    if this_place().first:
+        typer.echo(text, err=True)
+
+
 def finish(result: Any, as_json: bool = False) -> None:
     """Print a result of `recipes/run.py` and exit with its status where it has one."""
     if not this_place().first:

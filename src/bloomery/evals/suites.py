@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -137,11 +137,12 @@ class Suite:
     def load_rows(self) -> list[Row]:
         """The rows, each with what its kind needs. Raises `InputError` naming the first one that is broken."""
         where = self.rows if isinstance(self.rows, Path) else None
-        read = read_jsonl(self.rows) if isinstance(self.rows, Path) else list(self.rows)
-        rows = [shaped(row, self.columns, self.prompt) for row in read] if self.columns or self.prompt else read
+        read = [*(numbered(self.rows) if isinstance(self.rows, Path) else enumerate(self.rows, 1))]
+        given = bool(self.columns or self.prompt)
+        rows = [shaped(row, self.columns, self.prompt) if given else row for _, row in read]
         if not rows:
             raise InputError(f"the suite `{self.name}` has no rows", where=Where(where) if where else None)
-        for line, row in enumerate(rows, 1):
+        for (line, _), row in zip(read, rows, strict=True):
             if not any(all(row.get(key) is not None for key in keys) for keys in NEEDS[self.kind]):
                 wanted = " or ".join(" and ".join(f"`{key}`" for key in keys) for keys in NEEDS[self.kind])
                 raise InputError(
@@ -176,10 +177,14 @@ def filled(template: str, row: Row) -> str:
 
 
 def read_jsonl(path: Path) -> list[Row]:
-    """One JSON object a line. Raises `InputError` with the line that is none."""
+    """One JSON object a line; empty lines are none. Raises `InputError` with the line that is no object."""
+    return [row for _, row in numbered(path)]
+
+
+def numbered(path: Path) -> Iterator[tuple[int, Row]]:
+    """The same with the number of each line."""
     if not path.is_file():
         raise InputError("is not a file", where=Where(path))
-    rows: list[Row] = []
     with open(path, "rb") as file:
         for line, raw in enumerate(file, 1):
             try:
@@ -189,8 +194,8 @@ def read_jsonl(path: Path) -> list[Row]:
                 raise InputError(f"is not JSON: {told}", where=Where(path, line)) from None
             if row is not None and not isinstance(row, dict):
                 raise InputError("is not a JSON object", where=Where(path, line))
-            rows += [row] if row is not None else []
-    return rows
+            if row is not None:
+                yield line, row
 
 
 def _one_of(key: str, value: str, known: Sequence[str]) -> None:

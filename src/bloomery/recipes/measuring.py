@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from bloomery.core.files import write_json, write_text
 from bloomery.families.registry import load_family
 from bloomery.recipes.bench import PAIRS
 from bloomery.recipes.counts import cache_dir
+from bloomery.recipes.evaluating import Evaluating
 from bloomery.recipes.find import Found, find_model
 from bloomery.recipes.grading import refuse_graders
 from bloomery.recipes.held_rows import own_pairs, own_suites
@@ -47,6 +48,8 @@ class Asked:
     """Form of what is written to `out`: `bloomery`, or `lm-eval` for the harness's result file and sample logs."""
     judge: Judge | None = None
     """Who judges where a grader asks a model and names none."""
+    say: Callable[[str], None] = lambda text: None
+    """Told how far it is, about every ten seconds."""
 
     def __post_init__(self) -> None:
         if (self.trained is None) != (self.control is None):
@@ -170,8 +173,11 @@ def measured(found: Found, suites: list[Suite], asked: Asked, judges: Judges, be
     loaded = opened(found)
     engine = NativeEngine(loaded)
     judging = judges.measuring(loaded, engine, suites)
+    shows = Evaluating(found.name, len(suites), asked.say)
+    engine.told = shows.rows
     told: dict[str, Any] = {"model": found.name, "seed": asked.seed, "judging": judging, "beside": beside}
-    told["play"] = player(loaded, lambda text: None)
+    told["begun"] = shows.begun
+    told["play"] = player(loaded, asked.say)
     return score(engine, loaded.tokenizer, suites, **told)
 
 

@@ -22,6 +22,7 @@ from bloomery.core.files import MANIFEST, building_folder, canonical_hash, lock,
 from bloomery.lineage.parents import QUEUE, about_made
 from bloomery.lineage.provenance import Start, model_hash
 from bloomery.recipes.checks import refuse
+from bloomery.recipes.evaluating import Evaluating
 from bloomery.recipes.explain import explain
 from bloomery.recipes.find import find_model
 from bloomery.recipes.start import RUNS
@@ -60,7 +61,7 @@ class Bench:
             return replace(load_result(place), model=name)
         except DamagedError:
             self.say(f"evaluating {name}")
-        return _evaluate(model(), self.suites, place, name)
+        return _evaluate(model(), self.suites, place, name, self.say)
 
 
 def run_reentry(reentry: Reentry, name: str | None = None, root: Path = RUNS, *, quiet: bool = False) -> ReenterResult:
@@ -207,7 +208,7 @@ def _identity(suites: list[Suite]) -> list[Any]:
     return [[suite.name, suite.kind, canonical_hash([dict(row) for row in suite.load_rows()])] for suite in suites]
 
 
-def _evaluate(model: Path, suites: list[Suite], place: Path, name: str) -> EvalResult:
+def _evaluate(model: Path, suites: list[Suite], place: Path, name: str, say: Say) -> EvalResult:
     from bloomery.engine.native import NativeEngine
     from bloomery.evals.runner import evaluate
     from bloomery.models.load import load_model
@@ -215,9 +216,10 @@ def _evaluate(model: Path, suites: list[Suite], place: Path, name: str) -> EvalR
     from bloomery.train.parallel import pick_device
 
     loaded = load_model(model, device=str(pick_device()), check=False)
-    engine = NativeEngine(loaded)
+    engine, shows = NativeEngine(loaded), Evaluating(name, len(suites), say)
+    engine.told = shows.rows
     judging = Judges().measuring(loaded, engine, suites)
-    result = evaluate(engine, loaded.tokenizer, suites, place, model=name, judging=judging)
+    result = evaluate(engine, loaded.tokenizer, suites, place, model=name, judging=judging, begun=shows.begun)
     del loaded
     gc.collect()
     return result

@@ -130,6 +130,14 @@ def test_what_is_written_serves_a_browser_and_holds_rows_for_their_owner_only(sh
         assert "ho" not in (shop / "out" / side / "evaluation.json").read_text()
 
 
+def test_a_measurement_tells_how_far_it_is(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bloomery.recipes.evaluating.SECONDS", 0.0)
+    said: list[str] = []
+    evaluate("tiny", Asked([Path("heldout.jsonl")], say=said.append))
+    rows = len((shop / "heldout.jsonl").read_text().splitlines())
+    assert said[-1] == f"evaluating tiny: suite 1 of 1, heldout: {rows} of {rows} rows"
+
+
 def test_results_in_lm_evals_form_have_its_keys(shop: Path) -> None:
     evaluate("tiny", Asked([Path("heldout.jsonl")], out=shop / "out", form="lm-eval", seed=3))
     [path] = (shop / "out").glob("results_*.json")
