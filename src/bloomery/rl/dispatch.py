@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Literal
 
-from bloomery.core.errors import BloomeryError, InputError
+from bloomery.core.errors import InputError
 from bloomery.core.http import Access, Caps, Http, HttpError, Reply
 from bloomery.core.secret import Secret
 from bloomery.graders.pace import Clock, Rate, backoff, retry_after
@@ -165,7 +165,7 @@ class Dispatcher:
             self._posted(claim)
         except Refusal:
             pass  # the attempt is over: it was sealed, or given up, while this was on its way
-        except BloomeryError as error:
+        except Exception as error:  # whatever it was, the thread that waits for rollouts raises it
             self.error = error
             self._stop.set()
 

@@ -215,3 +215,13 @@ def test_an_address_that_may_not_be_reached_is_told_at_once(tmp_path: Path) -> N
     until(lambda: dispatcher.error is not None)
     assert "private: true" in str(dispatcher.error)
     journal.close()
+
+
+def test_a_fault_of_ours_while_a_task_is_sent_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> None:
+        raise KeyError("ours")
+
+    monkeypatch.setattr("bloomery.rl.dispatch.rollout_request", fails)
+    with pushing(tmp_path, Server(200)) as (_, dispatcher):
+        until(lambda: dispatcher.error is not None)
+        assert isinstance(dispatcher.error, KeyError)
