@@ -70,10 +70,10 @@ class Packed:
         of, copied, copy = self._copies.get(key, (None, None, None))
         if of is not None and (copy is None or copied == state):
             return copy
-        if of is None:
-            self.room -= sum(weight.nbytes for weight in weights)
+        size = 0 if of is not None else sum(weight.nbytes for weight in weights)  # one that is copied again has its room
         copy = None
-        if self.room >= 0:
+        if size <= self.room:
+            self.room -= size
             whole = weights[0].detach() if len(weights) == 1 else torch.cat([weight.detach() for weight in weights])
             copy = torch.ops.mkldnn._reorder_linear_weight(whole, 64)
         self._copies[key] = (weights, state, copy)
@@ -113,15 +113,16 @@ def packed_of(layer: nn.Module) -> Packed | None:
 
 
 class _Multiplied:
-    """The forward of a linear layer."""
+    """The forward of a linear layer. It holds what the layer does and not the layer, which would then hold itself: what
+    was there when a server began is never looked through for such rings, and would stay when its model is changed."""
 
     def __init__(self, module: nn.Linear, product: Product) -> None:
-        self.module, self.product = module, product
+        self.own: dict[str, Any] = module._parameters
+        self.product = product
 
     def __call__(self, x: Tensor) -> Tensor:
         """x [..., H] -> [..., O]."""
-        own: dict[str, Any] = self.module._parameters  # by its attributes it takes as long as a small product
-        weight, bias = own["weight"], own["bias"]
+        weight, bias = self.own["weight"], self.own["bias"]
         if torch.is_grad_enabled():
             return F.linear(x, weight, bias)
         if x.dim() == 2:

@@ -113,7 +113,16 @@ def test_weights_for_which_there_is_no_room_are_read_where_they_are() -> None:
     first, second = torch.randn(96, 64), torch.randn(8, 64)
     close(product, first)
     close(product, second)
+    first.add_(1)
+    close(product, first)  # what has a copy has one after a change, too
     assert [copy is not None for *_, copy in product._copies.values()] == [True, False]
+
+
+def test_what_is_smaller_than_the_room_that_is_left_gets_a_copy() -> None:
+    product = packed(torch.float32, room=8 * 64 * 4)
+    close(product, torch.randn(96, 64))
+    close(product, torch.randn(8, 64))
+    assert [copy is not None for *_, copy in product._copies.values()] == [False, True] and product.room == 0
 
 
 def test_layers_in_adapters_use_copies_and_others_see_gradients() -> None:
