@@ -63,7 +63,7 @@ class Adapters:
 
     def activate(self, owners: Sequence[str]) -> None:
         """Name the adapter of each token of the next forward; an empty list ends it."""
-        self._active = []
+        self._active.clear()
         for name in dict.fromkeys(owner for owner in owners if owner):
             rows = [i for i, owner in enumerate(owners) if owner == name]
             whole = len(rows) == len(owners)
@@ -102,10 +102,11 @@ class Adapters:
         if module is self._model.get_output_embeddings():  # type: ignore[operator]
             raise InputError("an adapter of the output layer cannot be served beside others", fix="merge it first")
         self._hooked.add(layer)
+        active, named = self._active, self._named  # not `self`, which holds the model: no ring, so it can be let go
 
         def add(_: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> Tensor:
-            for name, rows in self._active:
-                update = self._named[name].get(layer)
+            for name, rows in active:
+                update = named[name].get(layer)
                 if update is None:
                     continue
                 x = given[0] if rows is None else given[0][..., rows, :]

@@ -179,19 +179,21 @@ class NativeService:
         return max(0, model.engine.batch_rows - len(model.scheduler.backend.running))
 
     def _run(self) -> None:
-        while True:
-            with self._wake:
-                while not self._stopping and not any(model.scheduler.busy for model in self._models):
-                    self._wake.wait()
-                if self._stopping:
-                    break
-                models = [*self._models]
-            for model in models:
-                self._step(model)
-            with self._wake:
-                self._models = [m for m in self._models[:-1] if m.scheduler.busy] + self._models[-1:]
+        while not self._stopping:
+            models = self._awaited()
+            while models:  # and none is left in a variable here: an older one goes while nothing is asked
+                self._step(models.pop(0))
         for model in self._models:
             model.scheduler.abandon("the engine was stopped")
+
+    def _awaited(self) -> list[_Model]:
+        """All sets of weights as soon as one has something to do, without older ones that have ended."""
+        with self._wake:
+            while True:
+                self._models = [m for m in self._models[:-1] if m.scheduler.busy] + self._models[-1:]
+                if self._stopping or any(model.scheduler.busy for model in self._models):
+                    return [] if self._stopping else [*self._models]
+                self._wake.wait()
 
     def _step(self, model: _Model) -> None:
         began = time.perf_counter()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import time
+import weakref
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ from bloomery.core.errors import InputError
 from bloomery.engine.native import NativeEngine
 from bloomery.engine.protocol import Answer, Busy, Request, Sampling, Token
 from bloomery.engine.service import NativeService
+from bloomery.models.lora import LoraSettings, add_lora, save_lora
 
 PROMPT = [5, 6, 7, 8]
 SECONDS = 30
@@ -87,6 +92,29 @@ def test_running_requests_end_with_the_weights_they_began_with(service: NativeSe
     assert running.done.wait(SECONDS) and new.done.wait(SECONDS)
     assert tuple(running.ids) == old.ids
     assert tuple(new.ids) == NativeEngine(tiny("qwen3")).generate([PROMPT], Sampling(8, stop_ids=()))[0].ids
+
+
+def test_weights_that_nobody_asks_any_more_are_let_go_at_once(tmp_path: Path) -> None:
+    """Without a search for rings of objects: a server never looks through those that were there when it began."""
+    adapted = tiny("llama")
+    add_lora(adapted.model, LoraSettings(rank=2), seed=0)
+    save_lora(adapted.model, tmp_path, "base")
+    gc.collect()
+    gc.disable()
+    service = NativeService(tiny("llama"))
+    service.load_adapter("shop", tmp_path)
+    weights = [weakref.ref(weight) for weight in service._models[0].engine.model.parameters()]
+    service.start()
+    try:
+        assert ask(service).done.wait(SECONDS)
+        service.swap(tiny("llama"))
+        deadline = time.monotonic() + SECONDS
+        while any(weight() is not None for weight in weights) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert not any(weight() is not None for weight in weights)
+    finally:
+        service.stop()
+        gc.enable()
 
 
 def test_refusals_come_from_submit_and_not_from_the_thread(service: NativeService) -> None:
