@@ -217,11 +217,12 @@ class RaggedBatch:
     def _logits(self, parts: list[Part], ids: list[int], owners: list[Running], wanted: list[int]) -> Tensor:
         """Logits [n, V] after the wanted ones of the step's tokens."""
         positions = [_positions(part, self.device) for part in parts]
-        if self.adapters.names:
-            self.adapters.activate([owner.request.adapter for owner in owners])
+        self.adapters.activate([owner.request.adapter for owner in owners] if self.adapters.names else [])
         at = torch.tensor(ids, dtype=torch.long, device=self.device)
-        hidden = self.forward(at, positions[0] if len(parts) == 1 else torch.cat(positions), parts)
-        self.adapters.activate([])
+        try:
+            hidden = self.forward(at, positions[0] if len(parts) == 1 else torch.cat(positions), parts)
+        finally:  # texts that are scored or embedded after a step that failed are not its requests'
+            self.adapters.activate([])
         if len(wanted) < len(ids):
             hidden = hidden[torch.tensor(wanted, dtype=torch.long, device=self.device)]
         return raw_logits(hidden, self.head)

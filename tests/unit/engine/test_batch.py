@@ -174,6 +174,29 @@ def test_an_unknown_adapter_is_refused_with_the_nearest_name(tmp_path: Path) -> 
         engine.generate([PROMPT], Sampling(), "leagl")
 
 
+def test_after_a_step_that_failed_texts_are_read_without_its_adapters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, adapted = NativeEngine(tiny("llama")), tiny("llama")
+    add_lora(adapted.model, LoraSettings(rank=2), seed=0)
+    with torch.no_grad():
+        for name, parameter in adapted.model.named_parameters():
+            if ".lora_B." in name:
+                parameter.fill_(0.1)
+    save_lora(adapted.model, tmp_path / "legal", "base")
+    engine.adapters.load("legal", tmp_path / "legal")
+    before = engine.embed([PROMPT])
+
+    def fails(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as broken:
+        broken.setattr("bloomery.engine.lean.attend", fails)
+        with pytest.raises(MemoryError):
+            engine.generate([PROMPT], Sampling(2), "legal")
+    assert np.array_equal(engine.embed([PROMPT]), before)
+
+
 def test_a_failed_step_ends_what_ran_and_nothing_else() -> None:
     engine = NativeEngine(tiny("llama"))
     scheduler, answer = engine.scheduler(), Answer()
