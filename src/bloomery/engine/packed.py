@@ -36,8 +36,9 @@ class Packed:
 
     def __init__(self, dtype: torch.dtype, room: int = ROOM) -> None:
         self.dtype, self.room = dtype, room
-        self._copies: dict[tuple[int, ...], tuple[Weights, list[tuple[int, int]], Tensor | None]] = {}
-        """By the ids of weights that are copied as one: themselves, which state of them was copied, the copy."""
+        self._copies: dict[tuple[int, ...], tuple[Weights, list[tuple[int, int]], Weights, Tensor | None]] = {}
+        """By the ids of weights that are copied as one: themselves, which state of them was copied, what they held then
+        (so that other data of theirs lies elsewhere), the copy."""
 
     def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None, then: Then = "none") -> Tensor:
         """x [T, H], weight [O, H], bias [O] or None -> [T, O] after the function `then`, without gradients."""
@@ -67,16 +68,16 @@ class Packed:
 
     def _copy(self, weights: Weights) -> Tensor | None:
         key, state = tuple(map(id, weights)), [(weight._version, weight.data_ptr()) for weight in weights]
-        of, copied, copy = self._copies.get(key, (None, None, None))
+        of, copied, held, copy = self._copies.get(key, (None, None, (), None))
         if of is not None and (copy is None or copied == state):
             return copy
         size = 0 if of is not None else sum(weight.nbytes for weight in weights)  # one that is copied again has its room
         copy = None
         if size <= self.room:
             self.room -= size
-            whole = weights[0].detach() if len(weights) == 1 else torch.cat([weight.detach() for weight in weights])
-            copy = torch.ops.mkldnn._reorder_linear_weight(whole, 64)
-        self._copies[key] = (weights, state, copy)
+            held = tuple(weight.detach() for weight in weights)
+            copy = torch.ops.mkldnn._reorder_linear_weight(held[0] if len(held) == 1 else torch.cat(held), 64)
+        self._copies[key] = (weights, state, held, copy)
         return copy
 
 

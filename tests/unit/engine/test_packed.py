@@ -55,11 +55,17 @@ def of_other_data(weight: nn.Parameter) -> None:
     weight.data = weight.data + 1
 
 
+def of_other_data_in_the_same_place(weight: nn.Parameter) -> None:
+    weight.data = weight.data.bfloat16()
+    weight.data = weight.data.float()  # takes the memory that the first data left, if nobody holds it
+
+
 CHANGES: dict[str, Callable[[nn.Parameter], None]] = {
     "fused": lambda weight: by_optimiser(weight, True),
     "each": lambda weight: by_optimiser(weight, False),
     "in place": in_place,
     "other data": of_other_data,
+    "other data in the same place": of_other_data_in_the_same_place,
     "several at once": lambda weight: torch._foreach_copy_([weight.detach()], [torch.ones_like(weight)]),
 }
 
