@@ -71,7 +71,9 @@ class Packed:
         of, copied, held, copy = self._copies.get(key, (None, None, (), None))
         if of is not None and (copy is None or copied == state):
             return copy
-        size = 0 if of is not None else sum(weight.nbytes for weight in weights)  # one that is copied again has its room
+        size = (
+            0 if of is not None else sum(weight.nbytes for weight in weights)
+        )  # one that is copied again has its room
         copy = None
         if size <= self.room:
             self.room -= size

@@ -13,6 +13,7 @@ from bloomery.core.rows import Floats, TokenRow
 from bloomery.engine.batch import RaggedBatch
 from bloomery.engine.native import NativeEngine
 from bloomery.engine.protocol import Busy, Request, Ticket, Token
+from bloomery.engine.running import Running
 from bloomery.engine.scheduler import Scheduler
 from bloomery.models.load import Loaded
 
@@ -78,21 +79,15 @@ class NativeService:
 
     def submit(self, request: Request, told: Callable[[Token], None]) -> Ticket:
         """Take in a request; see `Service.submit`."""
-        model = self._models[-1]
-        fits = model.scheduler.backend.fits
-        running = model.engine.accept(request, self._counted(told), fits)
-        with self._wake:
-            if self._stopping or self._thread is None:
-                raise Busy("the engine is not running")
+        while True:
             model = self._models[-1]
-            # What is only now being taken in has a place: the queue is for what comes beyond it.
-            if model.scheduler.queued >= self._most_waiting + self._free(model):
-                raise Busy(f"{model.scheduler.queued} requests wait already")
-            self._requests += 1
-            self._prompt_tokens += len(request.prompt)
-            model.scheduler.coming.append(running)
-            self._wake.notify_all()
-        return running
+            running = model.engine.accept(request, self._counted(told), model.scheduler.backend.fits)
+            with self._wake:
+                if self._stopping or self._thread is None:
+                    raise Busy("the engine is not running")
+                if model is self._models[-1]:
+                    return self._taken(model, running)
+            # other weights since then: whether they have the adapter and the room is theirs to say
 
     @property
     def context(self) -> int:
@@ -113,7 +108,7 @@ class NativeService:
 
     def drop_adapter(self, name: str) -> None:
         """Forget an adapter. Raises `InputError` for one that is not there, or that is in use."""
-        with self._work:
+        with self._work, self._wake:  # neither a step nor a new request meanwhile
             plans = [model.scheduler for model in self._models]
             known = [one for plan in plans for one in (*[*plan.coming], *plan.waiting, *plan.backend.running)]
             if any(one.request.adapter == name for one in known):
@@ -174,6 +169,18 @@ class NativeService:
             told(token)
 
         return count
+
+    def _taken(self, model: _Model, running: Running) -> Running:
+        """Put a request that was accepted with a model into its queue."""
+        model.engine.adapters.check(running.request.adapter)  # it may have been dropped since then
+        # What is only now being taken in has a place: the queue is for what comes beyond it.
+        if model.scheduler.queued >= self._most_waiting + self._free(model):
+            raise Busy(f"{model.scheduler.queued} requests wait already")
+        self._requests += 1
+        self._prompt_tokens += len(running.prompt)
+        model.scheduler.coming.append(running)
+        self._wake.notify_all()
+        return running
 
     def _free(self, model: _Model) -> int:
         return max(0, model.engine.batch_rows - len(model.scheduler.backend.running))

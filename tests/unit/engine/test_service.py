@@ -6,8 +6,9 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from architectures import tiny
 from bloomery.core.errors import InputError
 from bloomery.engine.native import NativeEngine
 from bloomery.engine.protocol import Answer, Busy, Request, Sampling, Token
+from bloomery.engine.running import Running
 from bloomery.engine.service import NativeService
 from bloomery.models.lora import LoraSettings, add_lora, save_lora
 
@@ -92,6 +94,34 @@ def test_running_requests_end_with_the_weights_they_began_with(service: NativeSe
     assert running.done.wait(SECONDS) and new.done.wait(SECONDS)
     assert tuple(running.ids) == old.ids
     assert tuple(new.ids) == NativeEngine(tiny("qwen3")).generate([PROMPT], Sampling(8, stop_ids=()))[0].ids
+
+
+def test_a_request_is_accepted_by_the_weights_that_answer_it(
+    service: NativeService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_lora((adapted := tiny("llama")).model, LoraSettings(rank=2), seed=0)
+    save_lora(adapted.model, tmp_path, "base")
+    service.load_adapter("shop", tmp_path)
+    engine, other = service._models[-1].engine, tiny("qwen3")
+    other.config.max_position_embeddings = 32
+    accept = engine.accept
+
+    def interrupted(change: Callable[[], None]) -> Callable[..., Running]:
+        def accepted(*given: Any) -> Running:
+            monkeypatch.setattr(engine, "accept", accept)
+            found = accept(*given)
+            change()
+            return found
+
+        return accepted
+
+    monkeypatch.setattr(engine, "accept", interrupted(lambda: service.drop_adapter("shop")))
+    with pytest.raises(InputError, match="no adapter `shop`"):
+        service.submit(Request(PROMPT, Sampling(), "shop"), Answer().take)
+    monkeypatch.setattr(engine, "accept", interrupted(lambda: service.swap(other)))
+    with pytest.raises(InputError, match="the context holds 32"):
+        service.submit(Request(PROMPT * 10, Sampling()), Answer().take)
+    assert ask(service).done.wait(SECONDS)
 
 
 def test_weights_that_nobody_asks_any_more_are_let_go_at_once(tmp_path: Path) -> None:
