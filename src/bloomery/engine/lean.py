@@ -1,9 +1,10 @@
 """The forward of decoders of Llama's shape, written out.
 
 A step of 64 tokens of a small model is a dozen short operations a layer, and as much again is Python around them. Here
-are the same operations without it, and fewer: one RMS norm, one rotation of queries and keys together. The model's own
-linear modules are called, with the hooks and adapters they have; weights are read where they are, so that what training
-changes in place is seen at once.
+are the same operations without it, and fewer: one RMS norm, one rotation of queries and keys together, one product for
+queries, keys and values where nothing is hooked to them. Else the model's own linear modules are called, with the hooks
+and adapters they have. Weights are read where they are, or from copies that know when they were changed (`packed.py`),
+so that what training changes in place is seen at once.
 
 Only code that we know is written out: classes of transformers by their module, layers by the names of their children.
 What attention must honour is taken from a run of the model's own forward, and `trial.py` compares the results.

@@ -71,9 +71,7 @@ class Packed:
         of, copied, held, copy = self._copies.get(key, (None, None, (), None))
         if of is not None and (copy is None or copied == state):
             return copy
-        size = (
-            0 if of is not None else sum(weight.nbytes for weight in weights)
-        )  # one that is copied again has its room
+        size = sum(weight.nbytes for weight in weights) if of is None else 0  # what is copied again has its room
         copy = None
         if size <= self.room:
             self.room -= size
