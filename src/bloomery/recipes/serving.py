@@ -8,7 +8,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,7 +107,8 @@ def answer_batch(asked: Serving, limits: Limits, source: Path, out: Path, told: 
     for _ in read_requests(source):
         pass  # a line that cannot be asked is told before the model is loaded
     token = secrets.token_urlsafe(24)
-    desk = _desk(asked, limits)
+    # A refusal would only be asked again: each waits for its places as long as an answer may take.
+    desk = _desk(asked, replace(limits, patience=limits.request_seconds))
     app = make_app(desk, Access(token))
     try:
         return asyncio.run(answer_file(app, token, source, out, limits.running, told))
