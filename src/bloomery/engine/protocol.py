@@ -70,7 +70,7 @@ class Sampling:
             ("min_p", 0 <= self.min_p < 1, "0 or more and less than 1"),
             ("presence_penalty", abs(self.presence_penalty) <= 2, "between -2 and 2"),
             ("frequency_penalty", abs(self.frequency_penalty) <= 2, "between -2 and 2"),
-            ("repetition_penalty", 0 < self.repetition_penalty <= 10, "above 0 and at most 10; 1 changes nothing"),
+            ("repetition_penalty", 0.01 <= self.repetition_penalty <= 10, "0.01 to 10; 1 changes nothing"),
             ("top_logprobs", 0 <= self.top_logprobs <= MOST_TOP_LOGPROBS, f"0 to {MOST_TOP_LOGPROBS}"),
         )
         for name, fits, fix in bounds:

@@ -22,6 +22,8 @@ AT_ONCE = 1 << 17
 """Logits that are exponentiated at once."""
 HEAD = 64
 """Most probable tokens looked at before all of them are sorted for top-k, top-p and min-p."""
+COLDEST = 1e-30
+"""A lower temperature is taken as this one, which is as good as greedy: logits over less are infinite in fp32."""
 
 Ints = npt.NDArray[np.int64]
 
@@ -53,7 +55,8 @@ def choose(logits: Tensor, samplings: Sequence[Sampling], numbers: Ints, steps: 
 
 def temperatures(samplings: Sequence[Sampling], device: torch.device) -> Tensor:
     """fp32[B]: what logits are divided by; 1 for greedy rows."""
-    return torch.tensor([sampling.temperature or 1.0 for sampling in samplings], dtype=torch.float32).to(device)
+    heat = [max(sampling.temperature, COLDEST) if sampling.temperature else 1.0 for sampling in samplings]
+    return torch.tensor(heat, dtype=torch.float32).to(device)
 
 
 @dataclass(frozen=True, slots=True)

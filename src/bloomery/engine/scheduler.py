@@ -111,7 +111,7 @@ def _take(rows: list[Running], logits: Tensor) -> None:
     tokens, logprobs = choose(logits, samplings, numbers, steps)
     for number, row in enumerate(rows):
         if row.matcher is not None and (kept := row.within(int(tokens[number]))) != int(tokens[number]):
-            scores = logits[number].float() / (samplings[number].temperature or 1.0)
+            scores = logits[number].float() / temperatures(samplings[number : number + 1], logits.device)
             tokens[number], logprobs[number] = kept, scores[kept] - scores.logsumexp(-1)
     tops = _tops(logits, samplings)
     for row, token, logprob, top in zip(rows, tokens.tolist(), logprobs.tolist(), tops, strict=True):

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bloomery.core.errors import InputError
 from bloomery.engine.protocol import Sampling
 from bloomery.engine.sampler import bias_of, choose, penalise
 
@@ -71,3 +72,15 @@ def test_penalties_and_bias_are_openais_and_ctrls() -> None:
     assert bias is not None and bias_of(Sampling()) is None
     logits.index_add_(0, *bias)
     assert torch.allclose(logits, torch.tensor([1.0, -4.0, 0.5 - 0.5 - 0.5, 2.0]))
+
+
+@pytest.mark.parametrize("temperature", [1e-320, 1e-44, 1e-38, 1e-30, 1e-9])
+def test_however_cold_it_is_the_likeliest_token_is_drawn(temperature: float) -> None:
+    logits = torch.tensor([[1.0, 40.0, -torch.inf, 39.0]])
+    token, logprob = choose(logits, [Sampling(temperature=temperature)], np.zeros(1, np.int64), np.zeros(1, np.int64))
+    assert (token.item(), logprob.item()) == (1, 0)
+
+
+def test_a_penalty_so_small_that_logits_overflow_is_refused() -> None:
+    with pytest.raises(InputError, match="repetition_penalty: 1e-38"):
+        Sampling(repetition_penalty=1e-38)

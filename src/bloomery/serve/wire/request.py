@@ -80,7 +80,7 @@ class Sampled(Wire):
     """Sample among so many most probable tokens; 0: all. Not OpenAI's."""
     min_p: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Leave out tokens less probable than this part of the most probable. Not OpenAI's."""
-    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=10)] | None = None
     """Not OpenAI's."""
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
