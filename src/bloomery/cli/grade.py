@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bloomery.cli.output import Json, print_json, print_table
+from bloomery.cli.output import Json, print_json, print_table, refuse_over
 
 if TYPE_CHECKING:
     from bloomery.graders.payload import Grader, Score
@@ -72,6 +72,7 @@ def run(
     from bloomery.core.files import write_text
     from bloomery.graders.rows import read_samples
 
+    refuse_over(out, grader, rows)
     _, made = _load(grader)
     samples, answered = read_samples(rows)
     asked = [sample for sample, has in zip(samples, answered, strict=True) if has]

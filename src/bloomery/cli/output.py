@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -28,16 +29,31 @@ def print_json(value: Any) -> None:
 
 
 def print_table(headings: list[str], rows: list[list[str]], empty: str) -> None:
-    """A table without lines, or the sentence `empty` where there are no rows."""
+    """A table without lines, or the sentence `empty` where there are no rows. Cells are text, not rich's markup."""
     from rich.table import Table
+    from rich.text import Text
 
     if not rows:
         typer.echo(empty)
         return
     table = Table(*headings, box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(plain(cell)) for cell in row))
     console().print(table)
+
+
+def plain(text: str) -> str:
+    """Text that does not steer the terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
+
+
+def refuse_over(out: Path | None, *read: Path) -> None:
+    """Raise where `--out` is a file that is read: what it holds would be lost."""
+    from bloomery.core.errors import InputError
+
+    for path in read:
+        if out is not None and out.exists() and path.exists() and out.samefile(path):
+            raise InputError(f"`--out {out}` is what is read, and would be lost", fix="name another file")
 
 
 def tell(text: str) -> None:

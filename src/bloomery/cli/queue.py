@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bloomery.cli.output import Json, print_json, print_table
+from bloomery.cli.output import Json, plain, print_json, print_table, refuse_over
 
 if TYPE_CHECKING:
     from bloomery.review.queue import Lease, ReviewQueue
@@ -118,6 +118,7 @@ def export(
     from bloomery.review.export import export_rows
     from bloomery.review.spec import load_spec
 
+    refuse_over(out, queue, spec)
     rows = export_rows(load_spec(spec), _open(queue).decided(), kind)
     write_text(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), mode=0o600)
     typer.echo(f"{len(rows):,} rows in {out}")
@@ -175,7 +176,7 @@ def _ask(found: Lease) -> str | None:
     """A label, "" to skip, None to stop. The model's own word is not shown: who sees it follows it."""
     item = found.item
     for name, value in item.row.items():
-        typer.echo(f"{name}: {_plain(value)}" if name != "labels" else "", nl=name != "labels")
+        typer.echo(f"{name}: {plain(str(value))}" if name != "labels" else "", nl=name != "labels")
     choices = "  ".join(f"{number} {name}" for number, name in enumerate(item.labels, 1))
     while True:
         said = typer.prompt(f"{item.question}?  {choices}  s skip  q stop").strip()
@@ -185,8 +186,3 @@ def _ask(found: Lease) -> str | None:
             return str(said)
         if said.isdigit() and 1 <= int(said) <= len(item.labels):
             return item.labels[int(said) - 1]
-
-
-def _plain(value: Any) -> str:
-    """Text that does not steer the terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in str(value))

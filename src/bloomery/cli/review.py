@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bloomery.cli.models import Model
-from bloomery.cli.output import Json, finish
+from bloomery.cli.output import Json, finish, refuse_over
 
 if TYPE_CHECKING:
     from bloomery.review.calibration import Calibration
@@ -38,6 +38,7 @@ def fit(
     """
     from bloomery.studies.classifying import fit as calibrated
 
+    refuse_over(out, spec, rows)
     found = calibrated(_read(spec), model, rows)
     found.save(out)
     for name, one in found.questions.items():
@@ -65,6 +66,7 @@ def score(
     from bloomery.core.files import write_text
     from bloomery.studies import classifying
 
+    refuse_over(out, spec, rows, calibration)
     read, opened = _read(spec), classifying.open_classifier(_read(spec), model)
     found = classifying.score(read, opened, _load(calibration, read, opened.sha256), classifying.read_rows(rows))
     if out:

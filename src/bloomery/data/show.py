@@ -56,7 +56,7 @@ def show_step(
         own = [row for row in rows if row.source == name]
         tokens = sum(map(len, own))
         trained = sum(row.trained(learned(row)) for row in own)
-        table.add_row(name, f"{len(own):,}", f"{tokens:,}", f"{tokens / total:.1%}", f"{trained:,}")
+        table.add_row(Text(name), f"{len(own):,}", f"{tokens:,}", f"{tokens / total:.1%}", f"{trained:,}")
     console.print(Group(table))
     for line in filter(None, (guess(name, tables[name].store.columns) for name in names)):
         console.print(Text(line, MASKED))

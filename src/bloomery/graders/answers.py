@@ -15,7 +15,11 @@ from bloomery.graders.template import fill, references
 
 REGEX_SECONDS = 1.0
 """What one match may take; a pattern with nested repeats can run for years on forty characters."""
-NUMBER = regex.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?|[-+]?\.\d+")
+SIGN = r"(?:(?<![\d)\]])[-+])?"
+"""A sign behind a digit or a bracket stands between two numbers: 3-5 days, (1+2)-3."""
+NUMBER = regex.compile(rf"{SIGN}(?:\d{{1,3}}(?:,\d{{3}})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?|{SIGN}\.\d+")
+MINUS = str.maketrans({"\u2212": "-", "\ufe63": "-", "\uff0d": "-"})
+"""Signs that typesetting writes for a minus."""
 
 
 def each(samples: Sequence[Sample], rule: Callable[[Sample], float | bool]) -> list[Score]:
@@ -116,7 +120,7 @@ class Regex:
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """1 where the answer's number equals the reference's, within a relative tolerance."""
+    """1 where the answer's number equals the reference's, or one of theirs in a list, within a relative tolerance."""
 
     name: str = "number"
     pick: Literal["last", "first"] = "last"
@@ -133,15 +137,15 @@ class Number:
         return each(samples, self._close)
 
     def _close(self, sample: Sample) -> bool:
-        wanted = _numbers(" ".join(references(sample)))
-        if not wanted:
-            raise ValueError(f"the reference `{sample.reference_answer}` holds no number")
+        wanted = [numbers[-1] for numbers in map(_numbers, references(sample)) if numbers]
+        if not all(map(math.isfinite, wanted or [math.inf])):
+            raise ValueError(f"the reference `{sample.reference_answer}` holds no number, or one too large")
         found = _numbers(sample.answer)
         if not found:
             return False
         number = found[-1 if self.pick == "last" else 0]
-        return math.isclose(number, wanted[-1], rel_tol=self.tolerance, abs_tol=self.tolerance)
+        return any(math.isclose(number, one, rel_tol=self.tolerance, abs_tol=self.tolerance) for one in wanted)
 
 
 def _numbers(text: str) -> list[float]:
-    return [float(found.replace(",", "")) for found in NUMBER.findall(text)]
+    return [float(found.replace(",", "")) for found in NUMBER.findall(text.translate(MINUS))]

@@ -164,7 +164,7 @@ def _costs(found: Explanation) -> Table:
 
 def _filled(table: Table, rows: list[list[str]]) -> Table:
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     return table
 
 

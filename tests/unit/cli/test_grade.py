@@ -120,3 +120,20 @@ def test_two_rows_of_one_id_are_refused(tmp_path: Path, capsys: pytest.CaptureFi
     told = rows(tmp_path, GOOD | {"id": 7}, BAD, NONE | {"id": "7"})
     status, _, err = call(capsys, "validate", grader(tmp_path, "type: number"), "--rows", told)
     assert status == 2 and "rows.jsonl:3: the row's `id: 7` is that of row 1, too" in err
+
+
+def test_an_id_is_shown_as_it_is_and_does_not_steer_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = rows(tmp_path, GOOD | {"id": "[/x]"}, GOOD | {"id": "[red]y"}, GOOD | {"id": "z\x1b[2J"})
+    status, out, _ = call(capsys, "validate", grader(tmp_path, "type: number"), "--rows", told)
+    assert status == 0 and "[/x]" in out and "[red]y" in out and "z\ufffd[2J" in out
+
+
+def test_scores_are_not_written_over_what_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = rows(tmp_path, GOOD)
+    before = Path(told).read_text()
+    (tmp_path / "link.jsonl").symlink_to(told)
+    for out in (told, str(tmp_path / "link.jsonl")):
+        status, _, err = call(capsys, "run", grader(tmp_path, "type: number"), "--rows", told, "--out", out)
+        assert status == 2 and "is what is read" in err and Path(told).read_text() == before
