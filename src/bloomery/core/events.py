@@ -21,11 +21,12 @@ class EventLog:
     their times.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, mode: int = 0o666) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         _drop_torn_line(path)
-        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - lives as long as the log
+        opener = lambda name, flags: os.open(name, flags, mode)  # noqa: E731
+        self._file = open(path, "a", encoding="utf-8", opener=opener)  # noqa: SIM115 - lives as long as the log
         self._one = threading.RLock()  # a signal may come while its own thread writes
 
     def write(self, event: str, /, **fields: Any) -> None:

@@ -99,6 +99,11 @@ def refuse_half(text: str, where: Where) -> None:
         ) from None
 
 
+def refuse_half_in(fields: Mapping[str, Any], where: Where) -> None:
+    """The same for every text of a row that will be written again."""
+    refuse_half(json.dumps(fields, ensure_ascii=False, default=str), where)
+
+
 def refuse_media(fields: Mapping[str, Any], where: Where) -> None:
     """Raise `InputError` for a row with a picture or a sound."""
     for name in sorted(MEDIA.intersection(fields)):

@@ -173,7 +173,7 @@ def load_result(folder: Path) -> EvalResult:
     figures = read_json(folder / FIGURES)
     try:
         by_suite: dict[str, list[Record]] = {suite["name"]: [] for suite in figures["suites"]}
-        for line in (folder / RECORDS).read_text().splitlines():
+        for line in (folder / RECORDS).read_text(encoding="utf-8").split("\n")[:-1]:  # U+2028 ends no line
             fields = json.loads(line)
             fields.pop("model", None)
             by_suite[fields.pop("suite")].append(Record.read(fields))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from bloomery.core.errors import InputError, Where, nearest
+from bloomery.data.turns import refuse_half_in
 from bloomery.evals.metrics import USUAL, refuse_unfit
 from bloomery.evals.own_metrics import check_own
 from bloomery.families.suites import Role
@@ -189,12 +190,13 @@ def numbered(path: Path) -> Iterator[tuple[int, Row]]:
         for line, raw in enumerate(file, 1):
             try:
                 row = json.loads(raw) if raw.strip() else None
-            except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            except (ValueError, RecursionError) as error:
                 told = error.msg if isinstance(error, json.JSONDecodeError) else error
                 raise InputError(f"is not JSON: {told}", where=Where(path, line)) from None
             if row is not None and not isinstance(row, dict):
                 raise InputError("is not a JSON object", where=Where(path, line))
             if row is not None:
+                refuse_half_in(row, Where(path, line))
                 yield line, row
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from bloomery.core.errors import InputError, Where
 from bloomery.data.readers import once, read_jsonl
+from bloomery.data.turns import refuse_half_in
 from bloomery.graders.payload import Sample
 
 PROMPTS, ANSWERS = ("prompt", "question"), ("response", "completion", "answer", "output")
@@ -25,6 +26,7 @@ def read_samples(path: Path) -> tuple[list[Sample], list[bool]]:
         raise InputError("is not a file", where=Where(path), fix="name a JSON-lines file: `--rows sample.jsonl`")
     samples, answered = [], []
     for record in once(read_jsonl(path)):
+        refuse_half_in(record.fields, record.where)
         sample = _sample(record.fields, record.where)
         samples.append(sample)
         answered.append(bool(sample.messages) and sample.messages[-1].get("role") == "assistant")

@@ -104,7 +104,7 @@ def _sampled(plan: Plan, folder: Path, wanted: float, device: str, say: Say) -> 
             kept, dropped = _new(writer.part(number), said)
             write_json(path.with_suffix(".json"), dropped)
             write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept), 0o600)
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
         said.update(stretch for row in rows for stretch in _stretches(_text(row)))
         total.update({"rows": len(rows), "tokens": sum(row["tokens"] for row in rows)})
         total.update(read_json(path.with_suffix(".json")))

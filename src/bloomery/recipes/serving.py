@@ -159,7 +159,7 @@ def _desk(asked: Serving, limits: Limits) -> Desk:
     from bloomery.serve.desk import Desk
 
     adapters = {name: _adapter_folder(place) for name, place in (asked.adapters or {}).items()}
-    log = EventLog(asked.log) if asked.log else None
+    log = EventLog(asked.log, 0o600) if asked.log else None  # under `log_text` it holds what was said
 
     def write(event: dict[str, Any]) -> None:
         if log is not None:

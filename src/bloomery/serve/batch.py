@@ -20,6 +20,7 @@ from typing import IO, Any
 import httpx2
 
 from bloomery.core.errors import DamagedError, InputError, Where, nearest
+from bloomery.data.turns import refuse_half_in
 from bloomery.serve.access import QUEUED
 from bloomery.serve.limits import BODY
 
@@ -50,7 +51,7 @@ async def answer_file(
     """
     wanted = {request["custom_id"]: request for request in read_requests(source)}
     counted = Counted(len(wanted))
-    with open(out, "a+", encoding="utf-8") as file:
+    with open(out, "ab+", opener=_private) as file:
         _lock(file, out)
         for record in _answered(file, out):
             if wanted.pop(record["custom_id"], None) is None:
@@ -66,7 +67,7 @@ async def answer_file(
             async def work() -> None:
                 for request in left:
                     record = await _ask(client, request)
-                    file.write(json.dumps(record, ensure_ascii=False) + "\n")
+                    file.write((json.dumps(record, ensure_ascii=False) + "\n").encode())
                     file.flush()
                     counted.add(record)
                     told(counted)
@@ -117,6 +118,7 @@ def _request(line: bytes, where: Where) -> dict[str, Any]:
         raise InputError("is no JSON object", where=where) from None
     if not isinstance(found, dict):
         raise InputError("is no JSON object", where=where)
+    refuse_half_in(found, where)
     if unknown := next((key for key in found if key not in KEYS), None):
         message = f"a request has no key `{unknown}`{nearest(unknown, KEYS)}"
         raise InputError(message, where=where, fix="rename or remove it; what the model is asked stands in `body`")
@@ -132,24 +134,28 @@ def _request(line: bytes, where: Where) -> dict[str, Any]:
     return {"custom_id": custom, "url": found["url"], "body": body}
 
 
-def _lock(file: IO[str], out: Path) -> None:
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)  # it holds what a model said to users
+
+
+def _lock(file: IO[bytes], out: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         raise InputError("is being written by another batch", where=Where(out), fix="wait for it") from None
 
 
-def _answered(file: IO[str], out: Path) -> Iterator[dict[str, Any]]:
+def _answered(file: IO[bytes], out: Path) -> Iterator[dict[str, Any]]:
     """Answers that are there already; a line half written by a killed process is cut off."""
     file.seek(0)
     data = file.read()
-    whole = data[: data.rfind("\n") + 1]
-    for number, line in enumerate(whole.splitlines(), 1):
+    whole = data[: data.rfind(b"\n") + 1]
+    for number, line in enumerate(whole.split(b"\n")[:-1], 1):
         try:
             record = json.loads(line)
             _ = record["custom_id"], record["response"]["status_code"]
         except (ValueError, KeyError, TypeError):
             raise DamagedError("is no answer of a batch", where=Where(out, number)) from None
         yield record
-    file.truncate(len(whole.encode()))
+    file.truncate(len(whole))
     file.seek(0, os.SEEK_END)

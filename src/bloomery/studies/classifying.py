@@ -15,6 +15,7 @@ from bloomery.core.events import read_events
 from bloomery.core.files import sha256_file, verify_ours
 from bloomery.data.config import SourceSpec
 from bloomery.data.sources import iter_records
+from bloomery.data.turns import refuse_half_in
 from bloomery.recipes.find import Found, find_model
 from bloomery.review.calibration import Calibration, calibrate
 from bloomery.review.scores import Array, Labels
@@ -86,6 +87,7 @@ def read_rows(path: Path) -> list[Row]:
     rows: list[Row] = []
     seen: dict[str, int] = {}
     for record in iter_records(SourceSpec(path=str(path)), Path()):
+        refuse_half_in(record.fields, record.where)
         name = str(record.fields.get("id") or f"{path.name}:{record.where.line}")
         if name in seen:
             raise InputError(

@@ -107,6 +107,7 @@ def test_run_writes_one_score_a_line(tmp_path: Path, capsys: pytest.CaptureFixtu
         ("type: number", {"response": 3, "messages": "x"}, "no messages"),
         ("type: number", {"response": "3", "metadata": [1]}, "no object"),
         ("type: score_model\ninput: Rate it", GOOD, "no judge to ask"),
+        ("type: number", GOOD | {"id": "\ud800"}, "rows.jsonl:1: holds half of a surrogate pair"),
     ],
 )
 def test_what_cannot_work_is_said_with_its_file(

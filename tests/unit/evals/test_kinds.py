@@ -26,7 +26,7 @@ def figures(result: Any, name: str = "s") -> dict[str, float]:
 
 def test_several_answers_to_a_row_are_kept_and_graded_one_by_one(tokenizer: Any, tmp_path: Path) -> None:
     engine = Told(tokenizer, lambda prompt, number: "4" if number % 4 == 0 else "5")
-    rows = [{"prompt": f"question {n}", "reference_answer": "4"} for n in range(12)]
+    rows = [{"prompt": f"question\u2028{n}", "reference_answer": "4"} for n in range(12)]  # which ends no line
     suite = Suite(
         "s", "generate", rows, "skills", {"type": "exact"}, temperature=0.8, samples=4, metrics=("pass@1", "pass@2")
     )

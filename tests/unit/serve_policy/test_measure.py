@@ -152,3 +152,13 @@ def test_a_media_company_may_name_its_own_characters_and_nothing_more() -> None:
     for name in ("safety", "sensitive", "fairness", "security"):
         measured = run_policy("media-company", TEMPLATES / "rows" / f"{name}.jsonl")
         assert (measured.missed, measured.stopped) == ((), ())
+
+
+def test_a_row_may_hold_any_white_space_and_one_that_is_nested_too_deeply_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"text": "a\u2028b\x85c", "expect": "allow"}, ensure_ascii=False) + "\n")
+    assert [row.text for row in read_rows(path)] == ["a\u2028b\x85c"]
+    path.write_text('{"text": "a", "expect": "allow"}\n' + "[" * 100_000 + "\n")
+    with pytest.raises(InputError, match="is no JSON") as told:
+        read_rows(path)
+    assert str(told.value.where).endswith("rows.jsonl:2")

@@ -57,7 +57,7 @@ class Outcome:
 def read_rows(path: Path) -> list[Row]:
     """The rows of a file. Raises `InputError` with file and line for one that cannot be used, and for an empty file."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot be read: {error}", where=Where(path), fix="check the path") from None
     rows = [_row(line, Where(path, number)) for number, line in enumerate(lines, 1) if line.strip()]
@@ -83,8 +83,9 @@ def _decided(guard: PolicyGuard, row: Row) -> Decision:
 def _row(line: str, where: Where) -> Row:
     try:
         row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(f"is no JSON: {error.msg}", where=where, fix="write one object a line") from None
+    except (ValueError, RecursionError) as error:
+        told = error.msg if isinstance(error, json.JSONDecodeError) else error
+        raise InputError(f"is no JSON: {told}", where=where, fix="write one object a line") from None
     if not isinstance(row, dict):
         raise InputError("is no object", where=where, fix='write {"text": "...", "expect": "block"}')
     for key in row:
