@@ -19,6 +19,7 @@ from bloomery.core.http import check_url
 from bloomery.core.secret import Secret
 from bloomery.graders.ask import Ask, OpenAIJudge, Question, Said, Server, named
 from bloomery.graders.payload import Sample
+from bloomery.graders.replies import once
 from bloomery.graders.template import fill
 
 RULES = (
@@ -170,7 +171,7 @@ def _repair(question: Question, said: str) -> Question:
 def _read(text: str, read: Callable[[Any], Any]) -> tuple[Any, str]:
     fenced = re.fullmatch(r"\s*```(?:json)?\s*\n(.*)\n\s*```\s*", text[:LONGEST_REPLY], re.DOTALL)
     try:
-        value = json.loads(fenced.group(1) if fenced else text[:LONGEST_REPLY])
+        value = json.loads(fenced.group(1) if fenced else text[:LONGEST_REPLY], object_pairs_hook=once)
         if not isinstance(value, Mapping):
             raise ValueError("it is no JSON object")
         return read(value), ""

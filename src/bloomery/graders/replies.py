@@ -27,15 +27,16 @@ class Invalid(Exception):
     """The reply as a whole cannot be matched to what was asked."""
 
 
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON. Raises ValueError for a key that stands twice: which of two scores is meant?"""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands there twice")
+    return found
+
+
 def read(body: bytes) -> Any:
-    """A reply's JSON. Raises `Invalid`, for a key that stands twice as well: which of two scores is meant?"""
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            raise ValueError("a key stands there twice")
-        return found
-
+    """A reply's JSON. Raises `Invalid`, for a key that stands twice as well."""
     try:
         return json.loads(body.decode("utf-8"), object_pairs_hook=once)
     except (ValueError, RecursionError) as error:

@@ -13,6 +13,7 @@ import regex  # type: ignore[import-untyped]  # re with a time limit
 from bloomery.core.errors import InputError
 from bloomery.graders.answers import REGEX_SECONDS
 from bloomery.graders.payload import Sample, Score
+from bloomery.graders.replies import once
 
 FENCED = re.compile(r"\A\s*```(?:json)?[ \t]*\n(.*?)\n?[ \t]*```\s*\Z", re.DOTALL)
 MOST = 1 << 20
@@ -42,7 +43,7 @@ class JsonSchema:
             kind.check_schema(self.schema)
         except SchemaError as error:
             raise InputError(f"`schema` is no JSON schema: {error.message[:200]}", fix="correct it") from None
-        limited: Any = validators.extend(kind, {"pattern": _pattern})
+        limited: Any = validators.extend(kind, LIMITED)
         object.__setattr__(self, "checker", limited(self.schema))
 
     def grade(self, samples: Sequence[Sample]) -> list[Score]:
@@ -56,7 +57,7 @@ class JsonSchema:
         try:
             if len(text) > MOST:
                 raise ValueError("it is too long")
-            value = json.loads(text, parse_constant=_refuse, object_pairs_hook=_once)
+            value = json.loads(text, parse_constant=_refuse, object_pairs_hook=once)
         except (ValueError, RecursionError) as error:
             return Score(sample.id, 0.0, reason=f"not JSON: {str(error) or 'too deep'}"[:300])
         try:
@@ -74,19 +75,36 @@ def _pattern(_: Any, pattern: str, value: Any, __: Any) -> Iterator[Exception]:
         yield ValidationError(f"{value!r:.100} does not match {pattern!r}")
 
 
+def _pattern_properties(validator: Any, patterns: Mapping[str, Any], value: Any, _: Any) -> Iterator[Exception]:
+    for pattern, schema in patterns.items() if isinstance(value, dict) else ():
+        for key in value:
+            if regex.search(pattern, key, timeout=REGEX_SECONDS):
+                yield from validator.descend(value[key], schema, path=key, schema_path=pattern)
+
+
+def _additional(validator: Any, allowed: Any, value: Any, schema: Mapping[str, Any]) -> Iterator[Exception]:
+    from jsonschema import ValidationError
+
+    known, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
+    for key in value if isinstance(value, dict) else ():
+        if key in known or any(regex.search(pattern, key, timeout=REGEX_SECONDS) for pattern in patterns):
+            continue
+        if allowed is False:
+            yield ValidationError(f"{key!r:.100} is no property of it")
+        else:
+            yield from validator.descend(value[key], allowed, path=key)
+
+
+LIMITED = {"pattern": _pattern, "patternProperties": _pattern_properties, "additionalProperties": _additional}
+"""Keywords that match what a model wrote."""
+
+
 def _said(problem: Any) -> str:
     return "" if problem is None else f"{problem.json_path}: {problem.message}"[:300]
 
 
 def _refuse(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key stands there twice")
-    return found
 
 
 def _remote(value: Any) -> str:

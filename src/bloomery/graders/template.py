@@ -9,7 +9,7 @@ from typing import Any
 
 from bloomery.graders.payload import Sample
 
-_PLACE = re.compile(r"\{\{\s*([\w.\-]+)\s*\}\}")
+_PLACE = re.compile(r"\{\{\s*([\w.\-]+|(?:item|sample)\b[^{}]*?)\s*\}\}")
 
 
 def _as_it_is(text: str) -> str:

@@ -37,6 +37,7 @@ def grade(spec: dict[str, Any], answer: str, reference: Any = None, **metadata: 
         ({"type": "string_check", "operation": "like"}, "It is ROME.", "rome", 0),
         ({"type": "string_check", "operation": "ne"}, "x", "y", 1),
         ({"type": "string_check", "reference": "{{ item.label }}"}, "x", "y", None),
+        ({"type": "string_check", "input": "{{ sample.output_text | upper }}"}, "x", "y", None),
         ({"type": "regex", "pattern": r"\bcat\b"}, "the cat sat", None, 1),
         ({"type": "regex", "pattern": "cat", "whole": True}, "the cat", None, 0),
         ({"type": "regex", "pattern": "CAT", "ignore_case": True}, "cat", None, 1),

@@ -72,6 +72,7 @@ def test_a_score_is_taken_and_the_prompt_is_filled() -> None:
         '{"score": 1e999}',
         '{"rating": 7}',
         '{"score": 7} {"score": 9}',
+        '{"score": 7, "score": 9}',
         "",
         "{" * 5000,
     ],

@@ -194,6 +194,28 @@ def test_json_is_parsed_strictly_and_checked(answer: str, score: float | None) -
     assert grade({"type": "json_schema", "schema": SCHEMA}, answer) == score
 
 
+@pytest.mark.parametrize(
+    ("answer", "rest", "score"),
+    [
+        ('{"n": 1, "x1": 2}', False, 1),
+        ('{"n": 1, "x1": "2"}', False, 0),
+        ('{"n": 1, "y": "2"}', False, 0),
+        ('{"n": 1, "y": "2"}', {"type": "string"}, 1),
+        ('{"n": 1, "y": 2}', {"type": "string"}, 0),
+        ("[1]", False, 1),
+        ('{"n": 1, "' + "a" * 80 + '!": 1}', False, None),
+    ],
+)
+def test_names_of_properties_are_matched_for_a_second(answer: str, rest: Any, score: float | None) -> None:
+    patterns = (
+        {"^x": {"type": "integer"}, r"^(\w|\w\w)+$": {"type": "integer"}}
+        if score is None
+        else {"^x": {"type": "integer"}}
+    )
+    schema = {"properties": {"n": {}}, "patternProperties": patterns, "additionalProperties": rest}
+    assert grade({"type": "json_schema", "schema": schema}, answer) == score
+
+
 def test_a_fenced_block_counts_where_allowed_and_schemas_are_checked_beforehand() -> None:
     assert grade({"type": "json_schema", "schema": SCHEMA, "fenced": True}, '```json\n{"n": 1}\n```') == 1
     assert grade({"type": "json_schema", "schema": {"$ref": "#/$defs/none"}}, "1") is None
