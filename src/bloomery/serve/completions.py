@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import codecs
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -132,11 +133,12 @@ def _logprobs(body: CompletionRequest, model: Model, tokens: Sequence[Token], of
         return token_bytes(model.tokenizer, token).decode(errors="replace")
 
     found = TextLogprobs(top_logprobs=[] if body.logprobs else None)
+    characters = codecs.getincrementaldecoder("utf-8")("replace")  # one may be of several tokens
     for token in tokens:
         found.tokens.append(shown(token.id))
         found.token_logprobs.append(finite(token.logprob))
         found.text_offset.append(offset)
-        offset += len(found.tokens[-1])
+        offset += len(characters.decode(token_bytes(model.tokenizer, token.id)))
         if found.top_logprobs is not None:
             found.top_logprobs.append({shown(one): finite(logprob) for one, logprob in token.top})
     return found

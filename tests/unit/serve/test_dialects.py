@@ -63,6 +63,16 @@ def test_log_probabilities_of_completions_point_into_the_text() -> None:
     assert len(told["top_logprobs"]) == len(told["token_logprobs"]) == len(told["tokens"])
 
 
+def test_characters_of_several_tokens_move_no_offset() -> None:
+    stage = Stage(Scripted(lambda request: "A \U0001f438 and \u6f22\u5b57 end."))
+    body = {"model": "ember", "prompt": "x", "logprobs": 0, "max_tokens": 99}
+    found = stage.post("/v1/completions", body).json()["choices"][0]
+    told = found["logprobs"]
+    whole = [pair for pair in zip(told["tokens"], told["text_offset"], strict=True) if "\ufffd" not in pair[0]]
+    assert len(whole) < len(told["tokens"]) and whole[-1][1] == len(found["text"]) - len(whole[-1][0])
+    assert all(found["text"][offset:].startswith(token) for token, offset in whole)
+
+
 def test_completions_stream() -> None:
     body = {"model": "ember", "prompt": ["a", "b"], "stream": True, "stream_options": {"include_usage": True}}
     text = Stage().post("/v1/completions", body).text
