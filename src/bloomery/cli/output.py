@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import Annotated, Any
 import typer
 
 from bloomery.launch.local import this_place
+
+STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, marks that turn the direction of writing, halves of surrogate pairs."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 """The option of verbs whose result programs read."""
@@ -43,8 +47,8 @@ def print_table(headings: list[str], rows: list[list[str]], empty: str) -> None:
 
 
 def plain(text: str) -> str:
-    """Text that does not steer the terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
+    """Text that does not steer the terminal; spaces of any width and joined characters stay."""
+    return STEERING.sub("\ufffd", text)
 
 
 def refuse_over(out: Path | None, *read: Path) -> None:
@@ -69,7 +73,7 @@ def finish(result: Any, as_json: bool = False) -> None:
     elif as_json:
         print_json(result.to_json())
     else:
-        typer.echo(str(result))
+        typer.echo(plain(str(result)))
     status = getattr(result, "exit_status", 0)
     if status:
         raise typer.Exit(status)

@@ -109,7 +109,7 @@ def compare(
     each: Annotated[list[str], typer.Option(metavar="QUESTION=MODEL", help="The model of one question.")],
     fit_on: Annotated[Path, typer.Option(help="Rows with `labels` to calibrate both on.")],
     rows: Labelled,
-    price: Annotated[float, typer.Option(help="What an hour of this machine costs.")] = 1.0,
+    price: Annotated[float, typer.Option(min=0, help="What an hour of this machine costs.")] = 1.0,
     json: Json = False,
 ) -> None:
     """Compare one model for all questions with one model for each: quality, latency, cost, training.

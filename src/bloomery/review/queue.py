@@ -129,6 +129,7 @@ class ReviewQueue:
         A person has one lease at a time: who asks again gets the same item, with more time. `disagreed` hands out what
         two people answered differently, to a third; `without` are (id, question) of items not wanted now.
         """
+        person = person.strip()  # one who answers under two spellings would be two people
         self._refuse_nameless(person)
         now, state = self.clock(), "disagreed" if disagreed else "open"
         with self._change():

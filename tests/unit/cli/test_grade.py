@@ -126,9 +126,9 @@ def test_two_rows_of_one_id_are_refused(tmp_path: Path, capsys: pytest.CaptureFi
 def test_an_id_is_shown_as_it_is_and_does_not_steer_the_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = rows(tmp_path, GOOD | {"id": "[/x]"}, GOOD | {"id": "[red]y"}, GOOD | {"id": "z\x1b[2J"})
+    told = rows(tmp_path, GOOD | {"id": "[/x]"}, GOOD | {"id": "[red]y"}, GOOD | {"id": "z\x1b[2J \u3000\u200d"})
     status, out, _ = call(capsys, "validate", grader(tmp_path, "type: number"), "--rows", told)
-    assert status == 0 and "[/x]" in out and "[red]y" in out and "z\ufffd[2J" in out
+    assert status == 0 and "[/x]" in out and "[red]y" in out and "z\ufffd[2J \u3000\u200d" in out
 
 
 def test_scores_are_not_written_over_what_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

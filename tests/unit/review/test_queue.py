@@ -51,6 +51,14 @@ def queue(tmp_path: Path, clock: Clock) -> ReviewQueue:
     return ReviewQueue(tmp_path / "queue.sqlite", clock)
 
 
+def test_spaces_around_a_name_make_no_second_person(queue: ReviewQueue) -> None:
+    queue.add(items(1), people=2)
+    ann = queue.next("ann")
+    assert ann is not None
+    queue.label(ann.fence, "yes")
+    assert queue.next("ann ") is None and queue.next("bob") is not None
+
+
 def test_the_most_valuable_item_comes_first_and_is_kept_for_one_person(queue: ReviewQueue) -> None:
     queue.add(items(3))
     ann, bob = queue.next("ann"), queue.next("bob")
