@@ -17,7 +17,7 @@ from bloomery.serve.policy.load import floor_guard
 from bloomery.serve.policy.numbers import luhn
 from bloomery.serve.policy.pattern import Front, Pattern, Scan
 from bloomery.serve.policy.watch import Pass
-from bloomery.serve.policy.whole import Failed
+from bloomery.serve.policy.whole import Failed, Flag
 from bloomery.serve.policy.words import near_pattern, word_pattern
 
 PATTERNS = {
@@ -53,12 +53,12 @@ class Tells:
     name: str = "tells"
     slow: bool = False
 
-    def flags(self, messages: Sequence[Mapping[str, Any]], role: str, text: str) -> str:
+    def flags(self, messages: Sequence[Mapping[str, Any]], role: str, text: str) -> Flag | None:
         if self.letter not in text[-30:]:
-            return ""
+            return None
         if self.fails:
             raise Failed("it broke")
-        return "it tells"
+        return Flag("it tells", "so it says")
 
 
 def armed(order: int, action: str, patterns: Sequence[str], **changes: Any) -> Armed:

@@ -142,7 +142,25 @@ def test_a_grader_that_fails_does_what_its_category_says_and_is_logged(
     guard, events = guarded(PYTHON.format(on_failure=on_failure, path=grader))
     assert guard.check_input(user(text)).action == on_failure
     assert [e["action"] for e in events] == [on_failure]
-    assert events[0]["reason"].startswith("failed: python: ")
+    assert events[0]["reason"] == "failed: python gave no score"
+
+
+def test_what_a_grader_or_a_model_says_in_its_own_words_is_logged_only_as_the_text_is(
+    guarded: Guarded, tmp_path: Path
+) -> None:
+    path = tmp_path / "quotes.py"
+    path.write_text("def grade(sample):\n    raise ValueError(sample['messages'][-1]['content'])\n")
+    fails = PYTHON.format(on_failure="block", path=path)
+    quotes = "categories:\n  own:\n    detectors:\n      - grader: {type: json_schema, schema: {type: integer}}\n"
+    quotes += "        threshold: 0.5\n        flags: low\n"
+    for policy, reason in ((quotes, "score 0 (threshold 0.5)"), (fails, "failed: python gave no score")):
+        guard, events = guarded(policy)
+        decision = guard.check_input(user('"zebra"'))
+        assert decision.action == "block" and decision.reason.startswith(f"{reason}: ") and "zebra" in decision.reason
+        assert events[0]["reason"] == reason and "zebra" not in json.dumps(events)
+        guard, events = guarded("log_text: true\n" + policy)
+        guard.check_input(user('"zebra"'))
+        assert events[0]["reason"] == reason and "zebra" in events[0]["words"]
 
 
 def test_a_pattern_that_takes_too_long_does_what_its_category_says(guarded: Guarded) -> None:
@@ -174,7 +192,7 @@ def test_the_served_model_is_asked_with_its_labels(guarded: Guarded) -> None:
     assert guard.check_input([*user("bad, long ago"), *user("good")]).action == "allow"
     assert answered(guard, "all is well so far, then it turns bad") == ("all is well so far, ", "block")
     assert guard.check_input(user("odd")).action == "review"
-    assert "which is no label" in events[-1]["reason"]
+    assert events[-1]["reason"] == "failed: the served model answered with no label"
     assert asked[0] == "Is this bad? good"
 
 

@@ -139,6 +139,6 @@ class PolicyGuard:
                 "span_hash": hmac.new(self._key, found.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest(),
                 "policy": self.loaded.hash,
             }
-            log(event | ({"text": found} if self.loaded.policy.log_text else {}))
+            log(event | ({"text": found, "words": finding.words} if self.loaded.policy.log_text else {}))
 
         return told

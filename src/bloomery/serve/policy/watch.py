@@ -20,13 +20,17 @@ from bloomery.serve.policy.whole import Failed, Messages, Whole
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a detector found where; `action` is the category's, what its failure asks for, or allow for an exception."""
+    """What a detector found where; `action` is the category's, what its failure asks for, or allow for an exception.
+
+    `words` are those of a judge, a grader or a model, which may repeat the text.
+    """
 
     span: Span
     category: Armed
     detector: str
     action: Action
     reason: str
+    words: str = ""
 
     @property
     def order(self) -> tuple[int, int, bool, int, int]:
@@ -129,12 +133,12 @@ class _Asked:
         if not text[:end].strip():
             return []
         try:
-            reason = self.whole.flags(self.messages, self.role, text[:end])
+            flag = self.whole.flags(self.messages, self.role, text[:end])
         except (Failed, TimeoutError) as error:
-            self.done = True
-            return [_failure(self.category, self.whole.name, span.start, str(error))]
-        self.done = bool(reason)
-        return [Finding(span, self.category, self.whole.name, self.category.action, reason)] if reason else []
+            self.done, words = True, error.words if isinstance(error, Failed) else ""
+            return [_failure(self.category, self.whole.name, span.start, str(error), words)]
+        self.done = flag is not None
+        return [Finding(span, self.category, self.whole.name, self.category.action, *flag)] if flag else []
 
 
 class Pass:
@@ -205,7 +209,8 @@ class Pass:
         strength = RANK[action], finding.category.floor
         if action != "allow" and strength > self.strength:
             self.strength = strength
-            self.decision = Decision(action, finding.category.name, finding.reason, _shown(finding.category, action))
+            reason = ": ".join(filter(None, (finding.reason, finding.words)))
+            self.decision = Decision(action, finding.category.name, reason, _shown(finding.category, action))
         if action in ("block", "mask"):
             out.append(self._up_to(finding.span.acts))
         if action == "mask":
@@ -254,8 +259,8 @@ class PolicyWatch:
         return any(span.start < end and span.end > start for span in self._running.hidden)
 
 
-def _failure(category: Armed, detector: str, place: int, reason: str) -> Finding:
-    return Finding(Span(place, place), category, detector, category.on_failure, f"failed: {reason}")
+def _failure(category: Armed, detector: str, place: int, reason: str, words: str = "") -> Finding:
+    return Finding(Span(place, place), category, detector, category.on_failure, f"failed: {reason}", words)
 
 
 def _shown(category: Armed, action: Action) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from bloomery.graders.payload import Grader, Sample
 from bloomery.serve.policy.head import Head
@@ -16,7 +16,18 @@ HEAD_EVERY = 400
 
 
 class Failed(Exception):
-    """A detector gave no answer, for the reason that is its text."""
+    """A detector gave no answer, for the reason that is its text; `words` are somebody's own, as in `Flag`."""
+
+    def __init__(self, reason: str, words: str = "") -> None:
+        super().__init__(reason)
+        self.words = words
+
+
+class Flag(NamedTuple):
+    """Why a text is flagged, and what who read it said besides: `words` may repeat the text."""
+
+    reason: str
+    words: str = ""
 
 
 class Whole(Protocol):
@@ -33,8 +44,8 @@ class Whole(Protocol):
         """Whether it is asked about the last message of a conversation only, which it sees with those before it."""
         ...
 
-    def flags(self, messages: Messages, role: str, text: str) -> str:
-        """Why `text`, said by `role` after `messages`, is flagged, or "" where it is not. Raises `Failed`."""
+    def flags(self, messages: Messages, role: str, text: str) -> Flag | None:
+        """Why `text`, said by `role` after `messages`, is flagged, or None where it is not. Raises `Failed`."""
         ...
 
 
@@ -48,13 +59,13 @@ class HeadDetector:
     every: int | None = HEAD_EVERY
     slow: bool = False
 
-    def flags(self, messages: Messages, role: str, text: str) -> str:
+    def flags(self, messages: Messages, role: str, text: str) -> Flag | None:
         """The probability where it reaches the threshold. The last two stretches are read."""
         seen = text if self.every is None else text[-(len(text) % self.every or self.every) - self.every :]
         probability = self.head.probability(seen)
-        return (
-            f"probability {probability:.2f} (threshold {self.threshold:.2f})" if probability >= self.threshold else ""
-        )
+        if probability < self.threshold:
+            return None
+        return Flag(f"probability {probability:.2f} (threshold {self.threshold:.2f})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +79,19 @@ class GraderDetector:
     every: int | None = None
     slow: bool = True
 
-    def flags(self, messages: Messages, role: str, text: str) -> str:
+    def flags(self, messages: Messages, role: str, text: str) -> Flag | None:
         """The score where it is on the wrong side of the threshold, with the grader's reason."""
         sample = Sample("policy", [*messages, {"role": role, "content": text}])
         try:
             (score,) = self.grader.grade([sample])
         except Exception as error:  # whatever a grader meets must not pass as harmless
-            raise Failed(f"{self.grader.name}: {error}") from error
+            raise Failed(f"{self.grader.name} failed", str(error)) from error
         value = score.aggregate_reward_score
         if value is None:
-            raise Failed(f"{self.grader.name}: {score.reason or 'no score'}")
+            raise Failed(f"{self.grader.name} gave no score", score.reason)
         if (value > self.threshold) if self.low else (value < self.threshold):
-            return ""
-        return f"score {value:g} (threshold {self.threshold:g}){': ' + score.reason if score.reason else ''}"
+            return None
+        return Flag(f"score {value:g} (threshold {self.threshold:g})", score.reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +106,12 @@ class AskDetector:
     every: int | None = None
     slow: bool = True
 
-    def flags(self, messages: Messages, role: str, text: str) -> str:
+    def flags(self, messages: Messages, role: str, text: str) -> Flag | None:
         """The label where it is one of those that flag."""
         try:
             label = self.ask(self.question.replace("{text}", text), self.labels)
         except Exception as error:  # whatever an engine meets must not pass as harmless
-            raise Failed(f"the served model was not asked: {error}") from error
+            raise Failed("the served model was not asked", str(error)) from error
         if label not in self.labels:
-            raise Failed(f"the served model answered `{label:.40}`, which is no label")
-        return f"the served model says `{label}`" if label in self.flagged else ""
+            raise Failed("the served model answered with no label", label[:40])
+        return Flag(f"the served model says `{label}`") if label in self.flagged else None
