@@ -43,10 +43,7 @@ def fit(
     found.save(out)
     for name, one in found.questions.items():
         kept = ", ".join(f"{float(risk):.0%} from {least:.3f}" for risk, least in one.thresholds.items())
-        typer.echo(
-            f"{name}: temperature {one.scaling.temperature:.3f} on {one.answers:,} answers; "
-            f"risk {kept or 'of no size can be kept'}"
-        )
+        typer.echo(f"{name}: {one.scaling.told} on {one.answers:,} answers; risk {kept or 'of no size can be kept'}")
     typer.echo(f"wrote {out}", err=True)
 
 

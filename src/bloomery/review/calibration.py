@@ -87,7 +87,7 @@ def load_calibration(path: Path, spec: ClassifierSpec, model: str) -> Calibratio
     try:
         questions = {name: _read(one) for name, one in data["questions"].items()}
         found = Calibration(data["classifier"], data["model"], questions)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise DamagedError(f"is no calibration of ours: {error!r}", where=Where(path)) from None
     for told, was, now in (("model", found.model, model), ("classifier", found.classifier, spec.fingerprint)):
         if was != now:
@@ -126,4 +126,14 @@ def _halved(truth: Labels) -> npt.NDArray[np.bool_]:
 def _read(data: Mapping[str, Any]) -> Fitted:
     scaling = Scaling(float(data["scaling"]["temperature"]), tuple(data["scaling"]["bias"]))
     sets = ConformalSets(tuple(data["sets"]["threshold"]), float(data["sets"]["alpha"]))
+    numbers = (
+        *scaling.bias,
+        *sets.threshold,
+        *data["thresholds"].values(),
+        scaling.temperature,
+        sets.alpha,
+        data["cut"],
+    )
+    if not np.isfinite(numbers).all():
+        raise ValueError("a number of it is none")
     return Fitted(scaling, sets, float(data["cut"]), data["thresholds"], data["tried"], int(data["answers"]))

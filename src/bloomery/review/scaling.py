@@ -26,6 +26,16 @@ class Scaling:
     temperature: float = 1.0
     bias: tuple[float, ...] = ()
 
+    @property
+    def told(self) -> str:
+        """The temperature, and what it means where it is near a bound."""
+        said = ""
+        if self.temperature >= HOTTEST / 2:
+            said = ": the scores hardly tell the labels apart"
+        elif self.temperature <= 2 * COLDEST:
+            said = ": no answer here was wrong, or too few are"
+        return f"temperature {self.temperature:.3f}{said and f' (the bound{said})'}"
+
     def __call__(self, scores: Array) -> Array:
         """Log-probabilities [n, labels] of scores [n, labels]."""
         bias = np.array(self.bias) if self.bias else 0.0

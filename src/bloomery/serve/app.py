@@ -93,6 +93,7 @@ def make_app(desk: Desk, access: Access, swap: Swap | None = None) -> Door:
         _managing(guarded, desk, swap)
     api.include_router(guarded)
 
+    @api.head("/health", include_in_schema=False)
     @api.get("/health", responses=_errors)
     async def health() -> Health:
         if desk.draining:

@@ -174,9 +174,19 @@ def test_a_calibration_is_read_back_and_refused_for_another_model_or_prompt(tmp_
         load_calibration(path, three, "model-2")
     with pytest.raises(InputError, match="another classifier"):
         load_calibration(path, three.model_copy(update={"prompt": "{text} {ask}"}), "model-1")
-    path.write_text("{}")
-    with pytest.raises(DamagedError):
-        load_calibration(path, three, "model-1")
+    temperature = f"{made.questions['threat'].scaling.temperature!r}"
+    for damaged in ("{}", path.read_text().replace(temperature, "NaN")):
+        path.write_text(damaged)
+        with pytest.raises(DamagedError):
+            load_calibration(path, three, "model-1")
+
+
+def test_a_temperature_at_a_bound_says_what_that_means() -> None:
+    truth = np.arange(400) % 2
+    lost, right = np.tile([5.0, -5.0], (400, 1)), np.where(np.eye(2)[truth] > 0, -1.0, -2.0)
+    assert fit_temperature(lost, truth).told.endswith("hardly tell the labels apart)")
+    assert fit_temperature(right, truth).told.endswith("no answer here was wrong, or too few are)")
+    assert Scaling(1.5).told == "temperature 1.500"
 
 
 def test_too_few_answers_are_refused_by_question() -> None:

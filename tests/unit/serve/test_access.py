@@ -33,6 +33,15 @@ def test_every_route_is_in_the_table() -> None:
     }
 
 
+def test_health_is_told_to_those_who_ask_for_its_head_alone() -> None:
+    async def go() -> Any:
+        async with Stage().client(None) as client:
+            return await client.head("/health")
+
+    found = asyncio.run(go())
+    assert found.status_code == 200 and found.content == b""
+
+
 @pytest.mark.parametrize(("method", "path"), ROUTES)
 @pytest.mark.parametrize("token", [None, "", "wrong", "test-toke", "test-token2"])
 def test_no_route_answers_without_the_token(method: str, path: str, token: str | None) -> None:

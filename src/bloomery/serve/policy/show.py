@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,8 @@ def template_table() -> list[list[str]]:
     found = []
     for name in templates():
         path = TEMPLATES / f"{name}.yaml"
-        about = path.read_text(encoding="utf-8").split("\n", 1)[0].removeprefix("# ")
+        first = takewhile(lambda line: line.startswith("# "), path.read_text(encoding="utf-8").splitlines())
+        about = " ".join(line.removeprefix("# ") for line in first)
         named = load_yaml(path)[0]
         found.append([name, ", ".join([*_names(named)]), about])
     return found
