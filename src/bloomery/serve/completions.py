@@ -15,13 +15,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from bloomery.core.errors import InputError
-from bloomery.engine.protocol import Token
 from bloomery.serve import limits
 from bloomery.serve.desk import Desk, Model, stops_of
 from bloomery.serve.errors import Refusal, refused
 from bloomery.serve.forms import structured
 from bloomery.serve.policy.decision import Decision
-from bloomery.serve.run import Blocked, Run, Work
+from bloomery.serve.run import Blocked, Delta, Run, Work
 from bloomery.serve.speech import finite
 from bloomery.serve.stream import ALIVE, DONE, Events, event, reply, whole_of
 from bloomery.serve.text import token_bytes
@@ -93,18 +92,17 @@ async def _checked(
 
 
 async def _whole(body: CompletionRequest, run: Run | Blocked, model: Model) -> Completion:
-    texts = [""] * run.work.answers
-    tokens: list[list[Token]] = [[] for _ in texts]
-    finish: list[Any] = [None for _ in texts]
+    choices = [
+        TextChoice(index=i, text="", logprobs=_logprobs(body, model, Delta(i), 0), finish_reason=None)
+        for i in range(run.work.answers)
+    ]
     async for delta in run.deltas():
         if delta is not None:
-            texts[delta.index] += delta.text
-            tokens[delta.index] += delta.tokens
-            finish[delta.index] = delta.finish
-    choices = [
-        TextChoice(index=i, text=text, logprobs=_logprobs(body, model, tokens[i], 0), finish_reason=finish[i])
-        for i, text in enumerate(texts)
-    ]
+            one = choices[delta.index]
+            more = _logprobs(body, model, delta, len(one.text))
+            one.text, one.finish_reason = one.text + delta.text, delta.finish
+            if one.logprobs is not None and more is not None:
+                one.logprobs.add(more)
     usage = Usage.of(run.prompt_tokens, run.completion_tokens)
     return Completion(choices=choices, usage=usage, **_head(body, model))
 
@@ -116,7 +114,7 @@ async def _chunks(body: CompletionRequest, run: Run | Blocked, model: Model) -> 
         if delta is None:
             yield ALIVE
             continue
-        logprobs = _logprobs(body, model, delta.tokens, offsets[delta.index])
+        logprobs = _logprobs(body, model, delta, offsets[delta.index])
         offsets[delta.index] += len(delta.text)
         choice = TextChoice(index=delta.index, text=delta.text, logprobs=logprobs, finish_reason=delta.finish)
         yield event(Completion(choices=[choice], **head))
@@ -125,7 +123,8 @@ async def _chunks(body: CompletionRequest, run: Run | Blocked, model: Model) -> 
     yield DONE
 
 
-def _logprobs(body: CompletionRequest, model: Model, tokens: Sequence[Token], offset: int) -> TextLogprobs | None:
+def _logprobs(body: CompletionRequest, model: Model, delta: Delta, offset: int) -> TextLogprobs | None:
+    """Those of the tokens, which are looked for in the text: what a policy put in place of others is no token's."""
     if body.logprobs is None:
         return None
 
@@ -133,12 +132,14 @@ def _logprobs(body: CompletionRequest, model: Model, tokens: Sequence[Token], of
         return token_bytes(model.tokenizer, token).decode(errors="replace")
 
     found = TextLogprobs(top_logprobs=[] if body.logprobs else None)
-    characters = codecs.getincrementaldecoder("utf-8")("replace")  # one may be of several tokens
-    for token in tokens:
+    characters, place = codecs.getincrementaldecoder("utf-8")("replace"), 0  # one may be of several tokens
+    for token in delta.tokens:
+        said = characters.decode(token_bytes(model.tokenizer, token.id))
+        place = max(place, delta.text.find(said, place))
         found.tokens.append(shown(token.id))
         found.token_logprobs.append(finite(token.logprob))
-        found.text_offset.append(offset)
-        offset += len(characters.decode(token_bytes(model.tokenizer, token.id)))
+        found.text_offset.append(offset + place)
+        place += len(said)
         if found.top_logprobs is not None:
             found.top_logprobs.append({shown(one): finite(logprob) for one, logprob in token.top})
     return found

@@ -99,6 +99,16 @@ def call(arguments: str) -> str:
     return f'<tool_call>\n{{"name": "pay", "arguments": {arguments}}}\n</tool_call>'
 
 
+def test_places_of_tokens_are_those_of_the_text_that_is_shown() -> None:
+    stage = Stage(Scripted(lambda request: f"Pay {CARD} at once, then go."))
+    body = {"model": "ember", "prompt": "x", "logprobs": 0, "max_tokens": 99}
+    found = stage.post("/v1/completions", body).json()["choices"][0]
+    told = found["logprobs"]
+    assert found["text"] == f"Pay {HIDDEN} at once, then go." and len(told["tokens"]) > 5
+    for token, place in zip(told["tokens"], told["text_offset"], strict=True):
+        assert found["text"][place:].startswith(token), (token, place)
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_what_a_call_says_is_masked_however_it_is_escaped(stream: bool) -> None:
     stage = Stage(Scripted(lambda request: call(f'{{"card": "{ESCAPED}", "note": "rent", "sum": 12.5}}')))

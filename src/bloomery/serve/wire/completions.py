@@ -54,6 +54,14 @@ class TextLogprobs(Wire):
     top_logprobs: list[dict[str, float]] | None = None
     text_offset: list[int] = []
 
+    def add(self, more: TextLogprobs) -> None:
+        """Append those of what follows."""
+        self.tokens += more.tokens
+        self.token_logprobs += more.token_logprobs
+        self.text_offset += more.text_offset
+        if self.top_logprobs is not None:
+            self.top_logprobs += more.top_logprobs or []
+
 
 class TextChoice(Wire):
     """One answer, or what an event adds to it."""
