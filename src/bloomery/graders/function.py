@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -53,6 +54,8 @@ class PythonFunction:
                 f"`signature: {self.signature}` is none we know{nearest(str(self.signature), SIGNATURES)}",
                 fix="change `signature`",
             )
+        if self.source is not None:
+            _refuse_unreadable(self.source)
         where = self.path or "`source`"
         check_level(self._level(), self.trusted, f"grader `{self.name}` runs the Python code in {where}")
 
@@ -104,6 +107,14 @@ class PythonFunction:
 
     def _level(self) -> Level:
         return self.level or ("process" if self.trusted or self.path is not None else "isolated")
+
+
+def _refuse_unreadable(source: str) -> None:
+    try:
+        ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        told = f"{error.msg}, line {error.lineno} of it" if isinstance(error, SyntaxError) else str(error)
+        raise InputError(f"`source` is no Python: {told}", fix="correct it") from None
 
 
 def _arguments(sample: Sample, signature: str) -> Any:

@@ -11,6 +11,7 @@ import pytest
 from bloomery.core.errors import InputError
 from bloomery.core.sandbox_level import require
 from bloomery.graders.ask import Question, Said
+from bloomery.graders.function import PythonFunction
 from bloomery.graders.load import Given, load_grader
 from bloomery.graders.payload import Sample
 
@@ -139,3 +140,16 @@ def test_multi_by_list_and_by_name() -> None:
 
 def test_endpoint_loads() -> None:
     assert load_grader(json.loads(ENDPOINT)).name == "Example endpoint grader"
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("def grade(sample, item)\n    return 1\n", "expected ':', line 1 of it"),
+        ("x = '\0'", "null byte"),
+        ("(" * 5000, "too many"),
+    ],
+)
+def test_a_source_that_is_no_python_is_refused_by_its_line(source: str, said: str) -> None:
+    with pytest.raises(InputError, match=rf"`source` is no Python: .*{said}"):
+        PythonFunction(source=source)

@@ -34,11 +34,14 @@ def test_check_refuses_a_policy_that_lowers_the_floor(write: Write) -> None:
         run("check", write("extends: safety\ncategories:\n  child_safety: null\n"))
 
 
-def test_check_refuses_a_judge_that_is_not_there(write: Write) -> None:
+@pytest.mark.parametrize("verb", ["check", "try", "test"])
+def test_a_judge_that_is_not_there_is_refused_before_it_is_asked(write: Write, tmp_path: Path, verb: str) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"text": "a", "expect": "allow"}\n')
+    more = {"check": [], "try": ["a"], "test": ["--rows", str(tmp_path / "rows.jsonl")]}[verb]
     judge = "{{input: 'Rate {{{{ sample.output_text }}}}', judge: {}, range: [1, 10]}}"
     policy = "categories:\n  rude:\n    detectors:\n      - judge: "
     with pytest.raises(InputError, match=r"`judge: embr/posttrained`: .*did you mean `ember`") as refused:
-        run("check", write(policy + judge.format("embr/posttrained")))
+        run(verb, write(policy + judge.format("embr/posttrained")), *more)
     assert str(refused.value.where).endswith("policy.yaml:4")
     assert "1 judge" in run("check", write(policy + judge.format("ember/posttrained")))[1]
 
