@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from bloomery.engine.running import Running
 from bloomery.engine.scheduler import Scheduler
 from bloomery.models.load import Loaded
 
+_log = logging.getLogger("bloomery.engine")
 MOST_WAITING = 256
 """Requests that may wait for a place before others are turned away."""
 
@@ -164,9 +166,17 @@ class NativeService:
         return _Model(NativeEngine(loaded, batch_rows=self._rows, memory=self._memory, keep=True))
 
     def _counted(self, told: Callable[[Token], None]) -> Callable[[Token], None]:
+        """With its tokens counted. One that raises, which it must not, hears no more: others are being answered."""
+        hears = told
+
         def count(token: Token) -> None:
+            nonlocal hears
             self._tokens += token.id >= 0
-            told(token)
+            try:
+                hears(token)
+            except Exception:
+                hears = _deaf
+                _log.exception("a program that was told a token failed; it is told no more")
 
         return count
 
@@ -212,3 +222,7 @@ class NativeService:
                     model.scheduler, failed = model.engine.scheduler(), model.scheduler
                 failed.abandon(f"the engine failed: {type(error).__name__}")
         self._busy += time.perf_counter() - began
+
+
+def _deaf(_: Token) -> None:
+    """Hears nothing."""

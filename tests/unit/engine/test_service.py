@@ -189,6 +189,21 @@ def test_a_step_that_fails_ends_what_it_had_and_nothing_else(
     assert again.done.wait(SECONDS) and again.ended == "length" and len(again.ids) == 8
 
 
+def test_a_program_that_fails_at_a_token_hears_no_more_and_others_are_answered(
+    service: NativeService, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[Token] = []
+
+    def fails(token: Token) -> None:
+        heard.append(token)
+        raise KeyError("its own")
+
+    service.submit(Request(PROMPT, Sampling(5, stop_ids=())), fails)
+    other = ask(service)
+    assert other.done.wait(SECONDS) and other.ended == "length" and len(heard) == 1
+    assert "it is told no more" in caplog.text and "its own" in caplog.text
+
+
 def test_requests_of_many_threads_come_and_go_while_others_are_answered(service: NativeService) -> None:
     """`waiting` is the engine's own: other threads appended to it while it was read, and the engine died."""
     ended: list[str | None] = []
