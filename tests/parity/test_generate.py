@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from architectures import PACKED, PADDED, tiny
+from engines import answered
 
 from bloomery.core.rows import TokenRow
 from bloomery.engine.native import NativeEngine
-from bloomery.engine.protocol import Sampling
+from bloomery.engine.protocol import Request, Sampling
+from bloomery.engine.ragged import Prefill
 from bloomery.models.load import Loaded
 
 PROMPTS, NEW = 50, 6
@@ -63,3 +67,28 @@ def test_sampled_logprobs_equal_a_forward_over_the_whole_row(architecture: str) 
     scored = engine.score([TokenRow(row, {}, str(i), "s", "e") for i, row in enumerate(rows)])
     for prompt, answer, logp in zip(asked, answers, scored, strict=True):
         assert np.allclose(answer.logprobs, logp[len(prompt) :], atol=1e-4)
+
+
+@pytest.mark.parametrize("architecture", sorted(PACKED))
+def test_prompts_of_one_length_are_read_as_one_and_answered_as_each_alone(
+    architecture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, sizes = NativeEngine(tiny(architecture)), list[int]()
+    attend = Prefill.attend
+
+    def watched(part: Prefill, *given: Any) -> torch.Tensor:
+        sizes.append(len(part.slots))
+        return attend(part, *given)
+
+    monkeypatch.setattr(Prefill, "attend", watched)
+    lengths = [7] * 3 + [9] * 4 + [7] + [1] * 2  # in steps of 24 tokens, some of which end within a prompt
+    draw = np.random.default_rng(0)
+    prompts = [draw.integers(3, 60, length).tolist() for length in lengths]
+    scheduler = engine.scheduler()
+    scheduler.backend.chunk = 24  # type: ignore[attr-defined]
+    sampling = Sampling(6, stop_ids=())
+    together = answered(engine, [Request(prompt, sampling) for prompt in prompts], scheduler)
+    assert not engine.ragged or max(sizes) >= 2
+    for prompt, got in zip(prompts, together, strict=True):
+        want = engine.generate([prompt], sampling)[0]
+        assert got.ids == list(want.ids) and np.allclose(got.logprobs, want.logprobs, atol=1e-4)

@@ -236,31 +236,36 @@ class RaggedBatch:
 
     def _reading(
         self, parts: list[Part], ids: list[int], owners: list[Running], wanted: list[int]
-    ) -> list[tuple[Running, Prefill]]:
-        """Add the next chunks of prompts to the step, in the order of coming; the last token of a prompt is wanted."""
-        left, reading = self.chunk, []
+    ) -> list[tuple[Running, int]]:
+        """Add the next chunks of prompts to the step, in the order of coming; the last token of a prompt is wanted.
+
+        Returns the requests and how many of their tokens are read.
+        """
+        left, reading, last = self.chunk, list[tuple[Running, int]](), None
         for request in self.running:
             slot = _slot(request)
             todo = len(request.prompt) - slot.past
             if slot.row < slot.slab.ready or not left or not todo:
                 continue
-            part = prefill_part(slot, min(left, todo))
-            left -= part.count
-            parts.append(part)
-            ids += request.prompt[slot.past : slot.past + part.count].tolist()
-            owners += [request] * part.count
-            if part.count == todo:
+            count = min(left, todo)
+            left -= count
+            if last is None or not last.joined(slot, count):
+                last = prefill_part(slot, count)
+                parts.append(last)
+            ids += request.prompt[slot.past : slot.past + count].tolist()
+            owners += [request] * count
+            if count == todo:
                 wanted.append(len(ids) - 1)
-            reading.append((request, part))
+            reading.append((request, count))
         return reading
 
-    def _read(self, parts: list[Part], reading: list[tuple[Running, Prefill]], begun: list[Running]) -> None:
+    def _read(self, parts: list[Part], reading: list[tuple[Running, int]], begun: list[Running]) -> None:
         """What the step wrote counts as there; read prompts join those that answer."""
         for part in (part for part in parts if not isinstance(part, Prefill)):
             for slot in part.slab.live[: part.count]:
                 slot.length += 1
-        for _, prefill in reading:
-            prefill.slot.length += prefill.count
+        for request, count in reading:
+            _slot(request).length += count
         slots = [request.slot for request in (*(request for request, _ in reading), *begun) if request.slot is not None]
         for slot in sorted(slots, key=lambda slot: slot.row):  # in the order of rows, so that few change places
             if slot.past == len(slot.owner.prompt):
@@ -296,5 +301,6 @@ def _slot(request: Running) -> Slot:
 def _positions(part: Part, device: torch.device) -> Tensor:
     """int64[count]: each token's place in its request."""
     if isinstance(part, Prefill):
-        return torch.arange(part.slot.past, part.slot.past + part.count, device=device)
+        past = part.slots[0].past
+        return torch.arange(past, past + part.each, device=device).repeat(len(part.slots))
     return part.positions

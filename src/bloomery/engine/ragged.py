@@ -137,34 +137,54 @@ def _weighted(shares: Tensor, values: Tensor) -> Tensor:
 
 @dataclass(slots=True)
 class Prefill:
-    """The next `count` tokens of one request's prompt."""
+    """The next tokens of one request's prompt, or the first ones of several whose rows lie next to each other."""
 
-    slot: Slot
+    slots: list[Slot]
     start: int
-    """Tokens in its row before these."""
-    count: int
+    """Tokens in its row before these; 0 for several."""
+    each: int
+    """t; the new tokens of each."""
+
+    @property
+    def count(self) -> int:
+        """n t; the tokens of the step that are of this part."""
+        return len(self.slots) * self.each
+
+    def joined(self, slot: Slot, count: int) -> bool:
+        """Whether the first `count` tokens of another row are now read with these: many short prompts of one length
+        take 0.5 ms a layer where each by itself takes 1.6 (16 of 32 tokens) and 3 (64 of 8)."""
+        last = self.slots[-1]
+        alike = not self.start and not last.past and not slot.past and count == self.each
+        if not alike or slot.slab is not last.slab or slot.row != last.row + 1:
+            return False
+        self.slots.append(slot)
+        return True
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, options: Options) -> Tensor:
-        """q [t, G, D], k and v [t, K, D] -> [t, G, D]."""
-        row, end, (all_keys, all_values) = self.slot.row, self.start + self.count, self.slot.slab.layers[layer]
-        all_keys[row, :, self.start : end] = k.transpose(0, 1).to(all_keys.dtype)
-        all_values[row, :, self.start : end] = v.transpose(0, 1).to(all_values.dtype)
-        query = q.transpose(0, 1)[None]
-        if not self.slot.skipped + self.start:  # nothing older: causal among the new tokens, as packed training has it
-            keys, values = k.transpose(0, 1)[None], v.transpose(0, 1)[None]
-            return attention(_NOBODY, query, keys, values, None, **options)[0][0]
-        keys, values = all_keys[row, :, :end], all_values[row, :, :end]
-        if self.slot.beginning is not None:
-            first, skipped = self.slot.beginning, self.slot.skipped
-            before = (one[first.row, :, :skipped] for one in first.slab.layers[layer])
+        """q [n t, G, D], k and v [n t, K, D] -> [n t, G, D]."""
+        first, end = self.slots[0], self.start + self.each
+        rows = slice(first.row, first.row + len(self.slots))
+        query, new_keys, new_values = (
+            x.view(len(self.slots), self.each, *x.shape[1:]).transpose(1, 2) for x in (q, k, v)
+        )
+        all_keys, all_values = first.slab.layers[layer]
+        all_keys[rows, :, self.start : end] = new_keys.to(all_keys.dtype)
+        all_values[rows, :, self.start : end] = new_values.to(all_values.dtype)
+        if not first.skipped + self.start:  # nothing older: causal among the new tokens, as packed training has it
+            out = attention(_NOBODY, query, new_keys, new_values, None, **options)[0]
+            return out.reshape(self.count, *out.shape[2:])
+        keys, values = all_keys[first.row, :, :end], all_values[first.row, :, :end]
+        if first.beginning is not None:
+            begun, skipped = first.beginning, first.skipped
+            before = (one[begun.row, :, :skipped] for one in begun.slab.layers[layer])
             keys, values = (torch.cat(pair, 1) for pair in zip(before, (keys, values), strict=True))
-        seen = self._seen(options["sliding_window"], self.slot.skipped, q.device)
+        seen = self._seen(options["sliding_window"], first.skipped, q.device)
         return attention(_NOBODY, query, keys[None], values[None], seen, **options)[0][0]
 
     def _seen(self, window: int | None, skipped: int, device: torch.device) -> Tensor:
         """bool[1, 1, t, skipped + start + t]: each new token sees those before it, and itself."""
-        end = skipped + self.start + self.count
-        at, own = torch.arange(end, device=device)[None], torch.arange(end - self.count, end, device=device)[:, None]
+        end = skipped + self.start + self.each
+        at, own = torch.arange(end, device=device)[None], torch.arange(end - self.each, end, device=device)[:, None]
         seen = at <= own if window is None else (at <= own) & (at > own - window)
         return seen[None, None]
 
@@ -238,7 +258,7 @@ def _runs(lengths: Sequence[int]) -> list[tuple[slice, int]]:
 def prefill_part(slot: Slot, count: int) -> Prefill:
     """The next `count` tokens of the prompt of a row."""
     slot.slab.widen(slot.length + count)
-    return Prefill(slot, slot.length, count)
+    return Prefill([slot], slot.length, count)
 
 
 def own_forward(model: nn.Module) -> Forward:
