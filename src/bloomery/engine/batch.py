@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from bloomery.engine.adapters import Adapters
-from bloomery.engine.ragged import Forward, Part, Prefill, decode_part, prefill_part, recorded
+from bloomery.engine.ragged import Forward, Part, Prefill, decode_part, prefill_part
+from bloomery.engine.recorder import recorded
 from bloomery.engine.running import Running
 from bloomery.engine.slots import Shape, Slot, Slots
 from bloomery.models.head import Head, raw_logits
@@ -216,7 +217,7 @@ class RaggedBatch:
 
     def _logits(self, parts: list[Part], ids: list[int], owners: list[Running], wanted: list[int]) -> Tensor:
         """Logits [n, V] after the wanted ones of the step's tokens."""
-        positions = [_positions(part, self.device) for part in parts]
+        positions = [part.positions for part in parts]
         self.adapters.activate([owner.request.adapter for owner in owners] if self.adapters.names else [])
         at = torch.tensor(ids, dtype=torch.long, device=self.device)
         try:
@@ -296,11 +297,3 @@ def _beginning(request: Running) -> tuple[str, bytes]:
 def _slot(request: Running) -> Slot:
     assert request.slot is not None
     return request.slot
-
-
-def _positions(part: Part, device: torch.device) -> Tensor:
-    """int64[count]: each token's place in its request."""
-    if isinstance(part, Prefill):
-        past = part.slots[0].past
-        return torch.arange(past, past + part.each, device=device).repeat(len(part.slots))
-    return part.positions

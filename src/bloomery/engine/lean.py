@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from transformers.activations import SiLUActivation
 
 from bloomery.engine.packed import packed_of
-from bloomery.engine.ragged import Options, Part, attend, recorded
+from bloomery.engine.ragged import Options, Part, attend
+from bloomery.engine.recorder import recorded
 
 KINDS = frozenset({"llama", "mistral", "qwen2", "qwen3", "smollm3", "olmo2", "olmo3"})
 """Model types whose decoder, attention and feed-forward layers are written out here."""

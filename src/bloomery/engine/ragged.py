@@ -29,7 +29,7 @@ Options = dict[str, Any]
 """What a layer's attention must honour, by the names of `attention`: scaling, window, soft-cap, sinks."""
 RUNS = 4
 """Runs of rows that are written one after the other: 64 rows take 16 us as one, 25 as four, and 40 by their indexes."""
-_NOBODY = nn.Module()
+NOBODY = nn.Module()
 """In place of the layer that attends, of which our attention asks nothing."""
 
 
@@ -150,6 +150,13 @@ class Prefill:
         """n t; the tokens of the step that are of this part."""
         return len(self.slots) * self.each
 
+    @property
+    def positions(self) -> Tensor:
+        """int64[n t]: each token's place in its request."""
+        first = self.slots[0]
+        keys, _ = next(iter(first.slab.layers.values()))
+        return torch.arange(first.past, first.past + self.each, device=keys.device).repeat(len(self.slots))
+
     def joined(self, slot: Slot, count: int) -> bool:
         """Whether the first `count` tokens of another row are now read with these: many short prompts of one length
         take 0.5 ms a layer where each by itself takes 1.6 (16 of 32 tokens) and 3 (64 of 8)."""
@@ -171,7 +178,7 @@ class Prefill:
         all_keys[rows, :, self.start : end] = new_keys.to(all_keys.dtype)
         all_values[rows, :, self.start : end] = new_values.to(all_values.dtype)
         if not first.skipped + self.start:  # nothing older: causal among the new tokens, as packed training has it
-            out = attention(_NOBODY, query, new_keys, new_values, None, **options)[0]
+            out = attention(NOBODY, query, new_keys, new_values, None, **options)[0]
             return out.reshape(self.count, *out.shape[2:])
         keys, values = all_keys[first.row, :, :end], all_values[first.row, :, :end]
         if first.beginning is not None:
@@ -179,7 +186,7 @@ class Prefill:
             before = (one[begun.row, :, :skipped] for one in begun.slab.layers[layer])
             keys, values = (torch.cat(pair, 1) for pair in zip(before, (keys, values), strict=True))
         seen = self._seen(options["sliding_window"], first.skipped, q.device)
-        return attention(_NOBODY, query, keys[None], values[None], seen, **options)[0][0]
+        return attention(NOBODY, query, keys[None], values[None], seen, **options)[0][0]
 
     def _seen(self, window: int | None, skipped: int, device: torch.device) -> Tensor:
         """bool[1, 1, t, skipped + start + t]: each new token sees those before it, and itself."""
@@ -271,29 +278,3 @@ def own_forward(model: nn.Module) -> Forward:
         return hidden
 
     return forward
-
-
-class Recorder:
-    """Stands for a step where the layers are asked what they are: notes it, and attends as training does."""
-
-    def __init__(self, count: int) -> None:
-        self.shapes: dict[int, tuple[int, int, int, torch.dtype]] = {}
-        self.options: dict[int, Options] = {}
-        self.count = count
-
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, options: Options) -> Tensor:
-        """q [t, G, D], k and v [t, K, D] -> [t, G, D]."""
-        self.shapes[layer] = (k.shape[1], k.shape[2], v.shape[2], k.dtype)
-        self.options[layer] = options
-        query, key, value = (x.transpose(0, 1)[None] for x in (q, k, v))
-        return attention(_NOBODY, query, key, value, None, **options)[0][0]
-
-
-@torch.inference_mode()
-def recorded(model: nn.Module) -> Recorder:
-    """What each layer keeps of a token and how it attends, found by reading two tokens."""
-    recorder: Any = Recorder(2)
-    device = next(model.parameters()).device
-    own_forward(model)(torch.zeros(2, dtype=torch.long, device=device), torch.arange(2, device=device), [recorder])
-    found: Recorder = recorder
-    return found
