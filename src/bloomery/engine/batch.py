@@ -251,7 +251,7 @@ class RaggedBatch:
             count = min(left, todo)
             left -= count
             if last is None or not last.joined(slot, count):
-                last = prefill_part(slot, count)
+                last = prefill_part(slot, count, self.device)
                 parts.append(last)
             ids += request.prompt[slot.past : slot.past + count].tolist()
             owners += [request] * count

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from transformers.activations import SiLUActivation
 
-from bloomery.engine.packed import packed_of
+from bloomery.engine.packed import hooked, joint, swish
 from bloomery.engine.ragged import Options, Part, attend
 from bloomery.engine.recorder import recorded
 
@@ -108,21 +108,15 @@ def _norm(norm: Any, x: Tensor) -> Tensor:
 
 def _linear(module: Any, x: Tensor) -> Tensor:
     """As the module does it, without the way through its hooks where it has none."""
-    plain = type(module) is nn.Linear and not module._forward_hooks and not module._forward_pre_hooks
+    plain = type(module) is nn.Linear and not hooked(module)
     out: Tensor = module.forward(x) if plain else module(x)
     return out
 
 
 def _beside(modules: Sequence[Any], x: Tensor) -> Tensor:
-    """What several modules make of x, side by side; in one product where there is a copy of their weights for it."""
-    ways = {packed_of(module) for module in modules}
-    product = ways.pop() if len(ways) == 1 else None
-    if product is not None:
-        own = [module._parameters for module in modules]
-        out = product.joint(x, tuple(one["weight"] for one in own), [one["bias"] for one in own])
-        if out is not None:
-            return out
-    return torch.cat([_linear(module, x) for module in modules], -1)
+    """What several modules make of x, side by side."""
+    out = joint(modules, x)
+    return torch.cat([_linear(module, x) for module in modules], -1) if out is None else out
 
 
 def _attention(layer: _Layer, x: Tensor, turn: tuple[Tensor, Tensor] | None, parts: Sequence[Part]) -> Tensor:
@@ -149,11 +143,8 @@ def _attention(layer: _Layer, x: Tensor, turn: tuple[Tensor, Tensor] | None, par
 def _feed(layer: _Layer, x: Tensor) -> Tensor:
     """x [T, H] -> [T, H]."""
     gate, up, down, function = layer.feed
-    product = packed_of(gate) if isinstance(function, SWISH) else None
-    if product is None:
-        gated = function(_linear(gate, x))
-    else:
-        gated = product(x, gate._parameters["weight"], gate._parameters["bias"], "swish")
+    gated = swish(gate, x) if isinstance(function, SWISH) else None
+    gated = function(_linear(gate, x)) if gated is None else gated
     return _linear(down, gated.mul_(_linear(up, x)))
 
 

@@ -13,7 +13,7 @@ with a copy is (2 threads of an EPYC with AVX-512 bf16), by rows:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -21,8 +21,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-Product = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""x [T, H], weight [O, H], bias [O] or None -> [T, O]."""
 Then = Literal["none", "swish"]
 Weights = tuple[Tensor, ...]
 ROOM = 2 << 30
@@ -32,7 +30,7 @@ LARGE = 1 << 19
 
 
 class Packed:
-    """A `Product`. A weight is copied when it is first used, and again once it has been changed in place."""
+    """A product. A weight is copied when it is first used, and again once it has been changed in place."""
 
     def __init__(self, dtype: torch.dtype, room: int = ROOM) -> None:
         self.dtype, self.room = dtype, room
@@ -90,34 +88,52 @@ def _count(optimiser: torch.optim.Optimizer, *_: Any) -> None:
 register_optimizer_step_post_hook(_count)
 
 
-def product_for(weight: Tensor) -> Product:
-    """How a model with such weights multiplies: with copies on a CPU where oneDNN has them, else as torch does."""
+def product_for(weight: Tensor) -> Packed | None:
+    """What a model with such weights multiplies with on a CPU where oneDNN has copies; else None, it is torch's."""
     mkldnn, dtype = torch.backends.mkldnn, weight.dtype
     if weight.device.type != "cpu" or weight.is_inference() or not (mkldnn.is_available() and mkldnn.enabled):
-        return F.linear
+        return None
     fast = dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    return Packed(dtype) if fast else F.linear
+    return Packed(dtype) if fast else None
 
 
-def install(model: nn.Module, product: Product) -> None:
+def install(model: nn.Module, product: Packed | None) -> None:
     """Let the linear layers of a module tree multiply so from now on, those in adapters too, where no gradient is."""
     for module in model.modules():
-        if type(module) is nn.Linear and product is not F.linear:
+        if type(module) is nn.Linear and product is not None:
             module.forward = _Multiplied(module, product)  # type: ignore[assignment,method-assign]
 
 
-def packed_of(layer: nn.Module) -> Packed | None:
-    """What a linear layer multiplies with where that is copies, and nothing else is done to what comes out of it."""
-    forward = layer.__dict__.get("forward")
-    plain = isinstance(forward, _Multiplied) and not layer._forward_hooks and not layer._forward_pre_hooks
-    return forward.product if plain and isinstance(forward.product, Packed) else None  # type: ignore[union-attr]
+def joint(layers: Sequence[nn.Module], x: Tensor) -> Tensor | None:
+    """What several layers make of x [T, H], side by side, in one product; None where they have no copies for it."""
+    ways = [way for layer in layers if (way := _way(layer)) is not None]
+    if len(ways) < len(layers) or any(way.product is not ways[0].product for way in ways):
+        return None
+    weights = tuple(way.own["weight"] for way in ways)
+    return ways[0].product.joint(x, weights, [way.own["bias"] for way in ways])
+
+
+def swish(layer: nn.Module, x: Tensor) -> Tensor | None:
+    """The swish of what a layer makes of x [T, H], within its product; None where the layer has no copy for it."""
+    way = _way(layer)
+    return None if way is None else way.product(x, way.own["weight"], way.own["bias"], "swish")
+
+
+def hooked(layer: nn.Module) -> bool:
+    """Whether something else is done to what goes into a layer, or comes out of it."""
+    return bool(layer._forward_hooks or layer._forward_pre_hooks)
+
+
+def _way(layer: nn.Module) -> _Multiplied | None:
+    way = layer.__dict__.get("forward")
+    return way if isinstance(way, _Multiplied) and not hooked(layer) else None
 
 
 class _Multiplied:
     """The forward of a linear layer. It holds what the layer does and not the layer, which would then hold itself: what
     was there when a server began is never looked through for such rings, and would stay when its model is changed."""
 
-    def __init__(self, module: nn.Linear, product: Product) -> None:
+    def __init__(self, module: nn.Linear, product: Packed) -> None:
         self.own: dict[str, Any] = module._parameters
         self.product = product
 

@@ -144,6 +144,7 @@ class Prefill:
     """Tokens in its row before these; 0 for several."""
     each: int
     """t; the new tokens of each."""
+    device: torch.device
 
     @property
     def count(self) -> int:
@@ -153,9 +154,8 @@ class Prefill:
     @property
     def positions(self) -> Tensor:
         """int64[n t]: each token's place in its request."""
-        first = self.slots[0]
-        keys, _ = next(iter(first.slab.layers.values()))
-        return torch.arange(first.past, first.past + self.each, device=keys.device).repeat(len(self.slots))
+        past = self.slots[0].past
+        return torch.arange(past, past + self.each, device=self.device).repeat(len(self.slots))
 
     def joined(self, slot: Slot, count: int) -> bool:
         """Whether the first `count` tokens of another row are now read with these: many short prompts of one length
@@ -185,13 +185,14 @@ class Prefill:
             begun, skipped = first.beginning, first.skipped
             before = (one[begun.row, :, :skipped] for one in begun.slab.layers[layer])
             keys, values = (torch.cat(pair, 1) for pair in zip(before, (keys, values), strict=True))
-        seen = self._seen(options["sliding_window"], first.skipped, q.device)
+        seen = self._seen(options["sliding_window"], first.skipped)
         return attention(NOBODY, query, keys[None], values[None], seen, **options)[0][0]
 
-    def _seen(self, window: int | None, skipped: int, device: torch.device) -> Tensor:
+    def _seen(self, window: int | None, skipped: int) -> Tensor:
         """bool[1, 1, t, skipped + start + t]: each new token sees those before it, and itself."""
         end = skipped + self.start + self.each
-        at, own = torch.arange(end, device=device)[None], torch.arange(end - self.each, end, device=device)[:, None]
+        at = torch.arange(end, device=self.device)[None]
+        own = at[0, end - self.each :, None]
         seen = at <= own if window is None else (at <= own) & (at > own - window)
         return seen[None, None]
 
@@ -262,10 +263,10 @@ def _runs(lengths: Sequence[int]) -> list[tuple[slice, int]]:
     return found
 
 
-def prefill_part(slot: Slot, count: int) -> Prefill:
+def prefill_part(slot: Slot, count: int, device: torch.device) -> Prefill:
     """The next `count` tokens of the prompt of a row."""
     slot.slab.widen(slot.length + count)
-    return Prefill([slot], slot.length, count)
+    return Prefill([slot], slot.length, count, device)
 
 
 def own_forward(model: nn.Module) -> Forward:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bloomery.engine.native import NativeEngine
-from bloomery.engine.packed import Packed, install, packed_of, product_for
+from bloomery.engine.packed import Packed, install, joint, product_for, swish
 from bloomery.engine.protocol import Sampling
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
@@ -107,11 +107,15 @@ def test_a_function_that_follows_is_the_same_with_a_copy_and_without(dtype: torc
 
 
 def test_a_layer_that_is_watched_does_not_lend_its_copies() -> None:
-    layer, bare = nn.Linear(8, 8), nn.Linear(8, 8)
+    layer, other, bare, x = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8), torch.randn(3, 8)
     install(layer, packed(torch.float32))
-    assert packed_of(layer) is not None and packed_of(bare) is None
-    layer.register_forward_hook(lambda *_: None)
-    assert packed_of(layer) is None
+    install(other, packed(torch.float32))
+    with torch.inference_mode():
+        assert joint([layer, layer], x) is not None and swish(layer, x) is not None
+        assert joint([layer, bare], x) is None and swish(bare, x) is None
+        assert joint([layer, other], x) is None
+        layer.register_forward_hook(lambda *_: None)
+        assert joint([layer, layer], x) is None and swish(layer, x) is None
 
 
 def test_weights_for_which_there_is_no_room_are_read_where_they_are() -> None:
