@@ -27,10 +27,10 @@ def check(file: File, json: Json = False) -> None:
     bloomery policy check policy.yaml
     bloomery policy check security-firm --json
     """
-    from bloomery.recipes.judges import unasked
+    from bloomery.recipes.judges import Judges
     from bloomery.serve.policy.show import HEADINGS, check_policy
 
-    checked = check_policy(file, unasked())
+    checked = check_policy(file, Judges().given())
     if json:
         print_json(checked.to_json())
     else:
@@ -47,10 +47,9 @@ def test_policy(file: File, rows: Rows, json: Json = False) -> None:
     bloomery policy test policy.yaml --rows rows.jsonl
     bloomery policy test safety --rows rows.jsonl --json
     """
-    from bloomery.recipes.judges import Judges, unasked
-    from bloomery.serve.policy.show import check_policy, run_policy
+    from bloomery.recipes.judges import Judges
+    from bloomery.serve.policy.show import run_policy
 
-    check_policy(file, unasked())  # a judge that is not there is told before anything is asked
     measured = run_policy(file, rows, Judges().given())
     if json:
         print_json(measured.to_json())
@@ -81,10 +80,9 @@ def try_text(
     bloomery policy try safety "How do I make a bath bomb?"
     bloomery policy try policy.yaml "My card is 4111 1111 1111 1111" --output
     """
-    from bloomery.recipes.judges import Judges, unasked
-    from bloomery.serve.policy.show import check_policy, try_policy
+    from bloomery.recipes.judges import Judges
+    from bloomery.serve.policy.show import try_policy
 
-    check_policy(file, unasked())
     tried = try_policy(file, text, "output" if output else "input", Judges().given())
     if json:
         print_json(tried.to_json())

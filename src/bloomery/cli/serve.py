@@ -25,7 +25,7 @@ Policy = Annotated[Path | None, typer.Option(help="Policy file: what is blocked,
 Log = Annotated[Path | None, typer.Option(help="File for decisions of policy and floor, JSON lines.")]
 Running = Annotated[int, typer.Option(help="Answers worked on at once.", min=1)]
 Queue = Annotated[int, typer.Option(help="Requests that may wait; more are refused with 429.", min=1)]
-Patience = Annotated[float, typer.Option(help="Seconds a request waits for its turn before 429.", min=0.0)]
+Patience = Annotated[float, typer.Option(help="Seconds a request waits before 429; not in a batch.", min=0.0)]
 Memory = Annotated[str | None, typer.Option(help="Memory for keys and values, such as 2GB.")]
 Hosts = Annotated[list[str] | None, typer.Option(help="Host name by which the server may be called.")]
 Origins = Annotated[list[str] | None, typer.Option(help="Origin of web pages that may call it.")]

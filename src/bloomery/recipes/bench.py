@@ -6,14 +6,13 @@ import gc
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bloomery.core.errors import DamagedError
 from bloomery.core.files import write_text
 from bloomery.lineage.rundir import RunFolder
-from bloomery.recipes.evaluating import Evaluating
+from bloomery.recipes.evaluating import evaluated
 from bloomery.recipes.judges import Judges
-from bloomery.recipes.playing import player
 
 if TYPE_CHECKING:
     from bloomery.evals.beside import Standings
@@ -36,25 +35,15 @@ class Bench:
 
     def result(self, name: str, shown: str, load: Callable[[], Loaded]) -> EvalResult:
         """The evaluation under `eval/NAME`, read back where it is whole, made where it is not."""
-        from bloomery.engine.native import NativeEngine
         from bloomery.evals.results import load_result
-        from bloomery.evals.runner import evaluate
 
         place = self.folder.path / "eval" / name
         try:
             return load_result(place)
         except DamagedError:
             self.say(f"evaluating {shown}")
-        loaded = load()
-        engine = NativeEngine(loaded)
-        shows = Evaluating(shown, len(self.suites), self.say)
-        engine.told = shows.rows
-        judging = self.judges.measuring(loaded, engine, self.suites)
-        play = player(loaded, self.say)
-        given: dict[str, Any] = {"model": shown, "judging": judging, "beside": True, "play": play, "begun": shows.begun}
-        found = evaluate(engine, loaded.tokenizer, self.suites, place, **given)
+        found = evaluated(load(), self.suites, self.judges, shown, self.say, out=place, beside=True)
         self.judges.measured()
-        del loaded, engine, judging, play, given
         gc.collect()
         return found
 

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from bloomery.recipes.playing import player
+
+if TYPE_CHECKING:
+    from bloomery.evals.results import EvalResult
+    from bloomery.evals.suites import Suite
+    from bloomery.models.load import Loaded
+    from bloomery.recipes.judges import Judges
 
 SECONDS = 10.0
 """Least time between two lines, and before the first."""
@@ -26,3 +35,18 @@ class Evaluating:
             self._said = time.monotonic()
             where = f"suite {self._number} of {self._suites}, {self._suite}"
             self._say(f"evaluating {self._model}: {where}: {done:,} of {of:,} rows")
+
+
+def evaluated(
+    loaded: Loaded, suites: Sequence[Suite], judges: Judges, model: str, say: Callable[[str], None], **given: Any
+) -> EvalResult:
+    """A model on suites, as `evals.runner.evaluate` has it with what else is `given`; `say` hears how far that is."""
+    from bloomery.engine.native import NativeEngine
+    from bloomery.evals.runner import evaluate
+
+    engine, shows = NativeEngine(loaded), Evaluating(model, len(suites), say)
+    engine.told = shows.rows
+    judging, play = judges.measuring(loaded, engine, suites), player(loaded, say)
+    return evaluate(
+        engine, loaded.tokenizer, suites, model=model, judging=judging, play=play, begun=shows.begun, **given
+    )

@@ -42,11 +42,13 @@ class Judges:
         return Given(judges=self.ask, embedders=self.embed)
 
     def ask(self, name: str) -> Ask:
-        """The judge of this name."""
+        """The judge of this name. Raises `InputError` at once for a model that is not there."""
+        _refuse_unknown(name, "judge")
         return lambda questions: self._of(name)(questions)
 
     def embed(self, name: str) -> Embed:
-        """The embeddings of the model of this name."""
+        """The embeddings of the model of this name. Raises `InputError` at once for one that is not there."""
+        _refuse_unknown(name, "embedder")
         return lambda texts: self._of(name).embed(texts)
 
     def measuring(self, loaded: Loaded, engine: Answering, suites: Sequence[Suite]) -> Judging:
@@ -82,20 +84,6 @@ class Judges:
                 raise InputError(f"`judge: {name}` cannot be asked: it has no weights, or no tokenizer", fix=FIX)
             self._loaded[found.folder] = EngineJudge(NativeEngine(loaded), Prompter(loaded.tokenizer, "auto"))
         return self._loaded[found.folder]
-
-
-def unasked() -> Given:
-    """What graders are given that are made and never asked. Raises `InputError` for a model that is not there."""
-    from bloomery.graders.load import Given
-
-    def known(key: str) -> Callable[[str], Any]:
-        def none(name: str) -> Any:
-            _refuse_unknown(name, key)
-            return lambda asked: []
-
-        return none
-
-    return Given(judges=known("judge"), embedders=known("embedder"))
 
 
 FIX = "write a run, a model folder or FAMILY/STAGE, or a server: `{url: https://.../v1, model: NAME, key: {env: NAME}}`"

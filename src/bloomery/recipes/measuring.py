@@ -13,7 +13,7 @@ from bloomery.core.files import write_json, write_text
 from bloomery.families.registry import load_family
 from bloomery.recipes.bench import PAIRS
 from bloomery.recipes.counts import cache_dir
-from bloomery.recipes.evaluating import Evaluating
+from bloomery.recipes.evaluating import evaluated
 from bloomery.recipes.find import Found, find_model
 from bloomery.recipes.grading import refuse_graders
 from bloomery.recipes.held_rows import own_pairs, own_suites
@@ -21,7 +21,6 @@ from bloomery.recipes.judges import Judge, Judges, judge_from, with_judge
 from bloomery.recipes.measured import Compared, Evaluation, Ranked
 from bloomery.recipes.opening import opened
 from bloomery.recipes.plan import Plan
-from bloomery.recipes.playing import player
 from bloomery.recipes.responsible import RESPONSIBLE, of_files, of_model
 from bloomery.recipes.suites import chosen, with_rows
 
@@ -167,18 +166,7 @@ def _suites(asked: Asked, found: Found) -> tuple[list[Suite], tuple[str, ...]]:
 
 def measured(found: Found, suites: list[Suite], asked: Asked, judges: Judges, beside: bool = False) -> EvalResult:
     """One model on suites; with `beside`, answers to suites of pairs are left to be judged beside those of others."""
-    from bloomery.engine.native import NativeEngine
-    from bloomery.evals.runner import evaluate as score
-
-    loaded = opened(found)
-    engine = NativeEngine(loaded)
-    judging = judges.measuring(loaded, engine, suites)
-    shows = Evaluating(found.name, len(suites), asked.say)
-    engine.told = shows.rows
-    told: dict[str, Any] = {"model": found.name, "seed": asked.seed, "judging": judging, "beside": beside}
-    told["begun"] = shows.begun
-    told["play"] = player(loaded, asked.say)
-    return score(engine, loaded.tokenizer, suites, **told)
+    return evaluated(opened(found), suites, judges, found.name, asked.say, seed=asked.seed, beside=beside)
 
 
 def paired(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import gc
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,6 +91,8 @@ def _parts(folder: Path, count: int) -> list[Path]:
 
 def _sampled(plan: Plan, folder: Path, wanted: float, device: str, say: Say) -> dict[str, int]:
     """Sample until the parts hold `wanted` tokens; how many parts, rows and tokens, and what was dropped."""
+    from bloomery.evals.suites import read_jsonl
+
     total: Counter[str] = Counter()
     said: set[int] = set()
     writer: _Writer | None = None
@@ -104,7 +106,7 @@ def _sampled(plan: Plan, folder: Path, wanted: float, device: str, say: Say) -> 
             kept, dropped = _new(writer.part(number), said)
             write_json(path.with_suffix(".json"), dropped)
             write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept), 0o600)
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
+        rows = read_jsonl(path)
         said.update(stretch for row in rows for stretch in _stretches(_text(row)))
         total.update({"rows": len(rows), "tokens": sum(row["tokens"] for row in rows)})
         total.update(read_json(path.with_suffix(".json")))
@@ -136,7 +138,7 @@ def _new(rows: Iterator[tuple[Row | None, str]], said: set[int]) -> tuple[list[R
     return kept, dropped
 
 
-def _text(row: Row) -> str:
+def _text(row: Mapping[str, Any]) -> str:
     return str(row["text"]) if "text" in row else "\n".join(turn["content"] for turn in row["messages"])
 
 

@@ -22,7 +22,7 @@ from bloomery.core.files import MANIFEST, building_folder, canonical_hash, lock,
 from bloomery.lineage.parents import QUEUE, about_made
 from bloomery.lineage.provenance import Start, model_hash
 from bloomery.recipes.checks import refuse
-from bloomery.recipes.evaluating import Evaluating
+from bloomery.recipes.evaluating import evaluated
 from bloomery.recipes.explain import explain
 from bloomery.recipes.find import find_model
 from bloomery.recipes.start import RUNS
@@ -209,17 +209,12 @@ def _identity(suites: list[Suite]) -> list[Any]:
 
 
 def _evaluate(model: Path, suites: list[Suite], place: Path, name: str, say: Say) -> EvalResult:
-    from bloomery.engine.native import NativeEngine
-    from bloomery.evals.runner import evaluate
     from bloomery.models.load import load_model
     from bloomery.recipes.judges import Judges
     from bloomery.train.parallel import pick_device
 
     loaded = load_model(model, device=str(pick_device()), check=False)
-    engine, shows = NativeEngine(loaded), Evaluating(name, len(suites), say)
-    engine.told = shows.rows
-    judging = Judges().measuring(loaded, engine, suites)
-    result = evaluate(engine, loaded.tokenizer, suites, place, model=name, judging=judging, begun=shows.begun)
+    result = evaluated(loaded, suites, Judges(), name, say, out=place)
     del loaded
     gc.collect()
     return result
